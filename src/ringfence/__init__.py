@@ -1,0 +1,1 @@
+"""Ringfence: machine-check evidence, explained and acted upon, on virtualization hosts."""

@@ -1,0 +1,1 @@
+"""Intel: MCA error codes, model-specific banks, addresses."""

@@ -1,0 +1,1 @@
+"""How bad it is, and which reports are one event."""

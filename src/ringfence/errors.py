@@ -1,0 +1,60 @@
+"""Program faults: one root, few leaves, each with its data and an advice for the operator.
+
+A hardware fault is a value (a finding), never an exception.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class RingfenceError(Exception):
+    """Root of every error that Ringfence raises on purpose.
+
+    ``advice`` says in one sentence what the operator can do.
+    """
+
+    advice: str
+
+    def __init__(self, message: str, *, advice: str) -> None:
+        super().__init__(message)
+        self.advice = advice
+
+
+class DeclarationError(RingfenceError):
+    """A table of the program contradicts itself (overlapping register fields, a rule that cannot match)."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, advice="This is a defect of Ringfence: please report it with the message.")
+
+
+class SourceError(RingfenceError):
+    """A source of evidence cannot be opened or read at all."""
+
+    def __init__(self, path: str | Path, message: str, *, advice: str) -> None:
+        super().__init__(f"{path}: {message}", advice=advice)
+        self.path = str(path)
+
+
+class MissingExtraError(RingfenceError):
+    """A feature needs an optional dependency that is not installed."""
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(
+            f"{feature} needs the optional dependencies '{extra}'",
+            advice=f"Install them with: pip install 'ringfence[{extra}]'",
+        )
+        self.extra = extra
+
+
+class FormatError(RingfenceError):
+    """A binary blob is not what its header promises.
+
+    ``offset`` is the byte offset within the blob at which the contradiction stands.
+    """
+
+    def __init__(self, message: str, *, offset: int = 0) -> None:
+        super().__init__(
+            f"{message} (at byte {offset})", advice="Keep the file: it is shown as unreadable evidence, not dropped."
+        )
+        self.offset = offset

@@ -1,0 +1,214 @@
+"""What one piece of machine-check evidence is, before anybody says what it means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from ringfence.arch.cpuid import Vendor
+
+
+class Format(StrEnum):
+    """The form in which evidence was found."""
+
+    PRINTK = "linux-printk"
+    AMD_DECODED = "linux-edac-mce-amd"
+    EDAC = "linux-edac"
+    MEMORY_FAILURE = "linux-memory-failure"
+    GHES = "linux-ghes"
+    MCELOG = "mcelog"
+    MCELOG_CLIENT = "mcelog-client"
+    RASDAEMON = "rasdaemon"
+    RASDAEMON_DB = "rasdaemon-sqlite"
+    XEN_CONSOLE = "xen-console"
+    QEMU = "qemu"
+    ESXI = "esxi-vmkernel"
+    FREEBSD = "freebsd"
+    BMC = "bmc"
+    STRUCT_MCE = "linux-struct-mce"
+    XEN_MC_INFO = "xen-mc-info"
+    CPER = "uefi-cper"
+    GHES_BLOCK = "acpi-generic-error-status"
+    TYPED = "typed"
+
+
+class Delivery(StrEnum):
+    """How the error was signalled to software, as far as the evidence says."""
+
+    MACHINE_CHECK = "#MC"
+    LOCAL_MACHINE_CHECK = "#MC (LMCE)"
+    POLLED = "polled"
+    CMCI = "CMCI"
+    FIRMWARE = "firmware"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where evidence was found: a file name (``-`` for standard input) and a line (1-based) or a byte offset."""
+
+    file: str
+    line: int | None = None
+    offset: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registers:
+    """Machine-check registers as the evidence gives them; None is "the evidence does not say", never zero.
+
+    All are the raw 64-bit values (CS and the code segment 16 bit). ``status`` is MCi_STATUS, ``addr`` MCi_ADDR,
+    ``misc`` MCi_MISC (MCA_MISC0 on AMD), ``synd``/``ipid``/``config``/``destat``/``deaddr`` the SMCA registers.
+    """
+
+    status: int | None = None
+    addr: int | None = None
+    misc: int | None = None
+    synd: int | None = None
+    ipid: int | None = None
+    mcg_status: int | None = None
+    mcg_cap: int | None = None
+    tsc: int | None = None
+    ppin: int | None = None
+    ip: int | None = None
+    cs: int | None = None
+    ctl2: int | None = None
+    config: int | None = None
+    destat: int | None = None
+    deaddr: int | None = None
+    synd1: int | None = None
+    synd2: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Location:
+    """Where in the machine: each part None unless the evidence carries it. Numbers are as the source counts them."""
+
+    socket: int | None = None
+    node: int | None = None
+    core: int | None = None
+    controller: int | None = None
+    channel: int | None = None
+    slot: int | None = None
+    rank: int | None = None
+    bank_group: int | None = None
+    bank: int | None = None
+    row: int | None = None
+    column: int | None = None
+    device: int | None = None
+    dq: int | None = None
+    csrow: int | None = None
+    label: str | None = None
+    syndrome: int | None = None
+
+    def merged(self, other: Location) -> Location:
+        """This location with the gaps filled from ``other``."""
+        return Location(
+            **{
+                name: mine if (mine := getattr(self, name)) is not None else getattr(other, name)
+                for name in Location.__slots__
+            }
+        )
+
+
+class ClaimKind(StrEnum):
+    """What sort of thing a source says in its own words."""
+
+    SEVERITY = "severity"
+    ERROR = "error"
+    PANIC = "panic"
+    EDAC = "edac"
+    MEMORY_FAILURE = "memory-failure"
+    OWNER = "owner"
+    INJECTION = "injection"
+    HYPERVISOR = "hypervisor"
+    FIRMWARE = "firmware"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A statement of the source itself, kept word for word; Ringfence may disagree with it."""
+
+    kind: ClaimKind
+    text: str
+    origin: Origin | None = None
+
+
+class ClaimedSeverity(StrEnum):
+    """How bad a source without registers says the error was."""
+
+    CORRECTED = "corrected"
+    DEFERRED = "deferred"
+    RECOVERABLE = "recoverable"
+    FATAL = "fatal"
+    INFORMATIONAL = "informational"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryReport:
+    """A memory error as EDAC, firmware or rasdaemon describes it, without or beside the bank's registers."""
+
+    severity: ClaimedSeverity | None = None
+    error: str | None = None
+    location: Location = field(default_factory=Location)
+    physical_address: int | None = None
+    physical_address_mask: int | None = None
+    grain_bytes: int | None = None
+    page_frame: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HypervisorReport:
+    """What Xen says of an error beyond the banks (mcinfo_global, mcinfo_bank, mcinfo_recovery, console lines)."""
+
+    domain: int | None = None
+    vcpu: int | None = None
+    global_flags: int | None = None
+    extended: tuple[tuple[int, int], ...] = ()
+    action_flags: int | None = None
+    action_types: int | None = None
+    machine_frame: int | None = None
+    page_status: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One report of a hardware error, as one source gave it. ``raw`` is its text or bytes, unchanged.
+
+    ``cpu`` is the logical CPU number, ``apicid`` the (initial or extended) APIC id, ``cpuid`` CPUID.1:EAX,
+    ``time`` seconds since the Unix epoch, ``stamp`` the log's own time text, ``count`` how many errors the source
+    itself says that this report stands for. ``assumptions`` lists what the reader had to assume.
+    """
+
+    origin: Origin
+    format: Format
+    raw: bytes
+    registers: Registers = Registers()
+    bank: int | None = None
+    cpu: int | None = None
+    socket: int | None = None
+    node: int | None = None
+    apicid: int | None = None
+    vendor: Vendor | None = None
+    cpuid: int | None = None
+    microcode: int | None = None
+    time: float | None = None
+    stamp: str | None = None
+    delivery: Delivery = Delivery.UNKNOWN
+    count: int = 1
+    memory: MemoryReport | None = None
+    hypervisor: HypervisorReport | None = None
+    claims: tuple[Claim, ...] = ()
+    assumptions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Unrecognised:
+    """Something that looks like machine-check evidence and cannot be read: counted, shown, never dropped."""
+
+    origin: Origin
+    raw: bytes
+    why: str
+
+
+Evidence = Record | Unrecognised

@@ -1,0 +1,1 @@
+"""Readers of evidence written as text."""

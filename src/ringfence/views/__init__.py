@@ -1,0 +1,1 @@
+"""Renderings of values; they decide nothing."""
