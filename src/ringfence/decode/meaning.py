@@ -47,9 +47,10 @@ class BankReading:
     """What a vendor's decoder makes of one bank.
 
     ``unit`` is the hardware unit that reported ("Integrated Memory Controller 0, channel 1", "Load-Store unit"),
-    ``error`` one phrase for what happened, as the manual words it ("Memory read error on channel 0"), ``details`` further
-    facts, one phrase each. ``corrected_count`` is the count in the registers when they have one (Intel MCi_STATUS[52:38]).
-    ``not_an_error`` gives the reason why the record is no hardware error at all (a thermal event, VAL=0), else None.
+    ``error`` one phrase for what happened, as the manual words it ("Memory read error on channel 0"), ``details``
+    further facts, one phrase each. ``corrected_count`` is the count in the registers when they have one (Intel
+    MCi_STATUS[52:38]). ``not_an_error`` gives the reason why the record is no hardware error at all (a thermal
+    event, VAL=0), else None.
     """
 
     unit: str
