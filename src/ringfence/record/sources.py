@@ -1,0 +1,159 @@
+"""From a path or a stream to evidence: decompression, directories, standard input, detection by content."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Final
+
+from ringfence.errors import SourceError
+
+BLOCK_BYTES: Final = 1 << 20
+"""Text is read in blocks of this size: large enough to amortise calls, small enough to stay in a core's cache."""
+MAX_PARTIAL_LINE_BYTES: Final = 1 << 20
+"""A line longer than this is no log line: it is cut here, so that a hostile file cannot fill the memory."""
+STDIN: Final = "-"
+
+
+def _zstd(stream: IO[bytes]) -> IO[bytes]:
+    if sys.version_info >= (3, 14):
+        from compression import zstd  # noqa: PLC0415 (loaded only for .zst)
+    else:
+        from backports import zstd  # noqa: PLC0415 (loaded only for .zst)
+    return zstd.ZstdFile(stream)
+
+
+_COMPRESSIONS: tuple[tuple[bytes, str, Callable[[IO[bytes]], IO[bytes]]], ...] = (
+    (b"\x1f\x8b", "gzip", lambda stream: gzip.GzipFile(fileobj=stream)),
+    (b"\xfd7zXZ\x00", "xz", lzma.LZMAFile),
+    (b"\x28\xb5\x2f\xfd", "zstd", _zstd),
+    (b"BZh", "bzip2", bz2.BZ2File),
+)
+HEAD_BYTES: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One thing to read: ``name`` as the user knows it (``-`` for standard input), ``size_bytes`` if it is known."""
+
+    name: str
+    path: Path | None
+    size_bytes: int | None
+
+
+def expand(names: tuple[str, ...]) -> Iterator[Source]:
+    """The sources that the names stand for: files as they are, directories file by file in the order of their names.
+
+    Raises SourceError for a name that is nothing readable.
+    """
+    for name in names:
+        if name == STDIN:
+            yield Source(STDIN, None, None)
+            continue
+        path = Path(name)
+        try:
+            if path.is_dir():
+                for folder, folders, files in os.walk(path):
+                    folders.sort()
+                    for entry in sorted(files):
+                        file = Path(folder, entry)
+                        if file.is_file():
+                            yield Source(str(file), file, file.stat().st_size)
+            else:
+                yield Source(name, path, path.stat().st_size)
+        except OSError as error:
+            raise SourceError(name, error.strerror or str(error), advice="Check the name and your rights.") from error
+
+
+def _peekable(stream: IO[bytes]) -> io.BufferedReader:
+    if isinstance(stream, io.BufferedReader):
+        return stream
+    return io.BufferedReader(stream, BLOCK_BYTES)  # type: ignore[type-var] # every binary stream here has readinto()
+
+
+def opened(source: Source) -> io.BufferedReader:
+    """The source's bytes, decompressed if they are compressed (told by content, twice-packed files too).
+
+    Raises SourceError if it cannot be opened.
+    """
+    try:
+        stream = sys.stdin.buffer if source.path is None else source.path.open("rb", BLOCK_BYTES)
+        buffered = _peekable(stream)
+        for _ in range(3):
+            head = buffered.peek(HEAD_BYTES)[:HEAD_BYTES]
+            unpack = next((unpack for magic, _, unpack in _COMPRESSIONS if head.startswith(magic)), None)
+            if unpack is None:
+                break
+            buffered = _peekable(unpack(buffered))
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise SourceError(source.name, str(error), advice="Check the name and your rights.") from error
+    return buffered
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A run of whole lines: ``first_line`` is the 1-based number of its first line, ``offset`` its place in the text."""
+
+    data: bytes
+    first_line: int
+    offset: int
+
+
+class Damaged(Exception):  # noqa: N818 (it is a fact about the file, raised to end the reading of it)
+    """The rest of a compressed source cannot be unpacked; what came before it was handed out."""
+
+
+def _chunk(stream: io.BufferedReader, size: int) -> bytes:
+    try:
+        return stream.read1(size) or b""
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
+        raise Damaged(str(error)) from error
+    except Exception as error:
+        if type(error).__name__ == "ZstdError":
+            raise Damaged(str(error)) from error
+        raise
+
+
+def blocks(
+    stream: io.BufferedReader, size: int = BLOCK_BYTES, progress: Callable[[int], None] | None = None
+) -> Iterator[Block]:
+    """Cut a stream into blocks of whole lines. ``progress`` is told how many bytes each block has.
+
+    A chunk is handed out as soon as it holds a whole line, so a pipe that trickles is followed.
+    Raises Damaged when the rest of a compressed stream cannot be unpacked, after what could be was handed out.
+    """
+    held = b""
+    line, offset = 1, 0
+    damage: Damaged | None = None
+    while True:
+        try:
+            chunk = _chunk(stream, size)
+        except Damaged as error:
+            chunk, damage = b"", error
+        if not chunk:
+            break
+        data = held + chunk
+        cut = data.rfind(b"\n") + 1
+        if cut == 0 and len(data) > MAX_PARTIAL_LINE_BYTES:
+            cut = len(data)
+        if cut:
+            yield Block(data[:cut], line, offset)
+            if progress is not None:
+                progress(cut)
+            line += data.count(b"\n", 0, cut)
+            offset += cut
+        held = data[cut:]
+    if held:
+        yield Block(held, line, offset)
+        if progress is not None:
+            progress(len(held))
+    if damage is not None:
+        raise damage

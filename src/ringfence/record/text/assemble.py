@@ -1,0 +1,437 @@
+"""From fragments to records: which lines belong together.
+
+A log loses lines, interleaves CPUs, and may stand newest first. So fragments are taken a burst at a time:
+
+1. a burst that stands in reverse is turned round (told by the order of a record's own lines, else by the stamps);
+2. the kernel's records whose lines directly follow each other are taken first: they need no guess;
+3. what is left over of interleaved records is joined in order of arrival, which is an assumption and listed as one;
+4. formats that never interleave are read in sequence; lines that come before their head wait for it;
+5. EDAC and memory-failure lines join the record they speak of (same address, or same error code), else stand alone;
+6. what belongs to no record is ``Unrecognised``: it is evidence that cannot be read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from ringfence.record.evidence import (
+    Claim,
+    Evidence,
+    Format,
+    HypervisorReport,
+    MemoryReport,
+    Origin,
+    Record,
+    Registers,
+    Unrecognised,
+)
+from ringfence.record.text.grammar import Fragment, RegisterValues, Values
+from ringfence.record.text.lines import Line
+
+BURST_GAP_LINES = 40
+"""Evidence further apart than this is not of one event's lines: a burst ends."""
+BURST_MAX_FRAGMENTS = 512
+"""A longer burst is cut before the next head, to bound memory in a storm."""
+JOIN_LINES = 32
+"""An EDAC, memory-failure, panic or summary line speaks of a record at most this many lines before it."""
+LEADING_LINES = 8
+"""Lines that come before their head (the severity of a decoded AMD record) wait at most this many lines for it."""
+MAX_RAW_LINES = 64
+"""A record keeps at most this many raw lines; no known format has more."""
+
+INTERLEAVED = "lines of several CPUs are interleaved: they were joined in order of arrival"
+_NO_STATUS = "part of a machine-check record whose MCi_STATUS is missing"
+_PARTS_IN_ORDER = ("head", "rip", "tsc", "addr", "misc", "synd", "ipid", "ppin", "smca", "processor", "code", "level")
+_RANK = {part: rank for rank, part in enumerate(_PARTS_IN_ORDER)}
+_CLAIM_PARTS = frozenset({"says", "panic", "fru"})
+_ERR_CODE = re.compile(r"err_code:0x?([0-9a-f]{4}):0?x?([0-9a-f]{4})|err_code:([0-9a-f]{4}):([0-9a-f]{4})")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A line and the fragment that it is; ``fragment`` None: it promises evidence and nothing can read it."""
+
+    line: Line
+    fragment: Fragment | None
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A record while its lines are being collected."""
+
+    format: Format
+    lines: list[Line] = field(default_factory=list)
+    parts: set[str] = field(default_factory=set)
+    values: Values = field(default_factory=Values)
+    registers: RegisterValues = field(default_factory=RegisterValues)
+    claims: list[Claim] = field(default_factory=list)
+    memory: MemoryReport | None = None
+    hypervisor: HypervisorReport | None = None
+    assumptions: list[str] = field(default_factory=list)
+    closed: bool = False
+    head: Line | None = None
+
+    def takes(self, fragment: Fragment) -> bool:
+        """Whether the fragment adds to this record without contradicting or repeating it."""
+        return (
+            not self.closed
+            and fragment.part not in self.parts
+            and not (self.registers.keys() & fragment.registers.keys())
+            and not any(key in self.values and self.values[key] != value for key, value in fragment.values.items())  # type: ignore[literal-required] # keys of one TypedDict
+            and not (self.memory is not None and fragment.memory is not None)
+        )
+
+    def add(self, line: Line, fragment: Fragment, file: str) -> None:
+        if len(self.lines) < MAX_RAW_LINES:
+            self.lines.append(line)
+        if fragment.opens:
+            self.head = line
+        self.parts.add(fragment.part)
+        for key, value in fragment.values.items():
+            self.values.setdefault(key, value)  # type: ignore[misc] # keys of one TypedDict
+        for name, register in fragment.registers.items():
+            self.registers.setdefault(name, register)  # type: ignore[misc] # keys of one TypedDict
+        self.claims.extend(Claim(kind, text, Origin(file, line.number)) for kind, text in fragment.claims)
+        self.memory = self.memory or fragment.memory
+        self.hypervisor = self.hypervisor or fragment.hypervisor
+        for assumption in fragment.assumptions:
+            self.assume(assumption)
+        self.closed = self.closed or fragment.closes
+
+    def assume(self, assumption: str) -> None:
+        if assumption not in self.assumptions:
+            self.assumptions.append(assumption)
+
+    @property
+    def first_line(self) -> int:
+        return (self.head or self.lines[0]).number
+
+    @property
+    def last_line(self) -> int:
+        return max(line.number for line in self.lines)
+
+    def finish(self, file: str) -> Evidence:
+        lines = sorted(self.lines, key=lambda line: line.number)
+        raw = b"\n".join(line.raw for line in lines)
+        origin = Origin(file, self.first_line)
+        if "status" not in self.registers and (self.memory is None or self.memory.severity is None):
+            return Unrecognised(origin, raw, _NO_STATUS)
+        stamped = self.head if self.head is not None and self.head.stamp is not None else None
+        stamped = stamped or next((line for line in lines if line.stamp is not None), None)
+        values = dict(self.values)
+        if "time" not in values and stamped is not None and stamped.time is not None:
+            values["time"] = stamped.time
+        return Record(
+            origin=origin,
+            format=self.format,
+            raw=raw,
+            registers=Registers(**self.registers),
+            memory=self.memory,
+            hypervisor=self.hypervisor,
+            claims=tuple(self.claims),
+            assumptions=tuple(self.assumptions),
+            stamp=stamped.stamp if stamped is not None else None,
+            **values,  # type: ignore[arg-type] # Values declares these attributes of Record
+        )
+
+
+def _is_reversed(burst: Sequence[Piece]) -> bool:
+    """Whether the log stands newest first: the order of a record's own lines decides, then the stamps."""
+    forward = backward = 0
+    later = earlier = 0
+    for before, after in pairwise(burst):
+        one, two = before.fragment, after.fragment
+        if one is None or two is None:
+            continue
+        if one.format is two.format and one.part in _RANK and two.part in _RANK:
+            if _RANK[one.part] < _RANK[two.part] and not (one.part == "head" and two.part == "processor"):
+                forward += 1
+            elif _RANK[one.part] > _RANK[two.part] and one.part not in {"processor", "level"}:
+                backward += 1
+        if before.line.clock_s is not None and after.line.clock_s is not None:
+            later += after.line.clock_s > before.line.clock_s
+            earlier += after.line.clock_s < before.line.clock_s
+    if forward or backward:
+        return backward > forward
+    return earlier > later
+
+
+def _starts_afresh(before: Piece, after: Piece) -> bool:
+    """Whether a burst can be cut here: a record has just ended and the next begins."""
+    ended = before.fragment is None or before.fragment.closes or before.fragment.part in {"processor", "known"}
+    return ended and after.fragment is not None and after.fragment.opens
+
+
+def bursts(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
+    """Cut the stream where evidence is far apart, or where a burst has grown too long and a new record starts."""
+    burst: list[Piece] = []
+    for piece in pieces:
+        far = burst and abs(piece.line.number - burst[-1].line.number) > BURST_GAP_LINES
+        full = len(burst) >= BURST_MAX_FRAGMENTS and _starts_afresh(burst[-1], piece)
+        if far or full or len(burst) >= 2 * BURST_MAX_FRAGMENTS:
+            yield burst
+            burst = []
+        burst.append(piece)
+    if burst:
+        yield burst
+
+
+class _Burst:
+    """One burst of pieces on its way to records."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.drafts: list[_Draft] = []
+        self.orphans: list[Unrecognised] = []
+
+    def new(self, format_: Format) -> _Draft:
+        draft = _Draft(format_)
+        self.drafts.append(draft)
+        return draft
+
+    def orphan(self, lines: Sequence[Line], why: str) -> None:
+        raw = b"\n".join(line.raw for line in lines)
+        self.orphans.append(Unrecognised(Origin(self.file, lines[0].number), raw, why))
+
+    def latest(self, before: Line, formats: frozenset[Format]) -> _Draft | None:
+        """The record of one of these formats that ended last before a line, within reach."""
+        reach = [d for d in self.drafts if d.format in formats and d.first_line <= before.number
+                 and before.number - d.last_line <= JOIN_LINES]  # fmt: skip
+        return max(reach, key=lambda draft: draft.first_line, default=None)
+
+
+_WITH_REGISTERS = frozenset(Format) - {Format.EDAC, Format.MEMORY_FAILURE, Format.QEMU, Format.MCELOG_CLIENT}
+
+
+# --- the kernel's own records ---------------------------------------------------------------------------------------
+
+
+def _intact(pieces: Sequence[tuple[Line, Fragment]], at: int) -> int:
+    """How many pieces from a head at ``at`` form a whole record (up to PROCESSOR), or 0."""
+    seen: set[str] = set()
+    draft = _Draft(Format.PRINTK)
+    for count, (line, fragment) in enumerate(pieces[at:], start=1):
+        if (fragment.opens and count > 1) or not draft.takes(fragment) or fragment.part in _CLAIM_PARTS:
+            return 0
+        draft.add(line, fragment, "")
+        seen.add(fragment.part)
+        if fragment.part == "processor":
+            return count
+    return 0
+
+
+def _needed(pieces: Sequence[tuple[Line, Fragment]], at: int) -> int:
+    """How many lines of the same part as the one at ``at`` come before the next head, itself included."""
+    count = 0
+    for _, fragment in pieces[at:]:
+        if fragment.opens:
+            break
+        count += fragment.part == pieces[at][1].part
+    return count
+
+
+def _printk(burst: _Burst, pieces: Sequence[tuple[Line, Fragment]]) -> None:
+    rest: list[tuple[Line, Fragment]] = []
+    context: tuple[Line, Fragment] | None = None
+    context_used = True
+    at = 0
+    while at < len(pieces):
+        line, fragment = pieces[at]
+        if fragment.opens and (count := _intact(pieces, at)):
+            draft = burst.new(Format.PRINTK)
+            for member in pieces[at : at + count]:
+                draft.add(*member, burst.file)
+            at += count
+            continue
+        if fragment.part == "context":
+            if context is not None and not context_used:
+                burst.orphan([context[0]], "a machine check was reported, and no bank follows")
+            context, context_used = (line, fragment), False
+        elif fragment.opens and "cpu" not in fragment.values and context is not None:
+            draft = burst.new(Format.PRINTK)
+            draft.add(*context, burst.file)
+            draft.add(line, fragment, burst.file)
+            context_used = True
+        else:
+            rest.append((line, fragment))
+        at += 1
+    if context is not None and not context_used:
+        burst.orphan([context[0]], "a machine check was reported, and no bank follows")
+    _printk_leftovers(burst, rest)
+
+
+def _printk_leftovers(burst: _Burst, rest: Sequence[tuple[Line, Fragment]]) -> None:
+    open_drafts: list[_Draft] = []
+    for at, (line, fragment) in enumerate(rest):
+        if fragment.opens:
+            draft = burst.new(Format.PRINTK)
+            draft.add(line, fragment, burst.file)
+            open_drafts.append(draft)
+            continue
+        if fragment.part in _CLAIM_PARTS:
+            _join_claim(burst, line, fragment)
+            continue
+        able = [d for d in open_drafts if d.takes(fragment) and line.number - d.last_line <= BURST_GAP_LINES]
+        same = [d for d in able if d.head is not None and d.head.caller == line.caller] if line.caller else []
+        after_tsc = [d for d in able if "tsc" in d.parts] if fragment.part == "processor" else []
+        choice = same or after_tsc or able
+        if not choice:
+            burst.orphan([line], _NO_STATUS)
+            continue
+        first_come = _needed(rest, at) >= len(choice)
+        draft = choice[0] if first_come else choice[-1]
+        if len(choice) > 1 and not same:
+            draft.assume(INTERLEAVED)
+        draft.add(line, fragment, burst.file)
+
+
+def _join_claim(burst: _Burst, line: Line, fragment: Fragment) -> None:
+    draft = burst.latest(line, frozenset({Format.PRINTK, Format.AMD_DECODED}))
+    if draft is None:
+        burst.orphan([line], "it speaks of a machine check whose record is missing")
+    else:
+        draft.add(line, fragment, burst.file)
+
+
+# --- formats that never interleave ----------------------------------------------------------------------------------
+
+
+def _sequence(burst: _Burst, format_: Format, pieces: Sequence[tuple[Line, Fragment]]) -> None:
+    current: _Draft | None = None
+    context: tuple[Line, Fragment] | None = None
+    context_used = True
+    waiting: list[tuple[Line, Fragment]] = []
+
+    def give_up(before: int | None) -> None:
+        for line, fragment in [w for w in waiting if before is None or before - w[0].number > LEADING_LINES]:
+            waiting.remove((line, fragment))
+            if fragment.registers or fragment.values or fragment.part in {"severity", "level", "unit", "code"}:
+                burst.orphan([line], _NO_STATUS)
+
+    for line, fragment in pieces:
+        if fragment.part == "context":
+            if context is not None and not context_used:
+                burst.orphan([context[0]], "a machine check was reported, and no bank follows")
+            context, context_used, current = (line, fragment), False, None
+        elif fragment.opens:
+            give_up(line.number)
+            current = burst.new(format_)
+            if context is not None and line.number - context[0].number <= BURST_GAP_LINES:
+                current.add(*context, burst.file)
+                context_used = True
+            for member in [w for w in waiting if current.takes(w[1])]:
+                waiting.remove(member)
+                current.add(*member, burst.file)
+            current.closed = False
+            current.add(line, fragment, burst.file)
+        elif current is not None and current.takes(fragment) and line.number - current.last_line <= BURST_GAP_LINES:
+            current.add(line, fragment, burst.file)
+        else:
+            waiting.append((line, fragment))
+    give_up(None)
+    if context is not None and not context_used:
+        burst.orphan([context[0]], "a machine check was reported, and no bank follows")
+
+
+# --- lines that speak of another format's record --------------------------------------------------------------------
+
+
+def _speaks_of(draft: _Draft, memory: MemoryReport, text: str) -> bool:
+    """Whether an EDAC or memory-failure line names this record: its error code, or its address."""
+    if (match := _ERR_CODE.search(text)) is not None and (status := draft.registers.get("status")) is not None:
+        mscod, mcacod = (int(part, 16) for part in match.groups() if part is not None)
+        if (status >> 16 & 0xFFFF, status & 0xFFFF) != (mscod, mcacod):
+            return False
+        address = draft.registers.get("addr")
+        return address is None or memory.page_frame is None or address >> 12 == memory.page_frame
+    address = draft.registers.get("addr")
+    return memory.page_frame is not None and address is not None and address >> 12 == memory.page_frame
+
+
+def _bare(memory: MemoryReport) -> bool:
+    return memory.page_frame is None and memory.location.label is None
+
+
+def _edac(burst: _Burst, pieces: Sequence[tuple[Line, Fragment]]) -> None:
+    alone: list[tuple[Line, Fragment]] = []
+    for line, fragment in pieces:
+        memory = fragment.memory
+        target: _Draft | None = None
+        if memory is not None:
+            near = [
+                d for d in burst.drafts
+                if d.format in _WITH_REGISTERS and d.memory is None
+                and d.first_line < line.number and line.number - d.last_line <= JOIN_LINES
+            ]  # fmt: skip
+            near.sort(key=lambda draft: draft.first_line)
+            matching = [d for d in near if _speaks_of(d, memory, fragment.claims[0][1])]
+            # The AMD decoder calls EDAC between the lines of its own print: the record around the line is the one.
+            around = [d for d in near if d.format is Format.AMD_DECODED and d.last_line > line.number]
+            bare = near[-1:] if _bare(memory) and near and line.number - near[-1].last_line <= 2 else []
+            target = next(iter(matching[-1:] or around or bare), None)
+        if target is None:
+            alone.append((line, fragment))
+        else:
+            target.add(line, fragment, burst.file)
+    _sequence(burst, Format.EDAC, alone)
+
+
+def _memory_failure(burst: _Burst, pieces: Sequence[tuple[Line, Fragment]]) -> None:
+    by_frame: dict[int, _Draft] = {}
+    current: _Draft | None = None
+    for line, fragment in pieces:
+        frame = fragment.memory.page_frame if fragment.memory is not None else None
+        if fragment.memory is None or frame is None:
+            if current is None:
+                _join_claim(burst, line, fragment)
+            else:
+                current.add(line, fragment, burst.file)
+            continue
+        if frame not in by_frame:
+            near = [
+                d for d in burst.drafts
+                if d.format in _WITH_REGISTERS and line.number - d.last_line <= JOIN_LINES
+                and (a := d.registers.get("addr")) is not None and a >> 12 == frame
+            ]  # fmt: skip
+            by_frame[frame] = near[-1] if near else burst.new(Format.MEMORY_FAILURE)
+        current = by_frame[frame]
+        head = current.head
+        current.add(line, fragment, burst.file)
+        if head is not None:
+            current.head = head
+
+
+def assemble(pieces: Iterable[Piece], file: str) -> Iterator[Evidence]:
+    """Records and unrecognised evidence of a stream of pieces, in the order in which they begin in the file.
+
+    Memory is bounded by one burst. Nothing is dropped: each piece with content ends in a record or is unrecognised.
+    """
+    for found in bursts(pieces):
+        yield from _assemble_burst(found, file)
+
+
+def _assemble_burst(found: list[Piece], file: str) -> list[Evidence]:
+    burst = _Burst(file)
+    ordered = found[::-1] if _is_reversed(found) else found
+    by_format: dict[Format, list[tuple[Line, Fragment]]] = {}
+    for piece in ordered:
+        if piece.fragment is None:
+            burst.orphan([piece.line], "it promises machine-check evidence and has no known form")
+        elif piece.fragment.part != "known":
+            by_format.setdefault(piece.fragment.format, []).append((piece.line, piece.fragment))
+    late = {Format.EDAC: _edac, Format.MEMORY_FAILURE: _memory_failure}
+    for format_, pieces in by_format.items():
+        if format_ is Format.PRINTK:
+            _printk(burst, pieces)
+        elif format_ not in late:
+            _sequence(burst, format_, pieces)
+    for format_, join in late.items():
+        if format_ in by_format:
+            join(burst, by_format[format_])
+    evidence: list[Evidence] = [draft.finish(file) for draft in burst.drafts]
+    evidence.extend(burst.orphans)
+    evidence.sort(key=lambda item: item.origin.line or 0)
+    return evidence

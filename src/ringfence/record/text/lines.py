@@ -1,0 +1,182 @@
+"""A line of a log: its prefixes taken off, its stamp kept, mail damage undone.
+
+What the kernel printed stands behind whatever carried it: a mail quote, a syslog priority, one or more time stamps in
+any language, a host name, ``kernel:``, ``mce:``, ``[Hardware Error]:``, ``(XEN)``. Grammars see only what remains.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+MAX_LINE_BYTES = 4096
+"""Longer lines are cut for reading (no known format comes near); their raw bytes are kept whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class RawLine:
+    """A line as it stands in the file: 1-based ``number``, bytes without the line ending."""
+
+    number: int
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line whose prefixes are taken off.
+
+    ``stamp`` is the last time text among the prefixes, ``time`` its seconds since the epoch if the text fixes them
+    (a date with a year and a zone), ``clock_s`` a number that orders stamps of the same kind, ``caller`` the printk
+    caller id (``T123``, ``C3``), ``ghes`` the number in ``{1}[Hardware Error]:``, ``xen`` whether Xen's console marked
+    it, ``prefixed`` whether anything was taken off: a line without any prefix may be the rest of the line before it.
+    """
+
+    number: int
+    raw: bytes
+    body: str
+    stamp: str | None = None
+    time: float | None = None
+    clock_s: float | None = None
+    caller: str | None = None
+    ghes: int | None = None
+    xen: bool = False
+    prefixed: bool = False
+
+
+_CLOCK = r"\d{1,2}:\d\d:\d\d(?:[.,]\d{1,9})?"
+_PREFIX = re.compile(
+    rf"""\s*(?:
+      (?P<quote>(?:>\s?)+)
+    | (?P<priority><\d{{1,3}}>)
+    | \[\s*(?P<uptime>\d{{1,10}}\.\d{{1,9}})\]
+    | \[\s*(?P<caller>[TC]\d{{1,10}})\]
+    | \[(?P<wall>[^\[\]]{{0,40}}{_CLOCK}[^\[\]]{{0,16}})\]
+    | (?!\d+\s\d{{4}}-\d\d-\d\d\s)
+      (?P<date>(?:\S{{1,16}}\s+){{0,3}}?(?:\d{{4}}-\d\d-\d\dT)?{_CLOCK}(?:Z|\s?[+-]\d\d:?\d\d)?(?:\s\d{{4}}(?=\s|:))?)(?:\s|:|$)
+    | (?P<daemon>(?:[\w.-]{{1,64}}\s+)?(?:kernel|mcelog|rasdaemon|xen|vmkernel|vmunix|abrt-\S+)(?:\[\d{{1,8}}\])?\s?:)
+    | (?P<xen>\(XEN\))
+    | \{{(?P<ghes>\d{{1,9}})\}}(?=\[Hardware\sError\])
+    | (?P<label>(?:mce|core|x86/mce|RAS)\s?:(?=\s))
+    | (?P<hw>\[\s?Hardware\sError\s?\]:)
+    )\s?""",
+    re.VERBOSE,
+)
+_ISO = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?\s?(?:Z|[+-]\d\d:?\d\d)$")
+_MAX_PREFIXES = 16
+"""More prefixes than any carrier chain seen puts before a line; the bound keeps a hostile line cheap."""
+
+
+def _seconds_of_day(text: str) -> float | None:
+    match = re.search(r"(\d{1,2}):(\d\d):(\d\d)(?:[.,](\d+))?", text)
+    if not match:
+        return None
+    hours, minutes, seconds, fraction = match.groups()
+    return int(hours) * 3600 + int(minutes) * 60 + int(seconds) + (float(f"0.{fraction}") if fraction else 0.0)
+
+
+def _epoch(text: str) -> float | None:
+    if not _ISO.match(text):
+        return None
+    try:
+        return datetime.fromisoformat(text.replace(",", ".").replace(" ", "T", 1).replace(" ", "")).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def strip(line: RawLine) -> Line:
+    """Take every known prefix off a line. Never fails: what is not a prefix is the body."""
+    text = line.raw[:MAX_LINE_BYTES].decode("utf-8", "replace").rstrip("\r\n")
+    at = 0
+    stamp: str | None = None
+    time: float | None = None
+    clock: float | None = None
+    caller: str | None = None
+    ghes: int | None = None
+    xen = False
+    for _ in range(_MAX_PREFIXES):
+        match = _PREFIX.match(text, at)
+        if match is None or match.end() == at:
+            break
+        kind, value = match.lastgroup, match[match.lastgroup or 0]
+        match kind:
+            case "uptime":
+                stamp, clock = stamp or value, float(value)
+            case "wall" | "date":
+                stamp, time, clock = value.strip(), _epoch(value.strip()), _seconds_of_day(value)
+            case "caller":
+                caller = value
+            case "ghes":
+                ghes = int(value)
+            case "xen":
+                xen = True
+            case _:
+                pass
+        at = match.end()
+    return Line(
+        line.number, line.raw, text[at:].strip(), stamp, time, clock, caller, ghes, xen, bool(text[:at].strip())
+    )
+
+
+_SOFT_BREAK = re.compile(rb"=[ \t]*\r?$")
+_QUOTED_PRINTABLE = re.compile(rb"=([0-9A-F]{2})")
+_CUT_STATUS = re.compile(r"\bBank\s+\d+:\s+[0-9a-f]{1,15}$")
+_CUT_HEAD = re.compile(
+    r"\bCPU ?\d+: Machine Check(?: Exception| Event)?:?(?:\s+[0-9a-f]{1,16})?(?:\s+Bank)?(?:\s+\d+:?)?$"
+)
+_CUT_FIELD = re.compile(r"\b(?:TSC|ADDR|MISC|SYND|IPID|PPIN|PROCESSOR|TIME|SOCKET|APIC|microcode)$")
+_HEX_REST = re.compile(r"[0-9a-f]{1,15}$")
+_FIELD_REST = re.compile(r"(?:[0-9a-f]{1,16}|\d:[0-9a-f]+)(?:\s+(?:[A-Z]{3,}\d?|microcode)\s+[0-9a-f:]+)*$")
+
+
+def _glued(before: Line, after: Line) -> str | None:
+    """The joined body if ``after`` is the rest of ``before``, cut by a mail program or a narrow screen; else None."""
+    if after.prefixed or not after.body:
+        return None
+    if (
+        _CUT_STATUS.search(before.body)
+        and _HEX_REST.match(after.body)
+        and len(before.body.rsplit(None, 1)[1]) + len(after.body) == 16
+    ):
+        return before.body + after.body
+    if _CUT_HEAD.search(before.body) and re.match(r"(?:Check|Exception|Event|Bank|\d|[0-9a-f]+\s+Bank)", after.body):
+        return f"{before.body} {after.body}"
+    if _CUT_FIELD.search(before.body) and _FIELD_REST.match(after.body):
+        return f"{before.body} {after.body}"
+    return None
+
+
+def _soft_joined(lines: Iterable[RawLine]) -> Iterator[RawLine]:
+    """Undo quoted-printable: join lines at soft breaks, decode ``=3D`` in the lines that show it."""
+    held: RawLine | None = None
+    for line in lines:
+        if held is not None and line.number == held.number + 1 + held.raw.count(b"\n"):
+            line = RawLine(held.number, _SOFT_BREAK.sub(b"", held.raw) + line.raw)  # noqa: PLW2901 (the held line goes on)
+        elif held is not None:
+            yield held
+        held = None
+        if _SOFT_BREAK.search(line.raw) and len(line.raw) < MAX_LINE_BYTES:
+            held = line
+        elif b"=3D" in line.raw or line.raw.rstrip().endswith(b"=20"):
+            yield RawLine(line.number, _QUOTED_PRINTABLE.sub(lambda m: bytes([int(m[1], 16)]), line.raw))
+        else:
+            yield line
+    if held is not None:
+        yield held
+
+
+def unwrapped(lines: Iterable[RawLine]) -> Iterator[Line]:
+    """The lines with prefixes off and wrapped lines joined; a joined line keeps the raw bytes of both."""
+    held: Line | None = None
+    for raw in _soft_joined(lines):
+        line = strip(raw)
+        if held is not None:
+            joined = _glued(held, line) if line.number == held.number + 1 else None
+            if joined is not None:
+                held = replace(held, raw=held.raw + b"\n" + line.raw, body=joined)
+                continue
+            yield held
+        held = line
+    if held is not None:
+        yield held

@@ -1,0 +1,104 @@
+"""A text log to evidence: candidate lines, grammars, assembly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from ringfence.record.evidence import Evidence, Format
+from ringfence.record.text import (
+    amd_decoded,
+    bmc,
+    edac,
+    esxi,
+    freebsd,
+    ghes,
+    mcelog,
+    mcelog_client,
+    memory_failure,
+    printk,
+    qemu,
+    rasdaemon,
+    xen_console,
+)
+from ringfence.record.text.assemble import Piece, assemble
+from ringfence.record.text.grammar import Fragment, Grammar
+from ringfence.record.text.lines import Line, RawLine, unwrapped
+
+GRAMMARS: tuple[Grammar, ...] = (
+    printk.GRAMMAR,
+    amd_decoded.GRAMMAR,
+    edac.GRAMMAR,
+    memory_failure.GRAMMAR,
+    ghes.GRAMMAR,
+    rasdaemon.GRAMMAR,
+    xen_console.GRAMMAR,
+    mcelog.GRAMMAR,
+    mcelog_client.GRAMMAR,
+    qemu.GRAMMAR,
+    esxi.GRAMMAR,
+    freebsd.GRAMMAR,
+    bmc.GRAMMAR,
+)
+"""Every textual format. The first that reads a line has it, except that an open multi-line record comes first."""
+
+TOKENS: tuple[bytes, ...] = tuple(sorted({token.encode() for grammar in GRAMMARS for token in grammar.tokens}))
+"""A line with none of these can be evidence only inside a multi-line record (``Grammar.inside_lines``)."""
+
+_EVIDENCE_TOKENS = tuple(sorted({token for grammar in GRAMMARS for token in grammar.evidence_tokens}))
+_XEN_FIRST = (xen_console.GRAMMAR, *(grammar for grammar in GRAMMARS if grammar is not xen_console.GRAMMAR))
+_INSIDE = tuple(grammar for grammar in GRAMMARS if grammar.inside_lines)
+
+
+class _Reading:
+    """Which multi-line formats are open, from line to line."""
+
+    def __init__(self) -> None:
+        self._last_line: dict[Format, int] = {}
+
+    def inside(self, grammar: Grammar, number: int) -> bool:
+        last = self._last_line.get(grammar.format)
+        return last is not None and 0 < number - last <= grammar.inside_lines
+
+    def fragment(self, line: Line) -> Fragment | None:
+        order = _XEN_FIRST if line.xen else GRAMMARS
+        open_grammars = [grammar for grammar in _INSIDE if self.inside(grammar, line.number)]
+        for grammar in open_grammars:
+            if (found := grammar.read(line.body, True)) is not None:
+                self._last_line[grammar.format] = line.number
+                return found
+        for grammar in order:
+            if grammar in open_grammars or not any(token in line.body for token in grammar.tokens):
+                continue
+            if (found := grammar.read(line.body, False)) is not None:
+                if grammar.inside_lines:
+                    self._last_line[grammar.format] = line.number
+                return found
+        return None
+
+
+def _promises(line: Line) -> bool:
+    text = line.raw.decode("utf-8", "replace")
+    return any(token in text for token in _EVIDENCE_TOKENS)
+
+
+def pieces(lines: Iterable[RawLine]) -> Iterator[Piece]:
+    """The lines that are evidence, or promise to be and cannot be read; all others are passed over."""
+    reading = _Reading()
+    for line in unwrapped(lines):
+        if not line.body:
+            continue
+        fragment = reading.fragment(line)
+        if fragment is not None or _promises(line):
+            yield Piece(line, fragment)
+
+
+def read(lines: Iterable[RawLine], file: str) -> Iterator[Evidence]:
+    """Evidence in a text log, in file order; memory is bounded by one burst of evidence.
+
+    ``lines`` may leave out lines that contain none of ``TOKENS`` and are further than ``MAX_INSIDE_LINES`` from one
+    that does.
+    """
+    yield from assemble(pieces(lines), file)
+
+
+MAX_INSIDE_LINES = max((grammar.inside_lines for grammar in GRAMMARS), default=0)
