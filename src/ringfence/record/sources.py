@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 from ringfence.errors import SourceError
 
@@ -23,19 +23,19 @@ MAX_PARTIAL_LINE_BYTES: Final = 1 << 20
 STDIN: Final = "-"
 
 
-def _zstd(stream: IO[bytes]) -> IO[bytes]:
+def _zstd(stream: io.BufferedReader) -> io.BufferedReader:
     if sys.version_info >= (3, 14):
         from compression import zstd  # noqa: PLC0415 (loaded only for .zst)
     else:
         from backports import zstd  # noqa: PLC0415 (loaded only for .zst)
-    return zstd.ZstdFile(stream)
+    return io.BufferedReader(zstd.ZstdFile(stream), BLOCK_BYTES)
 
 
-_COMPRESSIONS: tuple[tuple[bytes, str, Callable[[IO[bytes]], IO[bytes]]], ...] = (
-    (b"\x1f\x8b", "gzip", lambda stream: gzip.GzipFile(fileobj=stream)),
-    (b"\xfd7zXZ\x00", "xz", lzma.LZMAFile),
+_COMPRESSIONS: tuple[tuple[bytes, str, Callable[[io.BufferedReader], io.BufferedReader]], ...] = (
+    (b"\x1f\x8b", "gzip", lambda stream: io.BufferedReader(gzip.GzipFile(fileobj=stream), BLOCK_BYTES)),
+    (b"\xfd7zXZ\x00", "xz", lambda stream: io.BufferedReader(lzma.LZMAFile(stream), BLOCK_BYTES)),  # noqa: SIM115 (the caller closes it)
     (b"\x28\xb5\x2f\xfd", "zstd", _zstd),
-    (b"BZh", "bzip2", bz2.BZ2File),
+    (b"BZh", "bzip2", lambda stream: io.BufferedReader(bz2.BZ2File(stream), BLOCK_BYTES)),
 )
 HEAD_BYTES: Final = 64
 
@@ -73,26 +73,24 @@ def expand(names: tuple[str, ...]) -> Iterator[Source]:
             raise SourceError(name, error.strerror or str(error), advice="Check the name and your rights.") from error
 
 
-def _peekable(stream: IO[bytes]) -> io.BufferedReader:
-    if isinstance(stream, io.BufferedReader):
-        return stream
-    return io.BufferedReader(stream, BLOCK_BYTES)  # type: ignore[type-var] # every binary stream here has readinto()
-
-
 def opened(source: Source) -> io.BufferedReader:
     """The source's bytes, decompressed if they are compressed (told by content, twice-packed files too).
 
     Raises SourceError if it cannot be opened.
     """
     try:
-        stream = sys.stdin.buffer if source.path is None else source.path.open("rb", BLOCK_BYTES)
-        buffered = _peekable(stream)
+        buffered = io.BufferedReader(
+            open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)  # noqa: SIM115, PTH123 (the caller closes it)
+            if source.path is None
+            else source.path.open("rb", buffering=0),
+            BLOCK_BYTES,
+        )
         for _ in range(3):
             head = buffered.peek(HEAD_BYTES)[:HEAD_BYTES]
             unpack = next((unpack for magic, _, unpack in _COMPRESSIONS if head.startswith(magic)), None)
             if unpack is None:
                 break
-            buffered = _peekable(unpack(buffered))
+            buffered = unpack(buffered)
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise SourceError(source.name, str(error), advice="Check the name and your rights.") from error
     return buffered
@@ -100,7 +98,7 @@ def opened(source: Source) -> io.BufferedReader:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A run of whole lines: ``first_line`` is the 1-based number of its first line, ``offset`` its place in the text."""
+    """A run of whole lines: ``first_line`` is the 1-based number of its first, ``offset`` its place in the text."""
 
     data: bytes
     first_line: int
