@@ -79,12 +79,12 @@ def opened(source: Source) -> io.BufferedReader:
     Raises SourceError if it cannot be opened.
     """
     try:
-        buffered = io.BufferedReader(
-            open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)  # noqa: SIM115, PTH123 (the caller closes it)
+        raw: io.RawIOBase = (
+            open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)  # noqa: SIM115 (the caller closes it)
             if source.path is None
-            else source.path.open("rb", buffering=0),
-            BLOCK_BYTES,
+            else source.path.open("rb", buffering=0)
         )
+        buffered: io.BufferedReader = io.BufferedReader(raw, BLOCK_BYTES)
         for _ in range(3):
             head = buffered.peek(HEAD_BYTES)[:HEAD_BYTES]
             unpack = next((unpack for magic, _, unpack in _COMPRESSIONS if head.startswith(magic)), None)

@@ -60,19 +60,28 @@ class Fragment:
     part once, except parts in ``repeatable``-style formats, which use ``claims`` only. ``opens``: this line starts a
     record. ``closes``: nothing of the same record follows (so the record can be finished). A fragment that neither
     opens nor carries anything is a known line without content ("Run the above through 'mcelog --ascii'"): it is not
-    evidence, and not unrecognised either.
+    evidence, and not unrecognised either: its part is "known".
+
+    ``may_open``: the line begins a record only when no open record takes it (its record lost the lines before).
+    ``repeats``: the part can come any number of times in a record (claims). ``needs``: the line means what the fragment
+    says only if the open record has this part (a hex dump, after the line that says what is dumped); without it the
+    line is known and without content. The part "boundary" ends the open record and carries nothing. A ``count`` of 0
+    is the source's word that there was no error: what carries it is no evidence.
     """
 
     format: Format
     part: str
     opens: bool = False
     closes: bool = False
-    values: Values = field(default_factory=lambda: Values())
-    registers: RegisterValues = field(default_factory=lambda: RegisterValues())
+    values: Values = field(default_factory=Values)
+    registers: RegisterValues = field(default_factory=RegisterValues)
     claims: tuple[tuple[ClaimKind, str], ...] = ()
     memory: MemoryReport | None = None
     hypervisor: HypervisorReport | None = None
     assumptions: tuple[str, ...] = ()
+    may_open: bool = False
+    repeats: bool = False
+    needs: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

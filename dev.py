@@ -1,0 +1,110 @@
+#!/usr/bin/env python3
+"""Everything that a newcomer and a developer runs: set-up, the main job, the tests, the checks.
+
+Needs nothing but Python 3.11 and pip: it makes ``.venv`` beside itself, fetches uv into it, and lets uv install what
+pyproject.toml asks for at the versions of constraints.txt. The system's own Python is never touched (PEP 668).
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+BIN = VENV / "bin"
+EXTRAS = "columnar,dev"
+STAMP = VENV / ".set-up"
+INPUTS = ("pyproject.toml", "constraints.txt", "dev.py")
+
+
+def run(*command: str | Path) -> int:
+    """Run a command in the project's root, its output shown; returns its exit code."""
+    environment = {**os.environ, "VIRTUAL_ENV": str(VENV), "UV_NO_PROGRESS": "1"}
+    return subprocess.run([str(part) for part in command], cwd=ROOT, env=environment, check=False).returncode
+
+
+def must(*command: str | Path) -> None:
+    """Run a command; leave with its exit code if it fails."""
+    if code := run(*command):
+        sys.exit(code)
+
+
+def set_up() -> None:
+    """Make or refresh ``.venv``; nothing is done while its inputs are unchanged."""
+    if sys.version_info < (3, 11):
+        sys.exit("Ringfence needs Python 3.11 or newer; this is " + sys.version.split()[0])
+    state = hashlib.sha256(b"\0".join((ROOT / name).read_bytes() for name in INPUTS)).hexdigest()
+    if STAMP.exists() and STAMP.read_text() == state:
+        return
+    print("setting up .venv (once) ...", file=sys.stderr, flush=True)
+    if not (BIN / "python").exists():
+        must(sys.executable, "-m", "venv", "--without-pip", VENV)
+    uv = shutil.which("uv") or str(BIN / "uv")
+    if not Path(uv).exists():
+        must(sys.executable, "-m", "pip", "--python", BIN / "python", "install", "--quiet", "uv")
+    must(uv, "pip", "install", "--quiet", "--python", BIN / "python", "-c", "constraints.txt", "-e", f".[{EXTRAS}]")
+    STAMP.write_text(state)
+
+
+CHECKS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("format", ("ruff", "format", "--check", ".")),
+    ("lint", ("ruff", "check", ".")),
+    ("types", ("mypy",)),
+    ("layers", ("lint-imports",)),
+    ("docs", ("python", "-m", "docs.generate", "--check")),
+    ("tests", ("pytest", "-n", "2")),
+)
+
+
+def check() -> int:
+    """Format, lint, types, layers, docs and tests; says which failed."""
+    failed = []
+    for name, (tool, *arguments) in CHECKS:
+        print(f"--- {name}", flush=True)
+        if run(BIN / tool, *arguments):
+            failed.append(name)
+    print("failed: " + ", ".join(failed) if failed else "all checks passed")
+    return 1 if failed else 0
+
+
+def main() -> int:
+    """Parse the command line and do it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    job = commands.add_parser("run", help="set up, then run ringfence (default: decode the example log)")
+    job.add_argument("arguments", nargs=argparse.REMAINDER)
+    tests = commands.add_parser("test", help="set up, then run the tests")
+    tests.add_argument("arguments", nargs=argparse.REMAINDER)
+    commands.add_parser("check", help="set up, then format check, lint, types, layers, docs, tests")
+    commands.add_parser("fix", help="format and fix what can be fixed")
+    commands.add_parser("docs", help="write the generated reference pages anew")
+    commands.add_parser("lock", help="write constraints.txt anew from pyproject.toml")
+    options = parser.parse_args()
+    set_up()
+    match options.command:
+        case "run":
+            return run(BIN / "ringfence", *(options.arguments or ["decode", "examples/host.log"]))
+        case "test":
+            return run(BIN / "pytest", "-n", "2", *options.arguments)
+        case "check":
+            return check()
+        case "fix":
+            return run(BIN / "ruff", "check", "--fix", ".") or run(BIN / "ruff", "format", ".")
+        case "docs":
+            return run(BIN / "python", "-m", "docs.generate")
+        case _:
+            uv = shutil.which("uv") or BIN / "uv"
+            return run(
+                uv, "pip", "compile", "--quiet", "--universal", "--all-extras", "--upgrade", "--no-header",
+                "--no-annotate", "--no-emit-index-url", "-o", "constraints.txt", "pyproject.toml",
+            )  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())
