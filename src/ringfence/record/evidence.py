@@ -81,7 +81,10 @@ class Registers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Location:
-    """Where in the machine: each part None unless the evidence carries it. Numbers are as the source counts them."""
+    """Where in the machine: each part None unless the evidence carries it. Numbers are as the source counts them.
+
+    ``card`` and ``module`` are firmware's words (UEFI N.2.5: node, card and module together name the failing unit).
+    """
 
     socket: int | None = None
     node: int | None = None
@@ -89,6 +92,8 @@ class Location:
     controller: int | None = None
     channel: int | None = None
     slot: int | None = None
+    card: int | None = None
+    module: int | None = None
     rank: int | None = None
     bank_group: int | None = None
     bank: int | None = None
@@ -159,9 +164,14 @@ class MemoryReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HypervisorReport:
-    """What Xen says of an error beyond the banks (mcinfo_global, mcinfo_bank, mcinfo_recovery, console lines)."""
+    """What Xen says of an error beyond the banks (mcinfo_global, mcinfo_bank, mcinfo_recovery, console lines).
+
+    ``domain`` and ``vcpu`` ran on the CPU that reported (mc_domid of the global entry); ``owner`` is the domain whose
+    page the address names (mc_domid of the bank entry). The two need not be the same.
+    """
 
     domain: int | None = None
+    owner: int | None = None
     vcpu: int | None = None
     global_flags: int | None = None
     extended: tuple[tuple[int, int], ...] = ()
