@@ -87,7 +87,7 @@ class _Draft:
     def add(self, line: Line, fragment: Fragment, file: str) -> None:
         if len(self.lines) < MAX_RAW_LINES:
             self.lines.append(line)
-        if fragment.opens:
+        if fragment.opens and self.head is None:
             self.head = line
         self.parts.add(fragment.part)
         for key, value in fragment.values.items():
@@ -265,11 +265,13 @@ def _printk(burst: _Burst, pieces: Sequence[tuple[Line, Fragment]]) -> None:
 
 def _printk_leftovers(burst: _Burst, rest: Sequence[tuple[Line, Fragment]]) -> None:
     open_drafts: list[_Draft] = []
+    headless: list[_Draft] = []
     for at, (line, fragment) in enumerate(rest):
         if fragment.opens:
             draft = burst.new(Format.PRINTK)
             draft.add(line, fragment, burst.file)
             open_drafts.append(draft)
+            headless.clear()
             continue
         if fragment.part in _CLAIM_PARTS:
             _join_claim(burst, line, fragment)
@@ -277,9 +279,12 @@ def _printk_leftovers(burst: _Burst, rest: Sequence[tuple[Line, Fragment]]) -> N
         able = [d for d in open_drafts if d.takes(fragment) and line.number - d.last_line <= BURST_GAP_LINES]
         same = [d for d in able if d.head is not None and d.head.caller == line.caller] if line.caller else []
         after_tsc = [d for d in able if "tsc" in d.parts] if fragment.part == "processor" else []
-        choice = same or after_tsc or able
+        choice = same or after_tsc or able or [d for d in headless[-1:] if d.takes(fragment)]
         if not choice:
-            burst.orphan([line], _NO_STATUS)
+            # Lines whose head is lost stay together; without a status they end as unrecognised.
+            draft = burst.new(Format.PRINTK)
+            draft.add(line, fragment, burst.file)
+            headless.append(draft)
             continue
         first_come = _needed(rest, at) >= len(choice)
         draft = choice[0] if first_come else choice[-1]
@@ -398,10 +403,7 @@ def _memory_failure(burst: _Burst, pieces: Sequence[tuple[Line, Fragment]]) -> N
             ]  # fmt: skip
             by_frame[frame] = near[-1] if near else burst.new(Format.MEMORY_FAILURE)
         current = by_frame[frame]
-        head = current.head
         current.add(line, fragment, burst.file)
-        if head is not None:
-            current.head = head
 
 
 def assemble(pieces: Iterable[Piece], file: str) -> Iterator[Evidence]:

@@ -128,6 +128,8 @@ _CUT_HEAD = re.compile(
 _CUT_FIELD = re.compile(r"\b(?:TSC|ADDR|MISC|SYND|IPID|PPIN|PROCESSOR|TIME|SOCKET|APIC|microcode)$")
 _HEX_REST = re.compile(r"[0-9a-f]{1,15}$")
 _FIELD_REST = re.compile(r"(?:[0-9a-f]{1,16}|\d:[0-9a-f]+)(?:\s+(?:[A-Z]{3,}\d?|microcode)\s+[0-9a-f:]+)*$")
+_FIELDS_LINE = re.compile(r"(?:TSC|PROCESSOR) [0-9a-f]")
+_MORE_FIELDS = re.compile(r"(?:(?:ADDR|MISC|SYND|IPID|PPIN|TIME|SOCKET|APIC|microcode) +[0-9a-f]{1,16}(?: +|$))+$")
 
 
 def _glued(before: Line, after: Line) -> str | None:
@@ -141,6 +143,8 @@ def _glued(before: Line, after: Line) -> str | None:
     ):
         return before.body + after.body
     if _CUT_HEAD.search(before.body) and re.match(r"(?:Check|Exception|Event|Bank|\d|[0-9a-f]+\s+Bank)", after.body):
+        return f"{before.body} {after.body}"
+    if before.prefixed and _FIELDS_LINE.match(before.body) and _MORE_FIELDS.match(after.body):
         return f"{before.body} {after.body}"
     if _CUT_FIELD.search(before.body) and _FIELD_REST.match(after.body):
         return f"{before.body} {after.body}"

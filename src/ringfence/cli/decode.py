@@ -1,0 +1,251 @@
+"""``ringfence decode``: any evidence in, explained findings out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import click
+
+from ringfence.cli.registers_option import Hexadecimal, ProcessorType
+from ringfence.decode.decoder import KnownProcessor
+from ringfence.diagnosis.finding import Event, events
+from ringfence.diagnosis.severity import Severity
+from ringfence.errors import RingfenceError
+from ringfence.record.evidence import Delivery, Evidence, Format, Origin, Record, Registers, Unrecognised
+from ringfence.record.reader import read
+from ringfence.record.sources import STDIN, Source, expand
+
+EXIT_READ = 0
+EXIT_FAIL_ON = 1
+EXIT_USAGE = 2
+EXIT_STRICT = 3
+
+_UNCORRECTED = "uncorrected"
+_TYPED = ("status", "addr", "misc", "synd", "ipid", "mcg_status", "mcg_cap")
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What the exit code is made of."""
+
+    worst: Severity = Severity.NONE
+    unreadable: int = 0
+    failed_sources: list[str] = field(default_factory=list)
+
+    def saw(self, item: Event | Unrecognised) -> None:
+        """Take note of one item."""
+        if isinstance(item, Unrecognised):
+            self.unreadable += 1
+        elif item.finding.severity.badness > self.worst.badness:
+            self.worst = item.finding.severity
+
+    def exit_code(self, fail_on: Severity | None, strict: bool) -> int:
+        """0 read, 1 the severity was reached, 2 a source could not be read, 3 strict and unreadable evidence."""
+        if fail_on is not None and self.worst.badness >= fail_on.badness:
+            return EXIT_FAIL_ON
+        if self.failed_sources:
+            return EXIT_USAGE
+        return EXIT_STRICT if strict and self.unreadable else EXIT_READ
+
+
+def _fail_on(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Severity | None:
+    if value is None:
+        return None
+    return Severity.DEFERRED if value == _UNCORRECTED else Severity(value.upper())
+
+
+def _typed(options: dict[str, int | None], bank: int | None, known: KnownProcessor | None) -> Record:
+    registers = Registers(**options)
+    mcg_status = registers.mcg_status
+    delivery = Delivery.UNKNOWN
+    if mcg_status is not None:
+        delivery = Delivery.MACHINE_CHECK if mcg_status & 0x4 else Delivery.POLLED
+    raw = " ".join(f"{name}={value:#x}" for name, value in options.items() if value is not None)
+    return Record(
+        origin=Origin("typed"),
+        format=Format.TYPED,
+        raw=raw.encode(),
+        registers=registers,
+        bank=bank,
+        vendor=known.vendor if known is not None else None,
+        cpuid=known.cpuid if known is not None else None,
+        delivery=delivery,
+    )
+
+
+def _colour(choice: str) -> bool:
+    return choice == "always" or (choice == "auto" and sys.stdout.isatty())
+
+
+class _Progress:
+    """A progress bar on standard error, for long reading on a terminal; silent elsewhere."""
+
+    MIN_BYTES = 8 << 20
+
+    def __init__(self, sources: list[Source], wanted: bool) -> None:
+        total = sum(source.size_bytes or 0 for source in sources)
+        self._bar = None
+        if wanted and total >= self.MIN_BYTES and sys.stderr.isatty() and not sys.stdout.isatty():
+            self._bar = click.progressbar(length=total, label="reading", file=sys.stderr, show_eta=True)
+
+    def __enter__(self) -> Callable[[int], None] | None:
+        if self._bar is None:
+            return None
+        self._bar.__enter__()
+        return self._bar.update
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.render_finish()
+
+
+def _evidence(sources: list[Source], outcome: Outcome, progress: Callable[[int], None] | None) -> Iterator[Evidence]:
+    for source in sources:
+        try:
+            yield from read(source, progress)
+        except RingfenceError as error:
+            outcome.failed_sources.append(source.name)
+            _complain(error)
+
+
+def _complain(error: RingfenceError) -> None:
+    click.echo(f"ringfence: {error}\n  {error.advice}", err=True)
+
+
+def _write_text(items: Iterable[Event | Unrecognised], outcome: Outcome, verbose: bool, colour: bool) -> None:
+    from ringfence.views import registers, text  # noqa: PLC0415 (only the view that is asked for is loaded)
+
+    write = sys.stdout.write
+    shown = 0
+    for item in items:
+        outcome.saw(item)
+        if shown:
+            write("\n")
+        shown += 1
+        if isinstance(item, Unrecognised):
+            write(text.unrecognised_text(item, colour=colour))
+            continue
+        write(text.event_text(item, colour=colour))
+        if verbose:
+            write(registers.registers_text(item.finding))
+    if not shown:
+        write("No machine-check evidence found.\n")
+
+
+def _write_json(items: Iterable[Event | Unrecognised], outcome: Outcome) -> None:
+    from ringfence.views import jsonl  # noqa: PLC0415 (only the view that is asked for is loaded)
+
+    out: IO[bytes] = sys.stdout.buffer
+    for item in items:
+        outcome.saw(item)
+        shown = jsonl.unrecognised_line(item) if isinstance(item, Unrecognised) else jsonl.line(item)
+        out.write(jsonl.encode(shown) + b"\n")
+    out.flush()
+
+
+def _write_summary(items: Iterable[Event | Unrecognised], outcome: Outcome, as_json: bool, colour: bool) -> None:
+    from ringfence.views import jsonl, summary  # noqa: PLC0415 (only the view that is asked for is loaded)
+
+    tally = summary.Tally()
+    for item in items:
+        outcome.saw(item)
+        tally.add(item)
+    if as_json:
+        for group in summary.lines(tally):
+            sys.stdout.buffer.write(jsonl.encode(group) + b"\n")
+        sys.stdout.buffer.flush()
+    else:
+        sys.stdout.write(summary.text(tally, colour=colour))
+
+
+@click.command("decode", short_help="Explain machine-check evidence in logs, dumps or typed registers.")
+@click.argument("files", nargs=-1, type=click.Path(path_type=str, allow_dash=True), metavar="[FILE|DIRECTORY|-]...")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line (schema: docs/decode-schema.json).")
+@click.option("--summary", is_flag=True, help="Group repeated errors by what they are, worst first.")
+@click.option("--parquet", type=click.Path(dir_okay=False, path_type=Path), help="Write a table, one row a report.")
+@click.option("-v", "--verbose", is_flag=True, help="Show raw registers with every field named.")
+@click.option(
+    "--fail-on",
+    type=click.Choice(
+        [*(s.value.lower() for s in Severity if s is not Severity.NONE), _UNCORRECTED], case_sensitive=False
+    ),
+    callback=_fail_on,
+    help="Exit with 1 if an error of this severity or worse is found.",
+)
+@click.option("--strict", is_flag=True, help="Exit with 3 if evidence was found that cannot be read.")
+@click.option("--cpu", "known", type=ProcessorType(), help="Processor of records that do not name one, e.g. 0:306f2.")
+@click.option("--status", type=Hexadecimal(), help="Decode this MCi_STATUS instead of files.")
+@click.option("--addr", type=Hexadecimal(), help="MCi_ADDR to --status.")
+@click.option("--misc", type=Hexadecimal(), help="MCi_MISC to --status.")
+@click.option("--synd", type=Hexadecimal(), help="MCA_SYND to --status (AMD).")
+@click.option("--ipid", type=Hexadecimal(), help="MCA_IPID to --status (AMD).")
+@click.option("--mcg-status", type=Hexadecimal(), help="MCG_STATUS to --status.")
+@click.option("--mcg-cap", type=Hexadecimal(), help="MCG_CAP to --status.")
+@click.option("--bank", type=click.IntRange(0, 255), help="Bank number to --status.")
+@click.option("--color", "--colour", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
+@click.option("--progress/--no-progress", default=True, help="Progress bar for long reading, on a terminal only.")
+@click.pass_context
+def decode_command(  # noqa: PLR0913 (one parameter an option)
+    ctx: click.Context,
+    files: tuple[str, ...],
+    as_json: bool,
+    summary: bool,
+    parquet: Path | None,
+    verbose: bool,
+    fail_on: Severity | None,
+    strict: bool,
+    known: KnownProcessor | None,
+    color: str,
+    progress: bool,
+    bank: int | None,
+    **typed: int | None,
+) -> None:
+    """Explain machine-check evidence: what happened, how bad it is, where, what to do, and why.
+
+    Reads logs (kernel, Xen, ESXi, FreeBSD, mcelog, rasdaemon, BMC), binary dumps (struct mce, Xen mc_info, CPER, BERT,
+    rasdaemon's database), compressed or not, and directories of them; the format is told by content. Without FILE it
+    reads standard input.
+
+    \b
+    Examples:
+      ringfence decode /var/log/kern.log
+      dmesg | ringfence decode --fail-on uncorrected
+      ringfence decode --status 0xbe00000000800400 --cpu 0:206c2 --bank 5
+      ringfence decode --summary /var/log/
+
+    \b
+    Exit codes: 0 read; 1 --fail-on reached; 2 usage, or a source that cannot be read; 3 --strict and unreadable evidence.
+    """
+    outcome = Outcome()
+    if typed["status"] is None and (any(value is not None for value in typed.values()) or bank is not None):
+        raise click.UsageError("--addr, --misc, --bank and the like go with --status")
+    if typed["status"] is not None and files:
+        raise click.UsageError("--status decodes what is typed: give no FILE with it")
+    if typed["status"] is None and not files:
+        if sys.stdin.isatty():
+            raise click.UsageError("nothing to read: name a FILE, pipe a log in, or give --status")
+        files = (STDIN,)
+    try:
+        sources = list(expand(files))
+    except RingfenceError as error:
+        _complain(error)
+        ctx.exit(EXIT_USAGE)
+    with _Progress(sources, progress) as told:
+        evidence: Iterable[Evidence]
+        evidence = [_typed(typed, bank, known)] if typed["status"] is not None else _evidence(sources, outcome, told)
+        items = events(evidence, known)
+        if parquet is not None:
+            _write_parquet(sources, parquet, outcome, known, told)
+        elif summary:
+            _write_summary(items, outcome, as_json, _colour(color))
+        elif as_json:
+            _write_json(items, outcome)
+        else:
+            _write_text(items, outcome, verbose, _colour(color))
+    if outcome.unreadable and not as_json:
+        click.echo(f"ringfence: {outcome.unreadable} pieces of evidence could not be read", err=True)
+    ctx.exit(outcome.exit_code(fail_on, strict))

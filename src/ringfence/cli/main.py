@@ -1,0 +1,32 @@
+"""The ``ringfence`` command."""
+
+from __future__ import annotations
+
+import click
+
+from ringfence import __version__
+from ringfence.cli.decode import decode_command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="ringfence")
+def main() -> None:
+    """Machine-check evidence, explained and acted upon, on virtualization hosts."""
+
+
+@main.command("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the script that completes commands and options in SHELL.
+
+    For bash: eval "$(ringfence completion bash)"
+    """
+    from click.shell_completion import get_completion_class  # noqa: PLC0415 (only this command needs it)
+
+    kind = get_completion_class(shell)
+    if kind is None:
+        raise click.UsageError(f"click cannot complete {shell}")
+    click.echo(kind(main, {}, "ringfence", "_RINGFENCE_COMPLETE").source())
+
+
+main.add_command(decode_command)

@@ -1,0 +1,137 @@
+"""A record to its meaning: who made the processor, and which vendor's reading applies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from ringfence.arch.cpuid import Processor, Vendor, processor
+from ringfence.decode import amd, intel, zhaoxin
+from ringfence.decode.meaning import Address, AddressKind, BankReading, Meaning
+from ringfence.record.evidence import Format, MemoryReport, Record
+
+_READERS: Mapping[Vendor, Callable[[Record, Processor | None], BankReading]] = {
+    Vendor.INTEL: intel.read_bank,
+    Vendor.AMD: amd.read_bank,
+    Vendor.HYGON: amd.read_bank,
+    Vendor.ZHAOXIN: zhaoxin.read_bank,
+    Vendor.CENTAUR: zhaoxin.read_bank,
+}
+
+ASSUMED_INTEL = "vendor: the evidence names none; MCi_STATUS is read as Intel's (say --cpu to name it)"
+ASSUMED_AMD = "vendor: the evidence names none; MCA_SYND and MCA_IPID exist on AMD only"
+NO_MODEL = "processor: the evidence names no model; nothing model-specific is decoded (say --cpu to name it)"
+
+
+@dataclass(frozen=True, slots=True)
+class KnownProcessor:
+    """A processor that another record of the same log, or the user, named; ``source`` says which."""
+
+    vendor: Vendor
+    cpuid: int | None
+    source: str
+
+
+def with_processor(record: Record, known: KnownProcessor | None) -> Record:
+    """The record with the processor that its log names elsewhere, if it names none itself; the assumption is listed."""
+    if known is None or (record.cpuid is not None and record.vendor is not None):
+        return record
+    if record.vendor is not None and record.vendor is not known.vendor:
+        return record
+    if record.cpuid is not None and record.cpuid != known.cpuid:
+        return record
+    if record.registers.status is None:
+        return record
+    return replace(
+        record,
+        vendor=known.vendor,
+        cpuid=record.cpuid if record.cpuid is not None else known.cpuid,
+        assumptions=(*record.assumptions, f"processor: taken from {known.source}"),
+    )
+
+
+def _vendor(record: Record) -> tuple[Vendor, tuple[str, ...]]:
+    if record.vendor is not None:
+        return record.vendor, ()
+    if record.registers.ipid is not None or record.registers.synd is not None:
+        return Vendor.AMD, (ASSUMED_AMD,)
+    return Vendor.INTEL, (ASSUMED_INTEL,)
+
+
+def _claimed_address(memory: MemoryReport) -> Address:
+    if memory.physical_address is None:
+        return Address(None, AddressKind.NONE, None, False, "the source gives no address")
+    granularity = memory.grain_bytes
+    if memory.physical_address_mask:
+        mask = memory.physical_address_mask
+        granularity = mask & -mask
+    if granularity is not None and granularity > 4096:
+        because = f"the source gives a physical address of {granularity} bytes granularity: more than one page"
+        return Address(memory.physical_address, AddressKind.PHYSICAL, granularity, False, because)
+    because = "the source itself gives a system physical address"
+    return Address(memory.physical_address, AddressKind.PHYSICAL, granularity, True, because)
+
+
+_UNITS = {
+    Format.EDAC: "memory controller, as EDAC reports it",
+    Format.MEMORY_FAILURE: "memory page, as the kernel reports it",
+    Format.MCELOG_CLIENT: "memory, as mcelog accounts for it",
+    Format.QEMU: "guest memory, as QEMU reports it",
+}
+
+
+def _claimed(record: Record, memory: MemoryReport) -> BankReading:
+    """What a source without registers says, taken at its word."""
+    return BankReading(
+        unit=_UNITS.get(record.format, "memory, as the source reports it"),
+        error=memory.error or "memory error",
+        address=_claimed_address(memory),
+        location=memory.location,
+    )
+
+
+def _joined(record: Record, reading: BankReading, memory: MemoryReport) -> BankReading:
+    """A bank's reading with what EDAC or firmware adds: the place, and a translated address."""
+    location = memory.location.merged(reading.location)
+    address = reading.address
+    if memory.physical_address is not None and address.kind in {
+        AddressKind.NORMALISED,
+        AddressKind.NONE,
+        AddressKind.UNKNOWN,
+        AddressKind.GENERIC,
+    }:
+        translated = _claimed_address(memory)
+        address = replace(
+            translated,
+            granularity_bytes=translated.granularity_bytes or address.granularity_bytes,
+            because=f"{record.format} beside the bank gives the system physical address"
+            + (" (the bank's own is normalised)" if address.kind is AddressKind.NORMALISED else ""),
+        )
+    return replace(reading, location=location, address=address)
+
+
+def decode(record: Record) -> Meaning:
+    """What the record means.
+
+    Raises ValueError for a record with neither MCi_STATUS nor a memory report: readers never make one.
+    """
+    if record.registers.status is None:
+        if record.memory is None:
+            raise ValueError(f"{record.origin}: nothing to decode")
+        known = processor(record.vendor, record.cpuid) if record.vendor and record.cpuid else None
+        return Meaning(record=record, vendor=record.vendor, processor=known, reading=_claimed(record, record.memory))
+    vendor, assumptions = _vendor(record)
+    known = processor(vendor, record.cpuid) if record.cpuid is not None else None
+    if known is None:
+        assumptions += (NO_MODEL,)
+    reading = _READERS[vendor](record, known)
+    if record.memory is not None:
+        reading = _joined(record, reading, record.memory)
+    if record.socket is not None and reading.location.socket is None:
+        reading = replace(reading, location=replace(reading.location, socket=record.socket))
+    return Meaning(
+        record=record,
+        vendor=vendor,
+        processor=known,
+        reading=replace(reading, assumptions=(*record.assumptions, *assumptions, *reading.assumptions)),
+    )

@@ -1,0 +1,170 @@
+"""Which reports are one event: a bank read twice, by two hyperthreads, or by every CPU of a broadcast.
+
+Two reports can only be one event if they show the same bank contents. Whether they are depends on who read the bank
+and when, which an ordered table of rules says. A corrected error seen again by the same CPU is a new event: a stuck
+cell gives the same address and syndrome each time, and folding it would hide the very trend that matters.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ringfence.arch.mci_status import DEFERRED, PCC, UC
+from ringfence.record.evidence import Format, Record
+
+WINDOW_REPORTS = 65_536
+"""A report is compared with those among so many before it: bounds the memory, and spans days of a latched bank."""
+SAME_MOMENT_S = 2
+"""Reports of one broadcast or of two hyperthreads polling carry wall times at most this far apart."""
+SAME_MOMENT_TSC = 1 << 32
+"""The same in TSC ticks (about a second), for reports without a wall time."""
+
+
+class Relation(StrEnum):
+    """How a report relates to the last one that showed the same bank contents."""
+
+    NEW = "new event"
+    LOGGED_TWICE = "the same report, logged twice"
+    SHARED_BANK = "the same event, reported by another CPU that shares the bank or was told by broadcast"
+    LATCHED = "the same event: the bank was read again, and an uncorrected error stays until it is cleared"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a bank showed: reports of one event agree in all of it."""
+
+    socket: int | None
+    bank: int | None
+    status: int
+    addr: int | None
+    misc: int | None
+    synd: int | None
+    ipid: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Who read the bank and when."""
+
+    cpu: int | None
+    apicid: int | None
+    tsc: int | None
+    time: float | None
+    corrected: bool
+    located: bool
+
+
+def identity(record: Record) -> Identity | None:
+    """What the record's bank showed; None if it carries no MCi_STATUS or its source aggregates (never folded)."""
+    registers = record.registers
+    if registers.status is None or record.count != 1 or record.format is Format.MCELOG_CLIENT:
+        return None
+    return Identity(
+        record.socket,
+        record.bank,
+        registers.status,
+        registers.addr,
+        registers.misc,
+        registers.synd,
+        registers.ipid,
+    )
+
+
+UNCORRECTED_MASK = UC.mask | PCC.mask | DEFERRED.mask
+"""Bits of MCi_STATUS that keep a later corrected error from replacing this one.
+
+Bit 44 is DEFERRED on AMD and part of the corrected-error count on Intel, where it is looked at only beside UC or PCC.
+"""
+
+
+def report(record: Record) -> Report:
+    """Who read the bank and when."""
+    registers = record.registers
+    status = registers.status or 0
+    amd = registers.ipid is not None or record.vendor in {"AMD", "Hygon"}
+    mask = UNCORRECTED_MASK if amd else UC.mask | PCC.mask
+    return Report(
+        record.cpu,
+        record.apicid,
+        registers.tsc or None,
+        record.time,
+        not status & mask,
+        registers.addr is not None or registers.misc is not None,
+    )
+
+
+def _same_cpu(last: Report, new: Report) -> bool:
+    return last.cpu is None or new.cpu is None or last.cpu == new.cpu
+
+
+def _siblings(last: Report, new: Report) -> bool:
+    return last.apicid is not None and new.apicid is not None and last.apicid >> 1 == new.apicid >> 1
+
+
+def _same_moment(last: Report, new: Report) -> bool:
+    if last.time is not None and new.time is not None:
+        return abs(last.time - new.time) <= SAME_MOMENT_S
+    if last.tsc is not None and new.tsc is not None:
+        return abs(last.tsc - new.tsc) <= SAME_MOMENT_TSC
+    return True
+
+
+RULES: tuple[tuple[Relation, Callable[[Report, Report], bool]], ...] = (
+    (
+        Relation.LOGGED_TWICE,
+        lambda last, new: _same_cpu(last, new) and last.tsc is not None and last.tsc == new.tsc,
+    ),
+    (
+        Relation.SHARED_BANK,
+        lambda last, new: (
+            not _same_cpu(last, new)
+            and _same_moment(last, new)
+            and (new.located or _siblings(last, new) or not new.corrected)
+        ),
+    ),
+    (
+        Relation.LATCHED,
+        lambda last, new: not new.corrected and (_same_cpu(last, new) or _siblings(last, new)),
+    ),
+)
+"""First match wins; no match is a new event. ``last`` is the last report that showed the same contents."""
+
+
+def relation(last: Report, new: Report) -> Relation:
+    """How ``new`` relates to ``last``, which showed the same bank contents."""
+    return next((name for name, holds in RULES if holds(last, new)), Relation.NEW)
+
+
+class Folder:
+    """Tells reports of one event from new ones, as they come. Memory is bounded by ``WINDOW_REPORTS``."""
+
+    def __init__(self) -> None:
+        self._last: OrderedDict[Identity, tuple[int, int, Report]] = OrderedDict()
+        self._reports = 0
+        self.events = 0
+
+    def place(self, record: Record) -> tuple[int, Relation]:
+        """The number of the event (from 0, in order of first report) that this record belongs to, and how."""
+        position = self._reports
+        self._reports += 1
+        shown = identity(record)
+        if shown is None:
+            return self._new(), Relation.NEW
+        here = report(record)
+        known = self._last.pop(shown, None)
+        while self._last and position - next(iter(self._last.values()))[0] > WINDOW_REPORTS:
+            self._last.popitem(last=False)
+        kind, event = Relation.NEW, -1
+        if known is not None and position - known[0] <= WINDOW_REPORTS:
+            kind, event = relation(known[2], here), known[1]
+        if kind is Relation.NEW:
+            event = self._new()
+        self._last[shown] = (position, event, here)
+        return event, kind
+
+    def _new(self) -> int:
+        self.events += 1
+        return self.events - 1

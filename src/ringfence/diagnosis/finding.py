@@ -1,0 +1,169 @@
+"""A finding: a record, what its bits mean, how bad it is and why. An event: a finding and its further reports."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from ringfence.arch.cpuid import Vendor
+from ringfence.decode.decoder import KnownProcessor, decode, with_processor
+from ringfence.decode.meaning import BankReading, Meaning, Note
+from ringfence.diagnosis.advice import LEADS, advice
+from ringfence.diagnosis.events import Folder, Relation
+from ringfence.diagnosis.severity import ErrorClass, Reason, Severity, Verdict, judge
+from ringfence.record.evidence import Evidence, Record, Unrecognised
+
+HELD_ITEMS = 1_000
+"""An event waits for its further reports while so many later items are held; reports after that are shown alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one record means and how bad it is."""
+
+    meaning: Meaning
+    verdict: Verdict
+
+    @property
+    def record(self) -> Record:
+        """The evidence."""
+        return self.meaning.record
+
+    @property
+    def reading(self) -> BankReading:
+        """What the bits mean."""
+        return self.meaning.reading
+
+    @property
+    def vendor(self) -> Vendor | None:
+        """The processor's vendor, named or assumed (see ``assumptions``)."""
+        return self.meaning.vendor
+
+    @property
+    def microarchitecture(self) -> str | None:
+        """The microarchitecture's name, None if the model is unknown."""
+        return self.meaning.processor.microarchitecture if self.meaning.processor is not None else None
+
+    @property
+    def severity(self) -> Severity:
+        """How bad it is."""
+        return self.verdict.severity
+
+    @property
+    def error_class(self) -> ErrorClass:
+        """Corrected, uncorrected, or no error."""
+        return ErrorClass.of(self.verdict.severity)
+
+    @property
+    def reasons(self) -> tuple[Reason, ...]:
+        """Why the severity is what it is."""
+        return self.verdict.reasons
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """All that had to be assumed on the way, each once."""
+        return tuple(dict.fromkeys((*self.reading.assumptions, *self.verdict.assumptions)))
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """What a reader should know besides."""
+        excuse = self.reading.not_an_error
+        return (*((excuse,) if excuse is not None else ()), *self.reading.notes)
+
+    @property
+    def summary(self) -> str:
+        """What happened and how bad, in one sentence."""
+        reading = self.reading
+        if reading.not_an_error is not None:
+            return f"{LEADS[Severity.NONE]}: {reading.error}: {reading.not_an_error.text}"
+        place = reading.unit
+        if reading.location.label:
+            place += f", {reading.location.label}"
+        elif reading.location.socket is not None:
+            place += f", socket {reading.location.socket}"
+        return f"{LEADS[self.severity]}: {reading.error} ({place})"
+
+    @property
+    def advice(self) -> str:
+        """What to do about it."""
+        return advice(self.severity, self.reading.address.names_a_page)
+
+
+def diagnose(record: Record) -> Finding:
+    """The finding of a record; a pure function of it."""
+    meaning = decode(record)
+    signature = meaning.processor.signature if meaning.processor is not None else None
+    return Finding(meaning, judge(record, meaning.vendor, signature, meaning.reading.not_an_error))
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A further report of an event: the record, and how it relates to the one before."""
+
+    record: Record
+    relation: Relation
+
+
+@dataclass(slots=True)
+class Event:
+    """One hardware event: its first report as a finding, and every further report of it that came in time.
+
+    ``count`` is how many errors it stands for: what the source itself counted, once, however often it was reported; 0
+    for a further report that came after its event had been handed out (``relation`` then says how it belongs).
+    """
+
+    number: int
+    finding: Finding
+    count: int
+    relation: Relation = Relation.NEW
+    reports: list[Report] = field(default_factory=list)
+
+
+class ProcessorMemory:
+    """Names the processor of a record by what the same file said before, or by what the user said."""
+
+    def __init__(self, stated: KnownProcessor | None = None) -> None:
+        self._stated = stated
+        self._seen: KnownProcessor | None = None
+        self._file: str | None = None
+
+    def complete(self, record: Record) -> Record:
+        """The record, with its processor named if anybody named it before; the assumption is listed in it."""
+        if record.origin.file != self._file:
+            self._file, self._seen = record.origin.file, None
+        done = with_processor(record, self._stated or self._seen)
+        if done is record and record.vendor is not None and record.cpuid is not None:
+            at = f"line {record.origin.line}" if record.origin.line is not None else f"byte {record.origin.offset}"
+            self._seen = KnownProcessor(record.vendor, record.cpuid, f"{at} of the same log")
+        return done
+
+
+def events(evidence: Iterable[Evidence], stated: KnownProcessor | None = None) -> Iterator[Event | Unrecognised]:
+    """Findings of a stream of evidence, reports of one event gathered, in the order of first report.
+
+    Memory is bounded by ``HELD_ITEMS`` and the folder's window.
+    """
+    folder = Folder()
+    memory = ProcessorMemory(stated)
+    held: deque[Event | Unrecognised] = deque()
+    by_number: dict[int, Event] = {}
+    for item in evidence:
+        if isinstance(item, Unrecognised):
+            held.append(item)
+        else:
+            record = memory.complete(item)
+            number, relation = folder.place(record)
+            if relation is Relation.NEW:
+                by_number[number] = event = Event(number, diagnose(record), record.count)
+                held.append(event)
+            elif (known := by_number.get(number)) is not None:
+                known.reports.append(Report(record, relation))
+            else:
+                held.append(Event(number, diagnose(record), 0, relation))
+        if len(held) > HELD_ITEMS:
+            done = held.popleft()
+            if isinstance(done, Event):
+                by_number.pop(done.number, None)
+            yield done
+    yield from held

@@ -1,0 +1,135 @@
+"""Repeated errors grouped by what they are: how many, when first and last, worst first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import msgspec
+
+from ringfence.diagnosis.finding import Event
+from ringfence.diagnosis.severity import Severity
+from ringfence.record.evidence import Unrecognised
+from ringfence.views.jsonl import iso
+from ringfence.views.text import place, printable, severity_colour
+
+SHOWN_UNRECOGNISED = 10
+"""Unreadable places that a summary lists one by one; the rest are counted."""
+
+
+@dataclass(slots=True)
+class Group:
+    """Events with the same summary sentence.
+
+    ``errors`` counts what the sources count, each event once; ``reports`` counts every report, read again or not.
+    ``first``/``last`` are seconds since the epoch, None if no report carries a time.
+    """
+
+    severity: Severity
+    summary: str
+    advice: str
+    example: str
+    errors: int = 0
+    events: int = 0
+    reports: int = 0
+    first: float | None = None
+    last: float | None = None
+
+    def saw(self, time: float | None) -> None:
+        """Widen the span of time."""
+        if time is not None:
+            self.first = time if self.first is None else min(self.first, time)
+            self.last = time if self.last is None else max(self.last, time)
+
+
+class GroupLine(msgspec.Struct, omit_defaults=True):
+    """One group as JSON."""
+
+    severity: str
+    summary: str
+    advice: str
+    example: str
+    errors: int
+    events: int
+    reports: int
+    first: str | None = None
+    last: str | None = None
+
+
+@dataclass(slots=True)
+class Tally:
+    """The groups of everything seen. Memory grows with the number of kinds of error, not of errors."""
+
+    groups: dict[tuple[Severity, str], Group] = field(default_factory=dict)
+    unrecognised: int = 0
+    unrecognised_places: list[str] = field(default_factory=list)
+
+    def group(self, severity: Severity, summary: str, advice: str, example: str) -> Group:
+        """The group of one kind of error, made when it is first seen at ``example``."""
+        key = (severity, summary)
+        found = self.groups.get(key)
+        if found is None:
+            found = self.groups[key] = Group(severity, summary, advice, example)
+        return found
+
+    def add(self, item: Event | Unrecognised) -> None:
+        """Count one event with its further reports, or one piece of unreadable evidence."""
+        if isinstance(item, Unrecognised):
+            self.unrecognised += 1
+            if len(self.unrecognised_places) < SHOWN_UNRECOGNISED:
+                self.unrecognised_places.append(f"{place(item.origin)}: {item.why}")
+            return
+        finding = item.finding
+        group = self.group(finding.severity, finding.summary, finding.advice, place(finding.record.origin))
+        group.errors += item.count
+        group.events += item.count > 0
+        group.reports += 1 + len(item.reports)
+        group.saw(finding.record.time)
+        for again in item.reports:
+            group.saw(again.record.time)
+
+    def worst_first(self) -> list[Group]:
+        """The groups, worst severity first, then by the number of errors."""
+        return sorted(self.groups.values(), key=lambda g: (-g.severity.badness, -g.errors, g.summary))
+
+
+def text(tally: Tally, *, colour: bool = False) -> str:
+    """The summary for people."""
+    if not tally.groups and not tally.unrecognised:
+        return "No machine-check evidence found.\n"
+    out = []
+    for group in tally.worst_first():
+        on, off = severity_colour(group.severity) if colour else ("", "")
+        again = f", reported {group.reports} times" if group.reports != group.events else ""
+        span = ""
+        if group.first is not None and group.last is not None:
+            first, last = iso(group.first), iso(group.last)
+            span = f"; at {first}" if first == last else f"; first {first}, last {last}"
+        out.append(
+            f"{group.errors:>9} x {on}{printable(group.summary)}{off}\n"
+            f"{'':12}{group.events} events{again}{span}; e.g. {group.example}\n"
+            f"{'':12}{group.advice}\n"
+        )
+    if tally.unrecognised:
+        out.append(f"{tally.unrecognised:>9} x not readable as evidence:\n")
+        out.extend(f"{'':12}{where}\n" for where in tally.unrecognised_places)
+        if tally.unrecognised > len(tally.unrecognised_places):
+            out.append(f"{'':12}... and {tally.unrecognised - len(tally.unrecognised_places)} more\n")
+    return "".join(out)
+
+
+def lines(tally: Tally) -> list[GroupLine]:
+    """The summary as JSON lines."""
+    return [
+        GroupLine(
+            severity=group.severity,
+            summary=group.summary,
+            advice=group.advice,
+            example=group.example,
+            errors=group.errors,
+            events=group.events,
+            reports=group.reports,
+            first=iso(group.first),
+            last=iso(group.last),
+        )
+        for group in tally.worst_first()
+    ]

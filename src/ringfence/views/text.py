@@ -1,0 +1,229 @@
+"""Findings as text for people: what happened, who reported it, where, what to do, and why we say so.
+
+A finding's text is a template (all that depends on the kind of error) filled with slots (place, time, CPU, address,
+count), so that a log of a hundred thousand errors of a few kinds is laid out a few times only.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ringfence.decode.meaning import AddressKind
+from ringfence.diagnosis.events import Relation
+from ringfence.diagnosis.finding import Event, Finding
+from ringfence.diagnosis.severity import Severity
+from ringfence.record.evidence import Location, Origin, Record, Unrecognised
+from ringfence.views.jsonl import iso
+
+WIDTH = 110
+"""Columns to which prose is wrapped; a line with an identifier in it may be longer."""
+SHOWN_REPORTS = 5
+"""Further reports of an event that are listed one by one; the rest are counted."""
+_LABEL = 13
+
+_COLOURS = {
+    Severity.NONE: "\x1b[2m",
+    Severity.CORRECTED: "\x1b[32m",
+    Severity.DEFERRED: "\x1b[33m",
+    Severity.UCNA: "\x1b[33m",
+    Severity.SRAO: "\x1b[33m",
+    Severity.SRAR: "\x1b[31m",
+    Severity.FATAL: "\x1b[1;31m",
+}
+_RESET = "\x1b[0m"
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+SLOTS = ("place", "when", "cpu", "address", "count")
+"""What varies between findings of one kind; in a template each stands as a private-use character."""
+_MARK = {name: chr(0xE000 + index) for index, name in enumerate(SLOTS)}
+_SLOT = re.compile("[" + "".join(_MARK.values()) + "]")
+_NAME = {mark: name for name, mark in _MARK.items()}
+
+
+def printable(text: str) -> str:
+    """Text from a log made safe for a terminal: control characters and direction marks are shown as escapes."""
+    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text).translate(_UNMARK)
+
+
+_UNMARK = {ord(mark): "\ufffd" for mark in _MARK.values()}
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A finding's text with ``%s`` where ``slots`` go, in their order."""
+
+    text: str
+    slots: tuple[str, ...]
+
+    def fill(self, values: dict[str, str]) -> str:
+        """The text with the slots filled."""
+        return self.text % tuple(values[name] for name in self.slots)
+
+
+def _row(label: str, text: str) -> str:
+    if _SLOT.search(text):
+        return f"  {label:<{_LABEL}}{text}\n"
+    lines = textwrap.wrap(text, WIDTH - _LABEL - 2, break_long_words=False, break_on_hyphens=False) or [""]
+    rest = "".join(f"{'':<{_LABEL + 2}}{line}\n" for line in lines[1:])
+    return f"  {label:<{_LABEL}}{lines[0]}\n{rest}"
+
+
+_PLACES: tuple[tuple[str, str], ...] = (
+    ("socket", "socket {}"),
+    ("node", "node {}"),
+    ("core", "core {}"),
+    ("controller", "controller {}"),
+    ("channel", "channel {}"),
+    ("slot", "DIMM slot {}"),
+    ("csrow", "csrow {}"),
+    ("rank", "rank {}"),
+    ("bank_group", "bank group {}"),
+    ("bank", "bank {}"),
+    ("row", "row {:#x}"),
+    ("column", "column {:#x}"),
+    ("device", "device {}"),
+    ("dq", "DQ {}"),
+    ("syndrome", "syndrome {:#x}"),
+)
+
+
+def place_in_machine(location: Location) -> str:
+    """A location in words, empty if nothing is known."""
+    parts = [form.format(value) for name, form in _PLACES if (value := getattr(location, name)) is not None]
+    words = ", ".join(parts)
+    if location.label:
+        return f"{printable(location.label)}: {words}" if words else printable(location.label)
+    return words
+
+
+def _reporter(finding: Finding) -> str:
+    record = finding.record
+    who = _MARK["cpu"]
+    if record.socket is not None:
+        who += f", socket {record.socket}"
+    if record.bank is not None:
+        who += f", bank {record.bank}"
+    who += f": {finding.reading.unit}"
+    known = finding.meaning.processor
+    if known is not None:
+        signature = known.signature
+        name = f" {known.microarchitecture}" if known.microarchitecture else ""
+        who += (
+            f"; {signature.vendor}{name} (family {signature.family:#x}, model {signature.model:#x}, "
+            f"stepping {signature.stepping})"
+        )
+    return who + f"; {record.delivery}"
+
+
+def _address(finding: Finding) -> str | None:
+    address = finding.reading.address
+    if address.value is None:
+        return None if address.kind is AddressKind.NONE else address.because
+    size = f", to {address.granularity_bytes} bytes" if address.granularity_bytes is not None else ""
+    verdict = "names a page" if address.names_a_page else "names no page"
+    return f"{_MARK['address']}, {address.kind}{size}; {verdict}: {address.because}"
+
+
+def _rows(finding: Finding) -> Iterator[tuple[str, str]]:
+    reading, record = finding.reading, finding.record
+    yield "reported by", _reporter(finding)
+    if where := place_in_machine(reading.location):
+        yield "where", where
+    if (address := _address(finding)) is not None:
+        yield "address", address
+    if reading.corrected_count is not None:
+        yield "count", f"the bank counts {_MARK['count']} corrected errors since it was cleared"
+    for detail in reading.details:
+        yield "detail", printable(detail)
+    yield "do", finding.advice
+    for reason in finding.reasons:
+        yield "because", f"{reason.because} [{reason.rule}; {reason.cite}]"
+    for assumption in finding.assumptions:
+        yield "assumed", printable(assumption)
+    for note in finding.notes:
+        yield "note", f"{note.text} ({note.source})"
+    for claim in record.claims:
+        yield "source says", printable(claim.text)
+
+
+def template(finding: Finding, *, colour: bool = False) -> Template:
+    """The template of a finding's text. Equal for findings that differ in the slots only."""
+    on, off = (_COLOURS[finding.severity], _RESET) if colour else ("", "")
+    head = f"{on}{printable(finding.summary)}{off}\n  {_MARK['place']}{_MARK['when']}\n"
+    body = head + "".join(_row(label, text) for label, text in _rows(finding))
+    slots = tuple(_NAME[match[0]] for match in _SLOT.finditer(body))
+    return Template(_SLOT.sub("%s", body.replace("%", "%%")), slots)
+
+
+def place(origin: Origin) -> str:
+    """``file:line``, or ``file@byte`` for binary evidence."""
+    name = "standard input" if origin.file == "-" else printable(origin.file)
+    if origin.line is not None:
+        return f"{name}:{origin.line}"
+    return f"{name}@{origin.offset}" if origin.offset is not None else name
+
+
+def cpu_text(cpu: int | None) -> str:
+    """A logical CPU by its number."""
+    return "a CPU not named" if cpu is None else f"CPU {cpu}"
+
+
+def when_text(time: float | None, stamp: str | None) -> str:
+    """The time of an error as far as it is known: absolute if the evidence fixes it, else the log's own stamp."""
+    if (absolute := iso(time)) is not None:
+        return f", {absolute}"
+    return f", stamp {printable(stamp)}" if stamp else ""
+
+
+def _values(finding: Finding) -> dict[str, str]:
+    record, reading = finding.record, finding.reading
+    return {
+        "place": place(record.origin),
+        "when": when_text(record.time, record.stamp),
+        "cpu": cpu_text(record.cpu),
+        "address": f"{reading.address.value:#x}" if reading.address.value is not None else "",
+        "count": str(reading.corrected_count),
+    }
+
+
+def _report_place(record: Record) -> str:
+    return f"{place(record.origin)}{when_text(record.time, record.stamp)}, {cpu_text(record.cpu)}"
+
+
+def reports_text(event: Event) -> str:
+    """The further reports of an event."""
+    rows = [
+        _row("again", f"{_report_place(again.record)}: {again.relation}") for again in event.reports[:SHOWN_REPORTS]
+    ]
+    if len(event.reports) > SHOWN_REPORTS:
+        last = event.reports[-1]
+        more = len(event.reports) - SHOWN_REPORTS
+        rows.append(_row("again", f"{more} more, the last at {_report_place(last.record)}"))
+    return "".join(rows)
+
+
+def event_text(event: Event, *, colour: bool = False) -> str:
+    """An event in full."""
+    if event.relation is not Relation.NEW:
+        return f"Again: {printable(event.finding.summary)}\n  {_report_place(event.finding.record)}: {event.relation}\n"
+    text = template(event.finding, colour=colour).fill(_values(event.finding))
+    if event.count != 1:
+        text += _row("stands for", f"{event.count} errors, as the source counts them")
+    return text + reports_text(event)
+
+
+def unrecognised_text(item: Unrecognised, *, colour: bool = False) -> str:
+    """Unreadable evidence as it stands."""
+    on, off = ("\x1b[35m", _RESET) if colour else ("", "")
+    lines = item.raw.decode("utf-8", "backslashreplace").splitlines() or [""]
+    shown = "".join(f"    | {printable(line)[:300]}\n" for line in lines[:8])
+    more = f"    | ... {len(lines) - 8} more lines\n" if len(lines) > 8 else ""
+    return f"{on}Not readable: {item.why}{off}\n  {place(item.origin)}\n{shown}{more}"
+
+
+def severity_colour(severity: Severity) -> tuple[str, str]:
+    """The escape sequences that switch a severity's colour on, and off again."""
+    return _COLOURS[severity], _RESET
