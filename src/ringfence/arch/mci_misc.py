@@ -7,7 +7,7 @@ from enum import IntEnum
 from ringfence.arch.bitfield import Field, Register
 
 _SDM = "SDM vol. 3B 17.3.2.4"
-_APM = "APM vol. 2 9.3.3"
+_APM = "APM vol. 2 9.3.2"
 
 ADDRESS_LSB = Field("ADDRESS_LSB", 5, 0, "least significant valid bit of MCi_ADDR", _SDM)
 ADDRESS_MODE = Field("ADDRESS_MODE", 8, 6, "what kind of address MCi_ADDR holds", _SDM)

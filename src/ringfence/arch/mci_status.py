@@ -13,7 +13,7 @@ from ringfence.arch.cpuid import Signature, Vendor
 from ringfence.arch.mcg import CMCI_P, EMC_P, SER_P, TES_P
 
 _SDM = "SDM vol. 3B 17.3.2.2"
-_APM = "APM vol. 2 9.3.2.2"
+_APM = "APM vol. 2 9.3.2"
 _PPR = "PPR 55898 (family 19h), MCA_STATUS"
 
 VAL = Field("VAL", 63, 63, "the register holds a logged error", _SDM)
