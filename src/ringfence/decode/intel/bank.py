@@ -1,0 +1,128 @@
+"""How a model's banks are declared: unit, place, and tables that give MSCOD's bits their names.
+
+The model-specific part of MCi_STATUS (MSCOD, bits 31:16) means something else in each bank of each model. A bank is a
+row: its unit, the memory controller and channel that it stands for, a reader of MSCOD, a reader of MISC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from ringfence.arch.mci_status import MSCOD
+from ringfence.decode.intel.codes import Code
+from ringfence.record.evidence import Location
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """What one bank logged: MCi_STATUS, MCi_MISC (None unless MISCV and in the evidence), and the MCA error code."""
+
+    bank: int
+    status: int
+    misc: int | None
+    code: Code
+
+    @property
+    def mscod(self) -> int:
+        """MCi_STATUS[31:16]."""
+        return MSCOD.of(self.status)
+
+    def bits(self, high: int, low: int) -> int:
+        """MCi_STATUS[high:low]."""
+        return self.status >> low & ((1 << (high - low + 1)) - 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Specific:
+    """What the model-specific tables add. ``phrases`` refine the error, ``details`` stand beside it.
+
+    ``replaces``: a better phrase than the MCA error code's own (the manual names the code for this bank).
+    """
+
+    phrases: tuple[str, ...] = ()
+    details: tuple[str, ...] = ()
+    location: Location = field(default_factory=Location)
+    replaces: str | None = None
+
+
+Reader = Callable[[Logged], Specific]
+
+
+@dataclass(frozen=True, slots=True)
+class Bank:
+    """One bank of a model. ``readers`` are applied in order; without any, MSCOD has no public table."""
+
+    unit: str
+    readers: tuple[Reader, ...] = ()
+    controller: int | None = None
+    channel: int | None = None
+
+
+Banks = Mapping[int, Bank]
+
+
+def flags(names: Mapping[int, str], *, high: int = 31, low: int = 16) -> Reader:
+    """A reader of single bits: ``names`` by bit number of MCi_STATUS; set bits without a name are told by number."""
+
+    def read(logged: Logged) -> Specific:
+        found = [bit for bit in range(low, high + 1) if logged.status >> bit & 1]
+        return Specific(
+            phrases=tuple(names[bit] for bit in found if bit in names),
+            details=tuple(f"model-specific bit {bit} of MCi_STATUS is set" for bit in found if bit not in names),
+        )
+
+    return read
+
+
+def choice(names: Mapping[int, str], *, high: int = 31, low: int = 16, what: str = "model-specific code") -> Reader:
+    """A reader of a number in MCi_STATUS[high:low]; zero without a name says nothing, others are told as numbers."""
+
+    def read(logged: Logged) -> Specific:
+        value = logged.bits(high, low)
+        if (name := names.get(value)) is not None:
+            return Specific(phrases=(name,))
+        if value == 0:
+            return Specific()
+        return Specific(details=(f"{what} {value:#x} (MCi_STATUS[{high}:{low}]) has no public meaning",))
+
+    return read
+
+
+def code_names(names: Mapping[int, str]) -> Reader:
+    """A reader that names MCA error codes which the manual defines for one bank (internal unclassified ones)."""
+
+    def read(logged: Logged) -> Specific:
+        return Specific(replaces=names.get(logged.code.base))
+
+    return read
+
+
+def only_for(matches: Callable[[Logged], bool], *readers: Reader) -> Reader:
+    """``readers``, but only where ``matches``."""
+
+    def read(logged: Logged) -> Specific:
+        return apply(readers, logged) if matches(logged) else Specific()
+
+    return read
+
+
+def apply(readers: tuple[Reader, ...], logged: Logged) -> Specific:
+    """What all of ``readers`` say, in order."""
+    parts = [reader(logged) for reader in readers]
+    location = Location()
+    replaces = None
+    for part in parts:
+        location = location.merged(part.location)
+        replaces = replaces or part.replaces
+    return Specific(
+        phrases=tuple(phrase for part in parts for phrase in part.phrases),
+        details=tuple(detail for part in parts for detail in part.details),
+        location=location,
+        replaces=replaces,
+    )
+
+
+def misc_bits(misc: int, high: int, low: int) -> int:
+    """MCi_MISC[high:low]."""
+    return misc >> low & ((1 << (high - low + 1)) - 1)

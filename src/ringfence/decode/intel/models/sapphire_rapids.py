@@ -1,0 +1,168 @@
+"""Sapphire Rapids and Emerald Rapids (06_8FH, 06_CFH): PCU, UPI, M2M, DDR5 and HBM memory controllers.
+
+Source: SDM vol. 3B chapter 18, 06_8FH; mcelog (sapphire.c); MCi_MISC of the memory controllers from Linux
+drivers/edac/i10nm_base.c (i10nm_mc_decode, case SPR): row is [36:19]; mcelog takes [39:19] and so reads bank group and
+bank into the row.
+"""
+
+from __future__ import annotations
+
+from ringfence.arch.mci_status import UC
+from ringfence.decode.intel.bank import Bank, Banks, Logged, Specific, choice, code_names, misc_bits, only_for
+from ringfence.decode.intel.models.core_banks import CORE
+from ringfence.decode.intel.models.icelake import (
+    IMC_NAMES,
+    PCU,
+    PCU_FIRMWARE,
+    PCU_HARDWARE,
+    PCU_MICROCONTROLLER,
+    UPI_READERS,
+    has_dram_location,
+)
+from ringfence.record.evidence import Location
+
+_SHUTDOWN_CODE = 0x040C
+_SHUTDOWN_CAUSES = {
+    0x1: "machine check while CR4.MCE was clear",
+    0x2: "machine check while MCG_STATUS.MCIP was set",
+    0x3: "machine check in wait-for-SIPI state",
+    0x4: "unrecoverable error in a security flow",
+    0x5: "shutdown after a triple fault",
+    0x6: "VMX exit consistency checks failed",
+    0x7: "RSM consistency checks failed",
+    0x8: "invalid conditions on protected-mode SMM entry",
+    0x9: "unrecoverable error in a security flow (microcode patch load)",
+}
+
+
+def _is_shutdown(logged: Logged) -> bool:
+    return logged.code.base == _SHUTDOWN_CODE
+
+
+_PCU_READERS = (
+    code_names({0x0402: "PCU internal error", _SHUTDOWN_CODE: "Shutdown error"}),
+    choice({**PCU_FIRMWARE, 0xC0: "MCA_DISPATCHER_RUN_BUSY_TIMEOUT"}, high=31, low=24),
+    choice(PCU_HARDWARE, high=23, low=20),
+    only_for(_is_shutdown, choice(_SHUTDOWN_CAUSES, high=19, low=16)),
+    only_for(lambda logged: not _is_shutdown(logged), choice(PCU_MICROCONTROLLER, high=19, low=16)),
+)
+
+_UPI_READERS = (
+    only_for(
+        lambda logged: logged.bits(21, 16) == 0x15, lambda _: Specific(phrases=("uncorrected: receiver SGX MAC error",))
+    ),
+    only_for(lambda logged: logged.bits(21, 16) != 0x15, *UPI_READERS),
+)
+
+_M2M_NAMES = {
+    0x01: "ECC error on a read",
+    0x02: "fatal (Bucket1) error",
+    0x03: "read tracker parity error",
+    0x05: "prefetch channel mismatch",
+    0x07: "parity error in a read completion",
+    0x08: "parity error in a response",
+    0x09: "time-out",
+    0x0A: "CMI reserved credit pool error",
+    0x0B: "CMI total credit count error",
+    0x0C: "CMI credit oversubscription error",
+}
+
+
+def _memory_type(logged: Logged) -> Specific:
+    """MSCOD[9:8] of the M2M bank: 1 is high-bandwidth memory; the other values are not explained in public."""
+    match logged.bits(25, 24):
+        case 0:
+            return Specific()
+        case 1:
+            return Specific(details=("the error is of high-bandwidth memory (HBM)",))
+        case other:
+            return Specific(details=(f"memory type {other} (MCi_STATUS[25:24])",))
+
+
+_M2M = (choice(_M2M_NAMES, high=23, low=16), _memory_type)
+
+_ECC_MODES = (
+    "SDDC, two-level memory",
+    "SDDC",
+    "SDDC+1, two-level memory",
+    "SDDC+1",
+    "ADDDC, two-level memory",
+    "ADDDC",
+    "ADDDC+1, two-level memory",
+    "ADDDC+1",
+    "DDR-T read",
+)
+_HBM_MODES = {1: "HBM 64-byte read", 9: "HBM 32-byte read"}
+
+
+def _dram_location(logged: Logged) -> Specific:
+    """MCi_MISC[63:9] of a DDR5 channel."""
+    if logged.misc is None or not has_dram_location(logged):
+        return Specific()
+    misc = logged.misc
+    transient = bool(misc_bits(misc, 63, 63))
+    mode = misc_bits(misc, 62, 59)
+    details = [f"ECC mode {_ECC_MODES[mode] if mode < len(_ECC_MODES) else f'{mode} (reserved)'}"]
+    details.append(f"subrank {misc_bits(misc, 55, 52)}")
+    if transient:
+        details.append("transient: the retried read was good")
+    return Specific(
+        details=tuple(details),
+        location=Location(
+            slot=misc_bits(misc, 58, 58),
+            rank=misc_bits(misc, 57, 57),
+            device=None if transient or UC.of(logged.status) else misc_bits(misc, 48, 43),
+            bank_group=_bank_group(misc),
+            bank=misc_bits(misc, 40, 39),
+            row=misc_bits(misc, 36, 19),
+            column=misc_bits(misc, 18, 9) << 2,
+        ),
+    )
+
+
+def _hbm_location(logged: Logged) -> Specific:
+    """MCi_MISC[63:9] of a high-bandwidth memory controller, as mcelog reads it: two devices may have failed."""
+    if logged.misc is None or not logged.code.is_memory:
+        return Specific()
+    misc = logged.misc
+    details = []
+    if (mode := _HBM_MODES.get(misc_bits(misc, 62, 59))) is not None:
+        details.append(mode)
+    transient = bool(misc_bits(misc, 63, 63))
+    if transient:
+        details.append("transient: the retried read was good")
+    if not transient and not UC.of(logged.status):
+        details.append(f"failed devices {misc_bits(misc, 55, 51):#x} and {misc_bits(misc, 48, 43):#x}")
+    return Specific(
+        details=tuple(details),
+        location=Location(
+            bank_group=_bank_group(misc),
+            bank=misc_bits(misc, 40, 39),
+            row=misc_bits(misc, 36, 19),
+            column=misc_bits(misc, 18, 9) << 2,
+        ),
+    )
+
+
+def _bank_group(misc: int) -> int:
+    return misc_bits(misc, 38, 37) | misc_bits(misc, 41, 41) << 2
+
+
+SAPPHIRE_RAPIDS: Banks = {
+    **CORE,
+    4: Bank(PCU, _PCU_READERS),
+    5: Bank("Intel UPI", _UPI_READERS),
+    12: Bank("Mesh to memory (M2M)", _M2M),
+    **{
+        bank: Bank(
+            f"Integrated memory controller (iMC) {(bank - 13) // 2}, channel {(bank - 13) % 2}",
+            (choice(IMC_NAMES), _dram_location),
+            (bank - 13) // 2,
+            (bank - 13) % 2,
+        )
+        for bank in range(13, 21)
+    },
+    29: Bank("Mesh to memory (M2M) of high-bandwidth memory", _M2M),
+    **dict.fromkeys((30, 31), Bank("High-bandwidth memory (HBM) controller", (choice(IMC_NAMES), _hbm_location))),
+}
+"""06_8FH and 06_CFH."""
