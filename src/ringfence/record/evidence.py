@@ -161,6 +161,24 @@ class MemoryReport:
     grain_bytes: int | None = None
     page_frame: int | None = None
 
+    def merged(self, other: MemoryReport) -> MemoryReport:
+        """This report with the gaps filled from ``other``, the location's gaps too."""
+        return MemoryReport(
+            severity=self.severity if self.severity is not None else other.severity,
+            error=self.error if self.error is not None else other.error,
+            location=self.location.merged(other.location),
+            physical_address=self.physical_address if self.physical_address is not None else other.physical_address,
+            physical_address_mask=(
+                self.physical_address_mask if self.physical_address_mask is not None else other.physical_address_mask
+            ),
+            grain_bytes=self.grain_bytes if self.grain_bytes is not None else other.grain_bytes,
+            page_frame=self.page_frame if self.page_frame is not None else other.page_frame,
+        )
+
+    def agrees(self, other: MemoryReport) -> bool:
+        """Whether no field is given by both with different values."""
+        return self.merged(other) == other.merged(self)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HypervisorReport:

@@ -47,6 +47,7 @@ _NO_STATUS = "part of a machine-check record whose MCi_STATUS is missing"
 _PARTS_IN_ORDER = ("head", "rip", "tsc", "addr", "misc", "synd", "ipid", "ppin", "smca", "processor", "code", "level")
 _RANK = {part: rank for rank, part in enumerate(_PARTS_IN_ORDER)}
 _CLAIM_PARTS = frozenset({"says", "panic", "fru"})
+_EVIDENT_PARTS = frozenset({"severity", "level", "unit", "code"})
 _ERR_CODE = re.compile(r"err_code:0x?([0-9a-f]{4}):0?x?([0-9a-f]{4})|err_code:([0-9a-f]{4}):([0-9a-f]{4})")
 
 
@@ -78,10 +79,10 @@ class _Draft:
         """Whether the fragment adds to this record without contradicting or repeating it."""
         return (
             not self.closed
-            and fragment.part not in self.parts
+            and (fragment.repeats or fragment.part not in self.parts)
             and not (self.registers.keys() & fragment.registers.keys())
             and not any(key in self.values and self.values[key] != value for key, value in fragment.values.items())  # type: ignore[literal-required] # keys of one TypedDict
-            and not (self.memory is not None and fragment.memory is not None)
+            and (self.memory is None or fragment.memory is None or self.memory.agrees(fragment.memory))
         )
 
     def add(self, line: Line, fragment: Fragment, file: str) -> None:
@@ -95,7 +96,8 @@ class _Draft:
         for name, register in fragment.registers.items():
             self.registers.setdefault(name, register)  # type: ignore[misc] # keys of one TypedDict
         self.claims.extend(Claim(kind, text, Origin(file, line.number)) for kind, text in fragment.claims)
-        self.memory = self.memory or fragment.memory
+        if fragment.memory is not None:
+            self.memory = fragment.memory if self.memory is None else self.memory.merged(fragment.memory)
         self.hypervisor = self.hypervisor or fragment.hypervisor
         for assumption in fragment.assumptions:
             self.assume(assumption)
@@ -118,7 +120,7 @@ class _Draft:
         raw = b"\n".join(line.raw for line in lines)
         origin = Origin(file, self.first_line)
         if "status" not in self.registers and (self.memory is None or self.memory.severity is None):
-            return Unrecognised(origin, raw, _NO_STATUS)
+            return Unrecognised(origin, raw, "; ".join((_NO_STATUS, *self.assumptions)))
         stamped = self.head if self.head is not None and self.head.stamp is not None else None
         stamped = stamped or next((line for line in lines if line.stamp is not None), None)
         values = dict(self.values)
@@ -313,32 +315,55 @@ def _sequence(burst: _Burst, format_: Format, pieces: Sequence[tuple[Line, Fragm
     def give_up(before: int | None) -> None:
         for line, fragment in [w for w in waiting if before is None or before - w[0].number > LEADING_LINES]:
             waiting.remove((line, fragment))
-            if fragment.registers or fragment.values or fragment.part in {"severity", "level", "unit", "code"}:
+            if fragment.registers or fragment.values or fragment.memory or fragment.part in _EVIDENT_PARTS:
                 burst.orphan([line], _NO_STATUS)
 
+    def begin(line: Line, fragment: Fragment) -> _Draft:
+        nonlocal context_used
+        draft = burst.new(format_)
+        if context is not None and line.number - context[0].number <= BURST_GAP_LINES:
+            draft.add(*context, burst.file)
+            context_used = True
+        for member in [w for w in waiting if draft.takes(w[1])]:
+            waiting.remove(member)
+            draft.add(*member, burst.file)
+        draft.closed = False
+        draft.add(line, fragment, burst.file)
+        return draft
+
     for line, fragment in pieces:
-        if fragment.part == "context":
-            if context is not None and not context_used:
-                burst.orphan([context[0]], "a machine check was reported, and no bank follows")
+        near = current is not None and line.number - current.last_line <= BURST_GAP_LINES
+        if fragment.needs is not None and not (near and current is not None and fragment.needs in current.parts):
+            continue
+        if fragment.part == "boundary":
+            give_up(None)
+            current = None
+            if fragment.claims:
+                waiting.append((line, fragment))
+        elif fragment.part == "context":
+            _unused(burst, context, context_used)
             context, context_used, current = (line, fragment), False, None
         elif fragment.opens:
             give_up(line.number)
-            current = burst.new(format_)
-            if context is not None and line.number - context[0].number <= BURST_GAP_LINES:
-                current.add(*context, burst.file)
-                context_used = True
-            for member in [w for w in waiting if current.takes(w[1])]:
-                waiting.remove(member)
-                current.add(*member, burst.file)
-            current.closed = False
+            current = begin(line, fragment)
+        elif near and current is not None and current.takes(fragment):
             current.add(line, fragment, burst.file)
-        elif current is not None and current.takes(fragment) and line.number - current.last_line <= BURST_GAP_LINES:
-            current.add(line, fragment, burst.file)
+        elif fragment.may_open:
+            give_up(line.number)
+            current = begin(line, fragment)
         else:
             waiting.append((line, fragment))
     give_up(None)
-    if context is not None and not context_used:
-        burst.orphan([context[0]], "a machine check was reported, and no bank follows")
+    _unused(burst, context, context_used)
+
+
+def _unused(burst: _Burst, context: tuple[Line, Fragment] | None, used: bool) -> None:
+    """A context that no head has used is evidence, unless it only says where."""
+    if context is None or used:
+        return
+    line, fragment = context
+    if fragment.registers or fragment.claims or "delivery" in fragment.values:
+        burst.orphan([line], "a machine check was reported, and no bank follows")
 
 
 # --- lines that speak of another format's record --------------------------------------------------------------------
@@ -433,7 +458,7 @@ def _assemble_burst(found: list[Piece], file: str) -> list[Evidence]:
     for format_, join in late.items():
         if format_ in by_format:
             join(burst, by_format[format_])
-    evidence: list[Evidence] = [draft.finish(file) for draft in burst.drafts]
+    evidence: list[Evidence] = [draft.finish(file) for draft in burst.drafts if draft.values.get("count") != 0]
     evidence.extend(burst.orphans)
     evidence.sort(key=lambda item: item.origin.line or 0)
     return evidence

@@ -65,8 +65,8 @@ class Fragment:
     ``may_open``: the line begins a record only when no open record takes it (its record lost the lines before).
     ``repeats``: the part can come any number of times in a record (claims). ``needs``: the line means what the fragment
     says only if the open record has this part (a hex dump, after the line that says what is dumped); without it the
-    line is known and without content. The part "boundary" ends the open record and carries nothing. A ``count`` of 0
-    is the source's word that there was no error: what carries it is no evidence.
+    line is known and without content. The part "boundary" ends the open record; what it carries waits for the next.
+    A ``count`` of 0 is the source's word that there was no error: what carries it is no evidence.
     """
 
     format: Format
