@@ -1,0 +1,205 @@
+"""Lines are joined to the records they belong to: forwards, backwards, interleaved, truncated, never invented."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ringfence.record.evidence import ClaimKind, Delivery, Evidence, Format, Record, Unrecognised
+from ringfence.record.text.assemble import BURST_MAX_FRAGMENTS, INTERLEAVED
+from ringfence.record.text.lines import RawLine
+from ringfence.record.text.reader import read
+
+
+def evidence(text: str) -> list[Evidence]:
+    return list(read((RawLine(n, line.encode()) for n, line in enumerate(text.split("\n"), 1)), "log"))
+
+
+def records(text: str) -> list[Record]:
+    found = evidence(text)
+    assert all(isinstance(item, Record) for item in found), found
+    return [item for item in found if isinstance(item, Record)]
+
+
+def lines_of(number: int, *, prefix: str = "mce: [Hardware Error]: ") -> list[str]:
+    """A record as Linux prints it, its values told apart by ``number``."""
+    return [
+        f"{prefix}CPU {number}: Machine Check: 0 Bank 7: {0x8C00004000010090 + (number << 38):016x}",
+        f"{prefix}TSC 0 ADDR {0x1000 * (number + 1):x} MISC 86 ",
+        f"{prefix}PROCESSOR 0:50657 TIME {1_600_000_000 + number} SOCKET 0 APIC {number:x} microcode 5000021",
+    ]
+
+
+def is_whole(record: Record) -> bool:
+    number = record.cpu
+    assert number is not None
+    return (record.registers.status, record.registers.addr, record.time, record.apicid) == (
+        0x8C00004000010090 + (number << 38),
+        0x1000 * (number + 1),
+        1_600_000_000.0 + number,
+        number,
+    )
+
+
+def test_a_record_of_three_lines_is_one_record() -> None:
+    (record,) = records("\n".join(lines_of(3)))
+    assert is_whole(record)
+    assert (record.cpuid, record.microcode, record.bank) == (0x50657, 0x5000021, 7)
+    assert (record.delivery, record.origin.line, record.assumptions) == (Delivery.POLLED, 1, ())
+    assert record.raw == "\n".join(lines_of(3)).encode()
+
+
+def test_noise_between_the_lines_does_not_part_them() -> None:
+    head, fields, processor = lines_of(3)
+    (record,) = records("\n".join([head, "fbcon: Taking over console", fields, "usb 1-1: new device", processor]))
+    assert is_whole(record)
+
+
+def test_a_log_printed_newest_first_is_read_all_the_same() -> None:
+    text = "\n".join([line for n in range(5) for line in lines_of(n)][::-1])
+    found = records(text)
+    assert all(is_whole(record) for record in found)
+    assert [record.cpu for record in found] == [4, 3, 2, 1, 0]
+
+
+def test_interleaved_records_are_joined_in_order_and_say_so() -> None:
+    one, two = lines_of(1), lines_of(2)
+    found = records("\n".join([one[0], two[0], one[1], two[1], one[2], two[2]]))
+    assert [is_whole(record) for record in found] == [True, True]
+    assert all(INTERLEAVED in record.assumptions for record in found[:1])
+
+
+def test_printk_caller_ids_make_the_joining_certain() -> None:
+    one, two = (
+        lines_of(1, prefix="[    T1] mce: [Hardware Error]: "),
+        lines_of(2, prefix="[    T2] mce: [Hardware Error]: "),
+    )
+    found = records("\n".join([one[0], two[0], two[1], one[1], two[2], one[2]]))
+    assert [is_whole(record) for record in found] == [True, True]
+    assert all(not record.assumptions for record in found)
+
+
+def test_a_truncated_record_does_not_take_the_next_ones_lines() -> None:
+    one, two = lines_of(1), lines_of(2)
+    first, second = records("\n".join([*one[:2], *two]))
+    assert first.registers.addr == 0x2000
+    assert first.time is None
+    assert is_whole(second)
+
+
+def test_lines_whose_head_is_lost_are_shown_as_unreadable() -> None:
+    one, two = lines_of(1), lines_of(2)
+    lost, kept = evidence("\n".join([*one[1:], *two]))
+    assert isinstance(lost, Unrecognised)
+    assert lost.raw == "\n".join(one[1:]).encode()
+    assert isinstance(kept, Record)
+    assert is_whole(kept)
+
+
+def test_old_kernels_print_the_cpu_once_and_each_bank_by_itself() -> None:
+    # Form of Linux 2.4/2.6 i386 (arch/i386/kernel/cpu/mcheck/k7.c); values: OpenVZ wiki, "Machine check exception".
+    (record,) = records(
+        "Jul  9 12:19:41 vz01 kernel: CPU 0: Machine Check Exception: 0000000000000004\n"
+        "Jul  9 12:19:41 vz01 kernel: Bank 4: b604a00100000813 at 000000007e4f2f68\n"
+        "Jul  9 12:19:41 vz01 kernel: Kernel panic: CPU context corrupt"
+    )
+    assert (record.cpu, record.bank, record.registers.mcg_status) == (0, 4, 4)
+    assert record.registers.addr == 0x7E4F2F68
+    assert record.claims[-1].kind is ClaimKind.PANIC
+
+
+def test_a_decoded_amd_record_takes_the_severity_before_and_edac_within() -> None:
+    # Values: "EDAC/amd64: Add support for family 19h, models 60h-7fh" (H. Venev, linux-edac).
+    (record,) = records(
+        "mce: [Hardware Error]: Machine check events logged\n"
+        "[Hardware Error]: Corrected error, no action required.\n"
+        "[Hardware Error]: CPU:0 (19:61:2) MC21_STATUS[Over|CE|MiscV|AddrV|-|-|SyndV|CECC|-|-|-]: 0xdc2040000400011b\n"
+        "[Hardware Error]: Error Addr: 0x00000007ff7e93c0\n"
+        "[Hardware Error]: IPID: 0x0000009600050f00, Syndrome: 0x000100010a801203\n"
+        "[Hardware Error]: Unified Memory Controller Ext. Error Code: 0, DRAM ECC error.\n"
+        "EDAC MC0: 1 CE Cannot decode normalized address on mc#0csrow#3channel#0 "
+        "(csrow:3 channel:0 page:0x0 offset:0x0 grain:64 syndrome:0x1)\n"
+        "[Hardware Error]: cache level: L3/GEN, tx: GEN, mem-tx: RD"
+    )
+    assert (record.format, record.cpuid, record.bank, record.origin.line) == (Format.AMD_DECODED, 0xA60F12, 21, 3)
+    assert (record.registers.ipid, record.registers.synd) == (0x9600050F00, 0x100010A801203)
+    assert record.memory is not None
+    assert (record.memory.location.csrow, record.memory.physical_address) == (3, None)
+
+
+def test_edac_joins_the_record_whose_error_code_and_address_it_names() -> None:
+    # Values: skx_edac on Cascade Lake, 2023.
+    (record,) = records(
+        "EDAC skx MC2: HANDLING MCE MEMORY ERROR\n"
+        "EDAC skx MC2: CPU 10: Machine Check Event: 0 Bank 7: 9c00004001010090\n"
+        "EDAC skx MC2: TSC 21f39e41532e626\n"
+        "EDAC skx MC2: ADDR 175321bec0\n"
+        "EDAC skx MC2: MISC 200001c080801086\n"
+        "EDAC skx MC2: PROCESSOR 0:50657 TIME 1681297434 SOCKET 1 APIC 20\n"
+        "EDAC MC2: 1 CE memory read error on CPU_SrcID#1_MC#0_Chan#0_DIMM#0 (channel:0 slot:0 page:0x175321b "
+        "offset:0xec0 grain:32 syndrome:0x0 -  err_code:0101:0090 socket:1 imc:0 rank:0 bg:1 ba:2 row:d4d1 col:3f8)"
+    )
+    assert record.memory is not None
+    assert record.memory.physical_address == 0x175321BEC0
+    assert (record.memory.location.row, record.memory.location.column) == (0xD4D1, 0x3F8)
+
+
+def test_edac_of_another_address_stands_alone() -> None:
+    text = "\n".join([*lines_of(1), "EDAC MC0: 4 CE error on DIMM0 (channel:2 slot:0 page:0x999 offset:0x40 grain:8)"])
+    machine_check, alone = records(text)
+    assert machine_check.memory is None
+    assert (alone.format, alone.count) == (Format.EDAC, 4)
+
+
+def test_what_the_kernel_did_with_the_page_joins_the_record_of_that_page() -> None:
+    text = "\n".join(
+        [
+            *lines_of(1),
+            "Memory failure: 0x2: recovery action for dirty LRU page: Recovered",
+            "Memory failure: 0x77: recovery action for free buddy page: Recovered",
+        ]
+    )
+    joined, alone = records(text)
+    assert joined.registers.addr == 0x2000
+    assert joined.claims[-1].text.endswith("dirty LRU page: Recovered")
+    assert (alone.format, alone.memory is not None and alone.memory.page_frame) == (Format.MEMORY_FAILURE, 0x77)
+
+
+def test_a_storm_is_cut_between_records_only() -> None:
+    count = BURST_MAX_FRAGMENTS
+    found = records("\n".join(line for n in range(count) for line in lines_of(n)))
+    assert len(found) == count
+    assert all(is_whole(record) for record in found)
+
+
+def _interleaving(streams: list[list[str]], choose: random.Random) -> Iterable[str]:
+    streams = [list(stream) for stream in streams]
+    while streams:
+        stream = choose.choice(streams)
+        yield stream.pop(0)
+        if not stream:
+            streams.remove(stream)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.integers(1, 6),
+    st.randoms(use_true_random=False),
+    st.lists(st.integers(0, 17), max_size=6),
+    st.booleans(),
+)
+def test_whatever_happens_to_the_lines_each_ends_up_in_exactly_one_place(
+    count: int, choose: random.Random, lost: list[int], backwards: bool
+) -> None:
+    lines = list(_interleaving([lines_of(n) for n in range(count)], choose))
+    kept = [line for n, line in enumerate(lines) if n not in lost]
+    if backwards:
+        kept.reverse()
+    found = evidence("\n".join(kept))
+    shown = sorted(line for item in found for line in item.raw.decode().split("\n"))
+    assert shown == sorted(kept)
+    heads = {line.split(" Bank ")[1] for line in kept if "Bank" in line}
+    assert {f"7: {item.registers.status:016x}" for item in found if isinstance(item, Record)} == heads
