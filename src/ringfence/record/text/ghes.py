@@ -35,6 +35,8 @@ _PLACES = re.compile(r"(?:[a-z_]{3,16}: ?(?:0x[0-9a-f]{1,16}|\d{1,10})(?: +|$))+
 _PLACE = re.compile(r"(?P<key>[a-z_]{3,16}): ?(?P<value>0x[0-9a-f]{1,16}|\d{1,10})(?= |$)")
 _PLACE_NAMES: Final = {
     "node": "node",
+    "card": "card",
+    "module": "module",
     "rank": "rank",
     "bank": "bank",
     "bank_group": "bank_group",
@@ -43,10 +45,8 @@ _PLACE_NAMES: Final = {
     "row": "row",
     "column": "column",
 }
-"""Card and module have no fixed meaning (UEFI 2.10 N.2.5: the numbers of the error's location): they stay a claim."""
-_OTHER_PLACES: Final = frozenset(
-    {"card", "module", "bit_position", "requestor_id", "responder_id", "target_id", "chip_id"}
-)
+"""The kernel's word to the location's part; card and module are firmware's (UEFI 2.10 N.2.5), not channel and slot."""
+_OTHER_PLACES: Final = frozenset({"bit_position", "requestor_id", "responder_id", "target_id", "chip_id"})
 _DIMM = re.compile(r"DIMM location: (?P<label>(?!not present)\S.{0,80}?)$")
 _IP = re.compile(r"(?:Instruction Pointer|IP): 0x(?P<ip>[0-9a-f]{1,16})$")
 _MSR = re.compile(r"MSR Address: 0x(?P<msr>[0-9a-f]{8,16})$")

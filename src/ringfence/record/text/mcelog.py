@@ -65,7 +65,7 @@ _CAPABILITY = re.compile(
     r"(?=MCGCAP|APICID|SOCKETID)(?:MCGCAP (?P<cap>[0-9a-f]{1,16}) ?)?(?:APICID (?P<apic>[0-9a-f]{1,8}) ?)?"
     r"(?:SOCKETID (?P<socket>[0-9a-f]{1,4}) ?)?$"
 )
-_RAW_LINE = re.compile(r"(?P<key>TSC|MCGSTATUS|MCGCAP) 0x(?P<value>[0-9a-f]{1,16})$")
+_RAW_LINE = re.compile(r"(?P<key>TSC|MCGSTATUS|MCGCAP) (?P<value>0x[0-9a-f]{1,16}|0)$")
 _RAW_PROCESSOR = re.compile(r"PROCESSOR (?P<vendor>\d{1,3}):0x(?P<cpuid>[0-9a-f]{1,8})$")
 _PPIN = re.compile(r"PPIN ([0-9a-f]{1,16})$")
 _MICROCODE = re.compile(r"MICROCODE ([0-9a-f]{1,8})$")
@@ -218,6 +218,8 @@ def _raw(body: str) -> Fragment | None:
     """The lines that only ``--raw`` prints."""
     if match := _RAW_CPU.match(body):
         return Fragment(Format.MCELOG, "context", values=Values(cpu=int(match[1])))
+    if body == "TSC 0":
+        return Fragment(Format.MCELOG, "known")  # no time stamp counter; the kernel's own print has such lines too
     if match := _RAW_LINE.match(body):
         name = {"TSC": "tsc", "MCGSTATUS": "mcg_status", "MCGCAP": "mcg_cap"}[match["key"]]
         registers = RegisterValues()

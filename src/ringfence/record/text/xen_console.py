@@ -27,12 +27,9 @@ _BANK = re.compile(
 )
 _OWNER = re.compile(r"MCE: This error page is own\w{1,4} by DOM ?(?P<domain>\d{1,5})$")
 _INJECT = re.compile(
-    r"(?:MCE: inject vMCE to (?:d(?P<d1>\d{1,5})v(?P<v1>\d{1,4})|(?:DOM|dom) ?(?P<d2>\d{1,5}).{0,40})"
-    r"|[Ii]nject vMCE to DOM ?(?P<d3>\d{1,5}) failed"
-    r"|Failed to inject vMCE to (?:d(?P<d4>\d{1,5})v(?P<v4>\d{1,4})|DOM ?(?P<d5>\d{1,5}).{0,40})"
-    r"|Fill vMCE# data for DOM ?(?P<d6>\d{1,5}) failed"
-    r"|MCE: (?:d(?P<d7>\d{1,5})v(?P<v7>\d{1,4})|dom ?(?P<d8>\d{1,5}).{0,20}): guest has not handled previous vMCE yet!?"
-    r")$"
+    r"(?:MCE: inject vMCE to (?:d\d{1,5}v\d{1,4}|(?:DOM|dom) ?\d{1,5}.{0,40})|[Ii]nject vMCE to DOM ?\d{1,5} failed"
+    r"|Failed to inject vMCE to (?:d\d{1,5}v\d{1,4}|DOM ?\d{1,5}.{0,40})|Fill vMCE# data for DOM ?\d{1,5} failed"
+    r"|MCE: (?:d\d{1,5}v\d{1,4}|dom ?\d{1,5}.{0,20}): guest has not handled previous vMCE yet!?)$"
 )
 _UNMAP = re.compile(r"Unmap broken memory (?P<frame>[0-9a-f]{1,13}) for DOM ?(?P<domain>\d{1,5}) failed$")
 _OFFLINE = re.compile(r"Failed to offline page (?P<frame>[0-9a-f]{1,13}) for MCE error$")
@@ -50,9 +47,7 @@ _OUTCOME = re.compile(
     r"|No physical address provided for memory error|mcinfo_add: No space left in mc_info.{0,40}"
     r"|MCE: get local buffer entry failed)$"
 )
-_CRASHED = re.compile(
-    r"(?:domain_crash called from .{1,80}|Domain (?P<domain>\d{1,5}) (?:\(vcpu#(?P<vcpu>\d{1,4})\) )?crashed.{0,60})$"
-)
+_CRASHED = re.compile(r"(?:domain_crash called from .{1,80}|Domain \d{1,5} (?:\(vcpu#\d{1,4}\) )?crashed.{0,60})$")
 _UNCOUNTED = re.compile(
     r"CPU counter reports (?P<count>\d{1,10}) correctable hardware errors? that (?:was|were) "
     r"not reported by the status MSRs$"
@@ -104,17 +99,14 @@ def _memory_action(body: str) -> Fragment | None:
             Format.XEN_CONSOLE,
             "owner",
             claims=((ClaimKind.OWNER, body),),
-            hypervisor=HypervisorReport(domain=int(match["domain"])),
+            hypervisor=HypervisorReport(owner=int(match["domain"])),
             memory=MemoryReport(severity=ClaimedSeverity.RECOVERABLE),
             may_open=True,
         )
-    if match := _INJECT.match(body):
-        found = match.groupdict()
-        domain = next((int(text) for name, text in found.items() if name.startswith("d") and text), None)
-        vcpu = next((int(text) for name, text in found.items() if name.startswith("v") and text), None)
-        return _claim(ClaimKind.INJECTION, body, HypervisorReport(domain=domain, vcpu=vcpu))
+    if _INJECT.match(body):
+        return _claim(ClaimKind.INJECTION, body)
     if match := _UNMAP.match(body):
-        report = HypervisorReport(domain=int(match["domain"]), machine_frame=int(match["frame"], 16))
+        report = HypervisorReport(owner=int(match["domain"]), machine_frame=int(match["frame"], 16))
         return _claim(ClaimKind.HYPERVISOR, body, report)
     if match := _OFFLINE.match(body):
         return _claim(ClaimKind.HYPERVISOR, body, HypervisorReport(machine_frame=int(match["frame"], 16)))
@@ -128,10 +120,9 @@ def _words(body: str) -> Fragment | None:
         return _claim(ClaimKind.PANIC, body)
     if _OUTCOME.match(body):
         return _claim(ClaimKind.HYPERVISOR, body)
-    if match := _CRASHED.match(body):  # a domain can crash for other reasons: told only after its page broke
-        report = HypervisorReport(domain=int(match["domain"])) if match["domain"] else None
+    if _CRASHED.match(body):  # a domain can crash for other reasons: told only after its page broke
         claims = ((ClaimKind.HYPERVISOR, body),)
-        return Fragment(Format.XEN_CONSOLE, "crash", claims=claims, hypervisor=report, repeats=True, needs="owner")
+        return Fragment(Format.XEN_CONSOLE, "crash", claims=claims, repeats=True, needs="owner")
     if match := _UNCOUNTED.match(body):
         return Fragment(
             Format.XEN_CONSOLE,
