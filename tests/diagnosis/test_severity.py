@@ -185,6 +185,13 @@ UC_OVER = 0xF000000000000005
         (Vendor.ZHAOXIN, 0x307B0, UC, Severity.FATAL, "SER_P is assumed absent"),
         (Vendor.AMD, 0xF5A, UC, Severity.FATAL, "absent before family 15h"),
         (Vendor.AMD, 0x600F12, UC, Severity.FATAL, "SUCCOR is assumed absent, and overflow recovery is present"),
+        (
+            Vendor.AMD,
+            0x700F01,
+            UC_OVER,
+            Severity.FATAL,
+            "on family 16h model 0x0 SUCCOR is assumed absent, and overflow recovery is assumed absent",
+        ),
         (Vendor.AMD, 0x660F01, UC_OVER, Severity.FATAL, "overflow recovery is assumed absent"),
         (Vendor.AMD, 0x830F10, UC_OVER, Severity.SRAR, "are present on family 17h and later"),
         (Vendor.HYGON, 0x900F02, UC, Severity.SRAR, "are present on family 17h and later"),
@@ -491,7 +498,7 @@ BESIDE_LINUX = [
         0xF080000000000005,
         "KEEP",
         Severity.FATAL,
-        "AR=1 S=0 is undefined with OVER=1, too; Linux tests it with OVER=0 only, and its next rule takes S=0 as silent",
+        "AR=1 S=0 is undefined with OVER=1, too; Linux tests it with OVER=0 only, and then takes S=0 as silent",
     ),
     Linux(0xA200000000000005, "NO", Severity.FATAL, "EN=0 under #MC: not the cause, but PCC=1 still is what it is"),
     Linux(
