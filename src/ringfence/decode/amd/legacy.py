@@ -240,7 +240,8 @@ def _core_address(logged: _Logged) -> Address:
         return Address(logged.addr, AddressKind.UNKNOWN, None, False, because)
     value = None if logged.addr is None else _CORE_ADDRESS.of(logged.addr)
     if logged.code.kind is CodeKind.TLB:
-        because = "an error of a TLB logs the linear address that it translates"
+        because = "an error of a TLB logs the linear address of the page that it translates"
+        value = None if value is None else value & -_PAGE_BYTES
         return Address(value, AddressKind.LINEAR, _PAGE_BYTES, False, because)
     if logged.bank == _EXECUTION_BANK and logged.extended == _WATCHDOG:
         because = "a watchdog timeout logs an instruction's address (BKDG, MC5_ADDR)"
