@@ -9,6 +9,7 @@ from ringfence.arch.cpuid import Processor
 from ringfence.arch.smca_banks import bank_type_named
 from ringfence.decode.amd.errata import contradictions
 from ringfence.decode.meaning import AddressKind
+from ringfence.record.evidence import Location
 from tests.decode.amd_logs import amd, logged, notes_of, read_bank
 
 CEZANNE_A0, ZEN4, ZEN, RAVEN = amd(0x19, 0x50, 0), amd(0x19, 0x61, 2), amd(0x17, 0x01, 1), amd(0x17, 0x11)
@@ -40,6 +41,7 @@ def test_garbage_of_cezanne_is_no_error_and_its_contradictions_are_told(bank: in
     assert "Cezanne" in reading.not_an_error.text
     assert "contradicts itself" in notes_of(reading)
     assert not reading.address.names_a_page
+    assert reading.location == Location()
 
 
 def test_an_enabled_error_of_cezanne_and_another_stepping_are_taken_seriously() -> None:

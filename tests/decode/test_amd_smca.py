@@ -235,6 +235,12 @@ def test_counter_that_is_not_there_or_not_valid_is_not_told() -> None:
     assert not [detail for detail in reading.details if "counter" in detail]
 
 
+def test_a_counter_that_is_switched_off_raises_nothing() -> None:
+    reading = read_bank(logged(5, status_with(MISCV=1), misc=0xD012000100000000, ipid=EX_IPID), ZEN)
+    assert "the threshold counter is switched off" in reading.details
+    assert not [detail for detail in reading.details if "raises" in detail]
+
+
 def test_locked_counter_belongs_to_firmware() -> None:
     reading = read_bank(logged(17, status_with(MISCV=1), misc=0xE00C_0001_0000_0000, ipid=UMC_IPID), ZEN2)
     assert any("firmware owns it" in detail for detail in reading.details)

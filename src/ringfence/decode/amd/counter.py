@@ -20,11 +20,11 @@ def counter_details(misc: int) -> tuple[str, ...]:
     phrases = [f"threshold counter at {count} of {_FULL} (errors since software last preset it, plus the preset)"]
     if mci_misc.COUNTER_OVERFLOW.of(misc):
         phrases.append("the threshold counter has overflowed: further errors are not counted")
-    if not mci_misc.COUNTER_ENABLE.of(misc):
-        phrases.append("the threshold counter is switched off")
     if mci_misc.LOCKED.of(misc):
         phrases.append("the threshold counter is locked: firmware owns it, the operating system cannot set it")
     interrupt = _INTERRUPTS[mci_misc.INT_TYPE.of(misc)]
-    if interrupt != _INTERRUPTS[0]:
+    if not mci_misc.COUNTER_ENABLE.of(misc):
+        phrases.append("the threshold counter is switched off")
+    elif interrupt != _INTERRUPTS[0]:
         phrases.append(f"the threshold counter raises {interrupt} on overflow")
     return tuple(phrases)

@@ -34,7 +34,8 @@ class _Identity:
 def read_smca(record: Record, status: int, signature: Signature | None) -> BankReading:
     """What a bank of a Scalable MCA processor says. Sources: PPR 55898 (MCA_STATUS, MCA_IPID, MCA_SYND) and its kin.
 
-    An unknown bank type or error code is given by its numbers. Never raises for any register values.
+    An unknown bank type or error code is given by its numbers. The registers of a record that contradicts itself are
+    not believed about the place. Never raises for any register values.
     """
     registers = record.registers
     identity = _identify(record, signature)
@@ -57,7 +58,11 @@ def read_smca(record: Record, status: int, signature: Signature | None) -> BankR
         error=error,
         details=details,
         address=address.address,
-        location=_location(record, status, identity, signature, address.address.value),
+        location=(
+            Location(socket=record.socket, node=record.node)
+            if doubts
+            else _location(record, status, identity, signature, address.address.value)
+        ),
         notes=smca_notes(record, status, identity.type, doubts),
         assumptions=(*identity.assumptions, *ambiguity, *address.assumptions),
         not_an_error=smca_false_positive(registers, status, identity.type, signature),
