@@ -426,6 +426,26 @@ def test_a_severity_in_words_is_read_and_uncorrected_is_not_corrected(
     assert judge(record(claims=(Claim(kind, text),)), None, None).severity is severity
 
 
+def test_qemus_action_required_is_consumption_and_its_action_optional_is_not() -> None:
+    # qemu-devel 2023/2024, W. Roche: "Guest MCE Memory Error at QEMU addr ... of type BUS_MCEERR_AR injected"
+    memory = MemoryReport(severity=ClaimedSeverity.RECOVERABLE)
+    required = Claim(ClaimKind.INJECTION, "Guest MCE Memory Error ... of type BUS_MCEERR_AR injected")
+    optional = Claim(ClaimKind.INJECTION, "Guest MCE Memory Error ... of type BUS_MCEERR_AO injected")
+    assert judge(record(memory=memory, claims=(required,)), None, None).severity is Severity.SRAR
+    assert judge(record(memory=memory, claims=(optional,)), None, None).severity is Severity.SRAO
+
+
+@pytest.mark.parametrize(
+    ("delivery", "said"), [(Delivery.UNKNOWN, True), (Delivery.FIRMWARE, True), (EXCEPTION, False), (POLLED, False)]
+)
+def test_that_an_amd_error_was_consumed_is_an_assumption_where_nothing_says_how_it_was_signalled(
+    delivery: Delivery, said: bool
+) -> None:
+    found = verdict(Vendor.AMD, 0x830F10, record(Registers(status=UC), delivery=delivery))
+    assert found.severity is Severity.SRAR
+    assert any("it is taken as consumed" in sentence for sentence in found.assumptions) == said
+
+
 def test_of_several_claims_the_worst_counts() -> None:
     claims = (Claim(ClaimKind.SEVERITY, "corrected"), Claim(ClaimKind.PANIC, "Fatal machine check"))
     assert judge(record(claims=claims), None, None).severity is Severity.FATAL

@@ -82,8 +82,8 @@ def unknown_vendor() -> Iterator[Inputs]:
 
 
 def claims() -> Iterator[Inputs]:
-    for claimed in ClaimedSeverity:
-        yield Inputs(claimed=claimed)
+    for claimed, consumed in product(ClaimedSeverity, (False, True)):
+        yield Inputs(claimed=claimed, claimed_consumed=consumed)
 
 
 def excused(inputs: Iterable[Inputs]) -> Iterator[Inputs]:

@@ -94,7 +94,8 @@ def judge(
     """
     inputs, found = inputs_of(record, vendor, signature, not_an_error)
     verdict = judge_inputs(inputs)
-    return replace(verdict, assumptions=_relevant_assumptions(inputs, found, verdict))
+    assumptions = _relevant_assumptions(inputs, found, verdict)
+    return replace(verdict, assumptions=assumptions) if assumptions else verdict
 
 
 def judge_inputs(inputs: Inputs) -> Verdict:
@@ -158,6 +159,7 @@ def inputs_of(
         cs=registers.cs,
         destat=registers.destat,
         claimed=claimed,
+        claimed_consumed=severity_claims.consumed_in_words(record.claims),
         not_an_error=not_an_error,
     )
     return inputs, found
@@ -199,7 +201,7 @@ def _relevant_assumptions(inputs: Inputs, found: Capabilities, verdict: Verdict)
         if inputs.signature is None and not inputs.smca:
             return ("the AMD family is not known: bit 44 is read as Deferred, which it is from family 15h on",)
         return ()
-    if inputs.delivery is not Delivery.UNKNOWN:
+    if inputs.delivery not in {Delivery.UNKNOWN, Delivery.FIRMWARE}:
         return found.assumptions
     if verdict.table in {"amd-legacy", "amd-smca"} and verdict.severity is Severity.SRAR:
         return (*found.assumptions, "the evidence does not say how the error was signalled: it is taken as consumed")

@@ -6,10 +6,15 @@ Each answer that does not stand in the evidence comes with a sentence that says 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ringfence.arch import mcg
 from ringfence.arch.cpuid import Signature, Vendor, microarchitecture
 from ringfence.record.evidence import Record
+
+
+CACHED_MODELS = 256
+"""How many models' capabilities are remembered: a log names few, a fleet's archive some dozens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +79,12 @@ def capabilities(record: Record, vendor: Vendor | None, signature: Signature | N
     """The recovery capabilities of the processor behind a record."""
     match vendor:
         case Vendor.INTEL:
-            return _intel(record, signature)
+            if record.registers.mcg_cap is not None:
+                return _SER_P if mcg.SER_P.of(record.registers.mcg_cap) else _NOTHING
+            return _intel(signature)
         case Vendor.ZHAOXIN | Vendor.CENTAUR:
             if record.registers.mcg_cap is not None:
-                return Capabilities(ser_p=bool(mcg.SER_P.of(record.registers.mcg_cap)))
+                return _SER_P if mcg.SER_P.of(record.registers.mcg_cap) else _NOTHING
             return Capabilities(assumptions=("MCG_CAP is not in the evidence: SER_P is assumed absent",))
         case Vendor.AMD | Vendor.HYGON:
             return _heed_the_kernel(record, _amd(signature, smca=smca or vendor is Vendor.HYGON))
@@ -87,9 +94,12 @@ def capabilities(record: Record, vendor: Vendor | None, signature: Signature | N
             return Capabilities(assumptions=("the processor's maker is not known: no recovery is assumed",))
 
 
-def _intel(record: Record, signature: Signature | None) -> Capabilities:
-    if record.registers.mcg_cap is not None:
-        return Capabilities(ser_p=bool(mcg.SER_P.of(record.registers.mcg_cap)))
+_SER_P = Capabilities(ser_p=True)
+_NOTHING = Capabilities()
+
+
+@lru_cache(maxsize=CACHED_MODELS)
+def _intel(signature: Signature | None) -> Capabilities:
     missing = "MCG_CAP is not in the evidence: "
     if signature is None:
         return Capabilities(assumptions=(f"{missing}SER_P is assumed absent, as the model is not known either",))
@@ -106,6 +116,7 @@ def _intel(record: Record, signature: Signature | None) -> Capabilities:
     return Capabilities(assumptions=(f"{missing}SER_P is assumed absent on {name}, as no table knows",))
 
 
+@lru_cache(maxsize=CACHED_MODELS)
 def _amd(signature: Signature | None, *, smca: bool) -> Capabilities:
     missing = "CPUID Fn8000_0007_EBX is not in the evidence: "
     if smca:
@@ -137,6 +148,8 @@ def _amd(signature: Signature | None, *, smca: bool) -> Capabilities:
 
 
 def _heed_the_kernel(record: Record, found: Capabilities) -> Capabilities:
+    if not record.claims:
+        return found
     said = " ".join(claim.text for claim in record.claims)
     succor = found.succor and _NO_RECOVERY_SAID not in said
     overflow_recovery = found.overflow_recovery and _NO_OVERFLOW_RECOVERY_SAID not in said

@@ -40,6 +40,8 @@ def _claims(severity: ClaimedSeverity) -> Condition:
     return Condition(f"the source says {severity.value}", lambda inputs: inputs.claimed is severity)
 
 
+CLAIMED_CONSUMED = Condition("the source says that bad data was consumed", lambda inputs: inputs.claimed_consumed)
+
 _CPER = "UEFI 2.10 N.2.1 (Error Severity)"
 
 CLAIMS: Table = (
@@ -50,6 +52,14 @@ CLAIMS: Table = (
         because="the source calls the error fatal, and there are no registers to check that with",
         cite=_CPER,
         when=(_claims(ClaimedSeverity.FATAL),),
+    ),
+    Rule(
+        name="claimed-consumed",
+        severity=Severity.SRAR,
+        because="the source calls the error uncorrected and says that it was consumed and action is required "
+        "(BUS_MCEERR_AR)",
+        cite="sigaction(2), BUS_MCEERR_AR; Linux mm/memory-failure.c; QEMU target/i386/kvm/kvm.c",
+        when=(_claims(ClaimedSeverity.RECOVERABLE), CLAIMED_CONSUMED),
     ),
     Rule(
         name="claimed-recoverable",
@@ -94,6 +104,14 @@ _WORDS: tuple[tuple[re.Pattern[str], ClaimedSeverity], ...] = (
     (re.compile(r"\b(informational|info)\b", re.IGNORECASE), ClaimedSeverity.INFORMATIONAL),
 )
 _NEGATED_FATAL = re.compile(r"\bnon-?\s?fatal\b", re.IGNORECASE)
+
+
+_ACTION_REQUIRED = "BUS_MCEERR_AR"
+
+
+def consumed_in_words(claims: Iterable[Claim]) -> bool:
+    """Whether a claim says that bad data was consumed: Linux's SIGBUS code for it, as QEMU prints it."""
+    return any(_ACTION_REQUIRED in claim.text for claim in claims)
 
 
 def claimed_in_words(claims: Iterable[Claim]) -> ClaimedSeverity | None:

@@ -72,7 +72,8 @@ class Inputs:
 
     ``status`` is MCi_STATUS, ``destat`` MCA_DESTAT. ``ser_p`` is MCG_CAP.SER_P, ``succor`` and ``overflow_recovery``
     are AMD's CPUID Fn8000_0007_EBX[1] and [0]: here they are always known or decided, see ``severity_capabilities``.
-    ``delivery`` is UNKNOWN where neither the source nor MCG_STATUS tells.
+    ``delivery`` is UNKNOWN where neither the source nor MCG_STATUS tells. ``claimed`` is the source's own word,
+    ``claimed_consumed`` that it says the bad data was consumed.
     """
 
     vendor: Vendor | None = None
@@ -88,6 +89,7 @@ class Inputs:
     cs: int | None = None
     destat: int | None = None
     claimed: ClaimedSeverity | None = None
+    claimed_consumed: bool = False
     not_an_error: Note | None = None
 
     def has(self, bit: Field) -> bool:
