@@ -12,7 +12,6 @@ from ringfence.arch import mcg
 from ringfence.arch.cpuid import Signature, Vendor, microarchitecture
 from ringfence.record.evidence import Record
 
-
 CACHED_MODELS = 256
 """How many models' capabilities are remembered: a log names few, a fleet's archive some dozens."""
 
