@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ringfence.arch.cpuid import Processor, Vendor
-from ringfence.decode.intel.bank import Bank, Banks, Logged, Reader, Specific, choice, code_names, misc_bits
+from ringfence.decode.intel.bank import NOTHING, Bank, Banks, Logged, Reader, Specific, choice, code_names, misc_bits
 from ringfence.decode.intel.models import UNKNOWN, Model
 from ringfence.decode.intel.reading import read_with
 from ringfence.decode.meaning import BankReading, Note
@@ -118,7 +118,7 @@ def _which_link(name: str, count: int) -> Reader:
 
     def read(logged: Logged) -> Specific:
         if logged.misc is None:
-            return Specific()
+            return NOTHING
         links = [str(index) for index in range(count) if logged.misc >> (25 + index) & 1]
         return Specific(details=(f"{name} link {', '.join(links)}",) if links else ())
 
@@ -135,7 +135,7 @@ _SVID_ERRORS = {
 
 def _regulator(logged: Logged) -> Specific:
     if logged.misc is None:
-        return Specific()
+        return NOTHING
     return Specific(details=(f"voltage regulator {misc_bits(logged.misc, 25, 24)}",))
 
 

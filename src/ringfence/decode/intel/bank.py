@@ -7,7 +7,7 @@ row: its unit, the memory controller and channel that it stands for, a reader of
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ringfence.arch.mci_status import MSCOD
 from ringfence.decode.intel.codes import Code
@@ -33,6 +33,9 @@ class Logged:
         return self.status >> low & ((1 << (high - low + 1)) - 1)
 
 
+NOWHERE = Location()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Specific:
     """What the model-specific tables add. ``phrases`` refine the error, ``details`` stand beside it.
@@ -42,9 +45,11 @@ class Specific:
 
     phrases: tuple[str, ...] = ()
     details: tuple[str, ...] = ()
-    location: Location = field(default_factory=Location)
+    location: Location = NOWHERE
     replaces: str | None = None
 
+
+NOTHING = Specific()
 
 Reader = Callable[[Logged], Specific]
 
@@ -66,6 +71,8 @@ def flags(names: Mapping[int, str], *, high: int = 31, low: int = 16) -> Reader:
     """A reader of single bits: ``names`` by bit number of MCi_STATUS; set bits without a name are told by number."""
 
     def read(logged: Logged) -> Specific:
+        if not logged.bits(high, low):
+            return NOTHING
         found = [bit for bit in range(low, high + 1) if logged.status >> bit & 1]
         return Specific(
             phrases=tuple(names[bit] for bit in found if bit in names),
@@ -83,7 +90,7 @@ def choice(names: Mapping[int, str], *, high: int = 31, low: int = 16, what: str
         if (name := names.get(value)) is not None:
             return Specific(phrases=(name,))
         if value == 0:
-            return Specific()
+            return NOTHING
         return Specific(details=(f"{what} {value:#x} (MCi_STATUS[{high}:{low}]) has no public meaning",))
 
     return read
@@ -102,18 +109,22 @@ def only_for(matches: Callable[[Logged], bool], *readers: Reader) -> Reader:
     """``readers``, but only where ``matches``."""
 
     def read(logged: Logged) -> Specific:
-        return apply(readers, logged) if matches(logged) else Specific()
+        return apply(readers, logged) if matches(logged) else NOTHING
 
     return read
 
 
 def apply(readers: tuple[Reader, ...], logged: Logged) -> Specific:
     """What all of ``readers`` say, in order."""
-    parts = [reader(logged) for reader in readers]
-    location = Location()
+    parts = [part for reader in readers if (part := reader(logged)) is not NOTHING]
+    if len(parts) < 2:
+        return parts[0] if parts else NOTHING
+    location = NOWHERE
     replaces = None
     for part in parts:
-        location = location.merged(part.location)
+        # Most parts say nothing of the place; merging is not free.
+        if part.location is not NOWHERE:
+            location = part.location if location is NOWHERE else location.merged(part.location)
         replaces = replaces or part.replaces
     return Specific(
         phrases=tuple(phrase for part in parts for phrase in part.phrases),

@@ -21,7 +21,7 @@ from ringfence.arch.mci_status import (
 )
 from ringfence.decode.intel import known_issues
 from ringfence.decode.intel.address import read_address
-from ringfence.decode.intel.bank import Bank, Logged, Specific, apply
+from ringfence.decode.intel.bank import NOWHERE, Bank, Logged, Specific, apply
 from ringfence.decode.intel.capability import Capabilities, Known, capabilities
 from ringfence.decode.intel.codes import ARCHITECTURAL_UCR_NAMES, Code, CodeKind, classify
 from ringfence.decode.intel.known_issues import Sighting
@@ -83,7 +83,7 @@ def _hardware(record: Record, seen: Sighting, model: Model, can: Capabilities) -
             *count_details,
         ),
         address=where.address,
-        location=specific.location.merged(_place(record, row, code)),
+        location=_place(record, row, code, specific.location),
         notes=known_issues.notes(seen),
         assumptions=(*count_assumptions, *state_assumptions, *where.assumptions),
         corrected_count=count,
@@ -123,12 +123,13 @@ def _unit(bank: int | None, code: Code) -> str:
             return place[0].upper() + place[1:]
 
 
-def _place(record: Record, row: Bank | None, code: Code) -> Location:
-    """The bank's own controller and channel come before the channel that the error code counts."""
-    channel = row.channel if row is not None and row.channel is not None else None
+def _place(record: Record, row: Bank | None, code: Code, specific: Location) -> Location:
+    """The tables' place first, then the bank's own controller and channel, then the channel of the error code."""
+    channel = row.channel if row is not None else None
     if channel is None and code.is_memory:
         channel = code.channel
-    return Location(socket=record.socket, controller=row.controller if row else None, channel=channel)
+    place = Location(socket=record.socket, controller=row.controller if row else None, channel=channel)
+    return place if specific is NOWHERE else specific.merged(place)
 
 
 def _corrected_count(status: int, can: Capabilities) -> tuple[int | None, tuple[str, ...], tuple[str, ...]]:

@@ -40,7 +40,7 @@ _BIG_CORE_CLIENT = _big_core(CORE)
 _FAMILY_6: dict[int, Model] = {
     **dict.fromkeys(range(0x0F), Model(anywhere=(front_side_bus.P6,))),
     **dict.fromkeys((0x0F, 0x16, 0x17), Model(anywhere=(front_side_bus.CORE2,))),
-    0x1D: Model(front_side_bus.DUNNINGTON, (front_side_bus.CORE2,)),
+    0x1D: Model(front_side_bus.DUNNINGTON, (front_side_bus.DUNNINGTON_CORE,)),
     **dict.fromkeys((0x1A, 0x1E, 0x1F, 0x25, 0x2C), Model(nehalem.NEHALEM)),
     **dict.fromkeys((0x2E, 0x2F), Model(nehalem.NEHALEM_EX, (nehalem.internal,))),
     0x2A: _big_core(sandy_bridge.SANDY_BRIDGE),

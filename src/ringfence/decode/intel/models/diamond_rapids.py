@@ -7,7 +7,7 @@ Source: mcelog (diamond.c) and rasdaemon (mce-intel-diamond.c), both by Intel. T
 from __future__ import annotations
 
 from ringfence.arch.mci_status import OTHER_INFORMATION
-from ringfence.decode.intel.bank import Bank, Banks, Logged, Specific, choice, code_names, misc_bits, only_for
+from ringfence.decode.intel.bank import NOTHING, Bank, Banks, Logged, Specific, choice, code_names, misc_bits, only_for
 from ringfence.record.evidence import Location
 
 _SCAN_AT_FIELD = 0x040B
@@ -165,9 +165,9 @@ _FIRST_PROPRIETARY_MSCOD = 0x0800
 def _dram_location(logged: Logged) -> Specific:
     """MCi_MISC[63:9], if MCi_STATUS[33] says that it is there; from MSCOD 0800h on it is proprietary."""
     if logged.misc is None or not OTHER_INFORMATION.of(logged.status) & _MISC_HAS_LOCATION:
-        return Specific()
+        return NOTHING
     if logged.mscod >= _FIRST_PROPRIETARY_MSCOD:
-        return Specific()
+        return NOTHING
     misc = logged.misc
     transient = bool(misc_bits(misc, 63, 63))
     details = [f"subchannel {misc_bits(misc, 49, 49)}", f"subrank {misc_bits(misc, 54, 51)}"]

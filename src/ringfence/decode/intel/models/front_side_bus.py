@@ -7,7 +7,7 @@ Error Codes", chapter 16 and appendix E in older editions): 06_0xH, 06_0FH and 0
 
 from __future__ import annotations
 
-from ringfence.decode.intel.bank import Bank, Banks, Logged, Reader, Specific, choice, flags, only_for
+from ringfence.decode.intel.bank import NOTHING, Bank, Banks, Logged, Reader, Specific, choice, flags, only_for
 from ringfence.decode.intel.codes import CodeKind
 from ringfence.record.evidence import Location
 
@@ -83,7 +83,7 @@ def _bus_queue(logged: Logged) -> Specific:
 def _p6_syndrome(logged: Logged) -> Specific:
     """ECC syndrome [54:47], which holds only with one of the ECC bits 46:45."""
     if not logged.bits(46, 45):
-        return Specific()
+        return NOTHING
     syndrome = logged.bits(54, 47)
     return Specific(details=(f"ECC syndrome {syndrome:#04x}",), location=Location(syndrome=syndrome))
 
@@ -106,6 +106,11 @@ P6 = only_for(_is_bus, _named(_P6_FLAGS), _bus_queue, _p6_syndrome)
 
 CORE2 = only_for(_is_bus, _named(_CORE2_FLAGS), _bus_queue)
 """Core 2 (06_0FH, 06_17H), SDM table 18-2."""
+
+_SHARED_CONTROLLER_BANK = 4
+
+DUNNINGTON_CORE = only_for(lambda logged: logged.bank != _SHARED_CONTROLLER_BANK, CORE2)
+"""The cores of Xeon 7400: in bank 4 the same bits mean the shared controller's errors."""
 
 PENTIUM4 = only_for(
     _is_bus,
@@ -202,11 +207,15 @@ def _shared_controller(bus: dict[int, str], controller: dict[int, str]) -> tuple
 
 
 TULSA: Banks = {
-    4: Bank("Shared L3 cache and bus controller", (*_shared_controller(_TULSA_BUS, _TULSA_CONTROLLER), _tulsa_counts))
+    _SHARED_CONTROLLER_BANK: Bank(
+        "Shared L3 cache and bus controller", (*_shared_controller(_TULSA_BUS, _TULSA_CONTROLLER), _tulsa_counts)
+    )
 }
 """Xeon 7100 (0F_06H), SDM tables 18-15 to 18-21."""
 
 DUNNINGTON: Banks = {
-    4: Bank("Shared L3 cache and bus controller", _shared_controller(_DUNNINGTON_BUS, _DUNNINGTON_CONTROLLER))
+    _SHARED_CONTROLLER_BANK: Bank(
+        "Shared L3 cache and bus controller", _shared_controller(_DUNNINGTON_BUS, _DUNNINGTON_CONTROLLER)
+    )
 }
 """Xeon 7400 (06_1DH), SDM tables 18-3 to 18-7."""

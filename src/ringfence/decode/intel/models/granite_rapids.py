@@ -6,7 +6,7 @@ Source: mcelog (granite.c) and rasdaemon (mce-intel-granite.c), both by Intel; S
 from __future__ import annotations
 
 from ringfence.arch.mci_status import OTHER_INFORMATION
-from ringfence.decode.intel.bank import Bank, Banks, Logged, Specific, choice, misc_bits
+from ringfence.decode.intel.bank import NOTHING, Bank, Banks, Logged, Specific, choice, misc_bits
 from ringfence.decode.intel.models.core_banks import CORE
 from ringfence.record.evidence import Location
 
@@ -146,9 +146,9 @@ _MISC_HAS_LOCATION = 1 << 1
 def _dram_location(logged: Logged) -> Specific:
     """MCi_MISC[63:9], if MCi_STATUS[33] says that it is there; not for the internal errors 0800h to 082Fh."""
     if logged.misc is None or not OTHER_INFORMATION.of(logged.status) & _MISC_HAS_LOCATION:
-        return Specific()
+        return NOTHING
     if 0x0800 <= logged.mscod <= 0x082F:
-        return Specific()
+        return NOTHING
     misc = logged.misc
     transient = bool(misc_bits(misc, 63, 63))
     mode = misc_bits(misc, 61, 58)

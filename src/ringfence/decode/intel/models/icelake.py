@@ -7,7 +7,18 @@ drivers/edac/i10nm_base.c (i10nm_mc_decode) and mcelog (i10nm.c). Mnemonics are 
 from __future__ import annotations
 
 from ringfence.arch.mci_status import UC
-from ringfence.decode.intel.bank import Bank, Banks, Logged, Reader, Specific, choice, code_names, flags, misc_bits
+from ringfence.decode.intel.bank import (
+    NOTHING,
+    Bank,
+    Banks,
+    Logged,
+    Reader,
+    Specific,
+    choice,
+    code_names,
+    flags,
+    misc_bits,
+)
 from ringfence.decode.intel.bank import only_for as when
 from ringfence.decode.intel.models.core_banks import CORE
 from ringfence.decode.intel.models.skylake import M2M, UPI_CONTROL_ERROR, UPI_CONTROL_FLAGS, UPI_NAMES
@@ -88,13 +99,17 @@ PCU_READERS: tuple[Reader, ...] = (
     choice(PCU_MICROCONTROLLER, high=19, low=16),
 )
 
-UPI_READERS: tuple[Reader, ...] = (
-    choice({**UPI_NAMES, 0x32: "corrected: sender received a link-level retry"}, high=21, low=16),
+_UPI_CONTROL: tuple[Reader, ...] = (
     when(lambda logged: logged.bits(21, 16) == UPI_CONTROL_ERROR, flags(UPI_CONTROL_FLAGS, high=31, low=22)),
     when(
         lambda logged: logged.bits(21, 16) != UPI_CONTROL_ERROR and bool(logged.bits(31, 22)),
         lambda logged: Specific(details=(f"MSCOD[15:6] {logged.bits(31, 22):#05x}, defined for control errors only",)),
     ),
+)
+UPI_READERS: tuple[Reader, ...] = (choice(UPI_NAMES, high=21, low=16), *_UPI_CONTROL)
+_UPI_READERS = (
+    choice({**UPI_NAMES, 0x32: "corrected: sender received a link-level retry"}, high=21, low=16),
+    *_UPI_CONTROL,
 )
 
 IMC_NAMES = {
@@ -198,7 +213,7 @@ def has_dram_location(logged: Logged) -> bool:
 def _dram_location(logged: Logged) -> Specific:
     """MCi_MISC[63:9]: column, row, bank group and bank, failed device, rank, ECC mode, transient."""
     if logged.misc is None or not has_dram_location(logged):
-        return Specific()
+        return NOTHING
     misc = logged.misc
     rank, transient = misc_bits(misc, 58, 56), bool(misc_bits(misc, 63, 63))
     details = [f"ECC mode {_name(_ECC_MODES, misc_bits(misc, 62, 59))}", f"subrank {misc_bits(misc, 55, 52)}"]
@@ -241,7 +256,7 @@ def _controllers(count: int) -> Banks:
 ICE_LAKE_SP: Banks = {
     **CORE,
     **_PCU,
-    **dict.fromkeys((5, 7, 8), Bank("Intel UPI", UPI_READERS)),
+    **dict.fromkeys((5, 7, 8), Bank("Intel UPI", _UPI_READERS)),
     **_controllers(4),
 }
 """06_6AH."""

@@ -6,7 +6,7 @@ are others; of them only the internal error codes are documented (mcelog, xeon75
 
 from __future__ import annotations
 
-from ringfence.decode.intel.bank import Bank, Banks, Logged, Specific, choice, flags, misc_bits, only_for
+from ringfence.decode.intel.bank import NOTHING, Bank, Banks, Logged, Specific, choice, flags, misc_bits, only_for
 from ringfence.decode.intel.codes import CodeKind
 from ringfence.record.evidence import Location
 
@@ -54,7 +54,7 @@ _INTERNAL = choice(
 def _qpi_misc(logged: Logged) -> Specific:
     """MC0_MISC and MC1_MISC (table 18-9): the packet that was hit."""
     if logged.misc is None:
-        return Specific()
+        return NOTHING
     return Specific(
         details=(
             f"QPI packet: class and opcode {misc_bits(logged.misc, 7, 0):#04x}, "
@@ -68,7 +68,7 @@ def _qpi_misc(logged: Logged) -> Specific:
 def _memory_misc(logged: Logged) -> Specific:
     """MC8_MISC (table 18-12): tracker, DIMM, channel, ECC syndrome."""
     if logged.misc is None:
-        return Specific()
+        return NOTHING
     syndrome = misc_bits(logged.misc, 63, 32)
     return Specific(
         details=(f"transaction tracker {misc_bits(logged.misc, 7, 0):#04x}", f"ECC syndrome {syndrome:#010x}"),

@@ -8,7 +8,7 @@ banks 6 and 17 to 19 from the MSR tables of SDM vol. 4. Mnemonics are the manual
 from __future__ import annotations
 
 from ringfence.arch.mci_status import UC
-from ringfence.decode.intel.bank import Bank, Banks, Logged, Specific, choice, code_names, flags, misc_bits
+from ringfence.decode.intel.bank import NOTHING, Bank, Banks, Logged, Specific, choice, code_names, flags, misc_bits
 from ringfence.decode.intel.codes import CodeKind
 from ringfence.decode.intel.models.core_banks import CORE
 from ringfence.record.evidence import Location
@@ -180,7 +180,7 @@ def failing_ranks(logged: Logged) -> Specific:
     (mcelog, sandy-bridge.c).
     """
     if logged.misc is None or UC.of(logged.status) or logged.code.kind is not CodeKind.MEMORY:
-        return Specific()
+        return NOTHING
     first = misc_bits(logged.misc, 50, 46) if misc_bits(logged.misc, 62, 62) else None
     second = misc_bits(logged.misc, 55, 51) if misc_bits(logged.misc, 63, 63) else None
     details = tuple(
@@ -196,12 +196,12 @@ def failing_ranks(logged: Logged) -> Specific:
 def _mirror_bdw(logged: Logged) -> Specific:
     """MC7_MISC and MC8_MISC [42:41]: how mirroring corrected the error (06_4FH, home agent)."""
     if logged.misc is None or UC.of(logged.status):
-        return Specific()
+        return NOTHING
     if misc_bits(logged.misc, 41, 41):
         return Specific(details=("corrected by mirroring, with failover of the channel",))
     if misc_bits(logged.misc, 42, 42):
         return Specific(details=("corrected by mirroring, the primary channel was scrubbed",))
-    return Specific()
+    return NOTHING
 
 
 def _channels(first_bank: int, names: dict[int, str], *, ranks: bool) -> dict[int, Bank]:
@@ -286,7 +286,7 @@ def _knl_channel(logged: Logged) -> Specific:
     """Bank 15 is memory controller 0, whose channels are the package's 3 to 5, bank 16 controller 1 with 0 to 2."""
     channel = logged.code.channel
     if not logged.code.is_memory or channel is None:
-        return Specific()
+        return NOTHING
     package_channel = channel + 3 * (logged.bank == 15)
     return Specific(
         details=(f"channel {package_channel} of the package's six",), location=Location(channel=package_channel)

@@ -8,7 +8,7 @@ bank into the row.
 from __future__ import annotations
 
 from ringfence.arch.mci_status import UC
-from ringfence.decode.intel.bank import Bank, Banks, Logged, Specific, choice, code_names, misc_bits, only_for
+from ringfence.decode.intel.bank import NOTHING, Bank, Banks, Logged, Specific, choice, code_names, misc_bits, only_for
 from ringfence.decode.intel.models.core_banks import CORE
 from ringfence.decode.intel.models.icelake import (
     IMC_NAMES,
@@ -72,7 +72,7 @@ def _memory_type(logged: Logged) -> Specific:
     """MSCOD[9:8] of the M2M bank: 1 is high-bandwidth memory; the other values are not explained in public."""
     match logged.bits(25, 24):
         case 0:
-            return Specific()
+            return NOTHING
         case 1:
             return Specific(details=("the error is of high-bandwidth memory (HBM)",))
         case other:
@@ -98,7 +98,7 @@ _HBM_MODES = {1: "HBM 64-byte read", 9: "HBM 32-byte read"}
 def _dram_location(logged: Logged) -> Specific:
     """MCi_MISC[63:9] of a DDR5 channel."""
     if logged.misc is None or not has_dram_location(logged):
-        return Specific()
+        return NOTHING
     misc = logged.misc
     transient = bool(misc_bits(misc, 63, 63))
     mode = misc_bits(misc, 62, 59)
@@ -123,7 +123,7 @@ def _dram_location(logged: Logged) -> Specific:
 def _hbm_location(logged: Logged) -> Specific:
     """MCi_MISC[63:9] of a high-bandwidth memory controller, as mcelog reads it: two devices may have failed."""
     if logged.misc is None or not logged.code.is_memory:
-        return Specific()
+        return NOTHING
     misc = logged.misc
     details = []
     if (mode := _HBM_MODES.get(misc_bits(misc, 62, 59))) is not None:

@@ -7,7 +7,18 @@ Source: SDM vol. 3B chapter 18, 06_55H; the memory channel of a bank from mcelog
 from __future__ import annotations
 
 from ringfence.arch.mci_status import UC
-from ringfence.decode.intel.bank import Bank, Banks, Logged, Specific, choice, code_names, flags, misc_bits, only_for
+from ringfence.decode.intel.bank import (
+    NOTHING,
+    Bank,
+    Banks,
+    Logged,
+    Specific,
+    choice,
+    code_names,
+    flags,
+    misc_bits,
+    only_for,
+)
 from ringfence.decode.intel.models.core_banks import CORE
 
 _FIRMWARE = {
@@ -122,12 +133,12 @@ def m2m_rest(logged: Logged) -> Specific:
 def mirror(logged: Logged) -> Specific:
     """MCi_MISC[63:62] of an M2M bank: how mirroring corrected the error."""
     if logged.misc is None or UC.of(logged.status):
-        return Specific()
+        return NOTHING
     if misc_bits(logged.misc, 63, 63):
         return Specific(details=("corrected by mirroring, with failover of the channel",))
     if misc_bits(logged.misc, 62, 62):
         return Specific(details=("corrected by mirroring, the primary channel was scrubbed",))
-    return Specific()
+    return NOTHING
 
 
 M2M = (flags(M2M_FLAGS, high=23, low=16), m2m_rest, mirror)
