@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ringfence.errors import DeclarationError
 
@@ -17,11 +17,11 @@ class Field:
     low: int
     meaning: str
     cite: str
+    mask: int = field(init=False, repr=False, compare=False)
+    """The field's bits in place."""
 
-    @property
-    def mask(self) -> int:
-        """The field's bits in place."""
-        return ((1 << (self.high - self.low + 1)) - 1) << self.low
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mask", ((1 << (self.high - self.low + 1)) - 1) << self.low)
 
     def of(self, value: int) -> int:
         """The field's value in a register value, shifted down to bit 0."""
@@ -59,28 +59,30 @@ class Register:
     def __post_init__(self) -> None:
         taken = 0
         names: set[str] = set()
-        for field in self.fields:
-            if not 0 <= field.low <= field.high < self.width_bits:
-                raise DeclarationError(f"{self.name}.{field.name}: bits {field.high}:{field.low} are outside")
-            if taken & field.mask:
-                raise DeclarationError(f"{self.name}.{field.name}: bits {field.high}:{field.low} overlap another field")
-            if field.name in names:
-                raise DeclarationError(f"{self.name}.{field.name}: declared twice")
-            taken |= field.mask
-            names.add(field.name)
+        for declared in self.fields:
+            if not 0 <= declared.low <= declared.high < self.width_bits:
+                raise DeclarationError(f"{self.name}.{declared.name}: bits {declared.high}:{declared.low} are outside")
+            if taken & declared.mask:
+                raise DeclarationError(
+                    f"{self.name}.{declared.name}: bits {declared.high}:{declared.low} overlap another field"
+                )
+            if declared.name in names:
+                raise DeclarationError(f"{self.name}.{declared.name}: declared twice")
+            taken |= declared.mask
+            names.add(declared.name)
 
     def __getitem__(self, name: str) -> Field:
-        for field in self.fields:
-            if field.name == name:
-                return field
+        for declared in self.fields:
+            if declared.name == name:
+                return declared
         raise KeyError(f"{self.name} has no field {name}")
 
     @property
     def declared_mask(self) -> int:
         """Every bit that some field names."""
         mask = 0
-        for field in self.fields:
-            mask |= field.mask
+        for declared in self.fields:
+            mask |= declared.mask
         return mask
 
     def split(self, value: int) -> Iterator[FieldValue]:
@@ -88,7 +90,7 @@ class Register:
 
         The pieces always add up to ``value`` again: nothing is dropped.
         """
-        pieces = [FieldValue(field, field.high, field.low, field.of(value)) for field in self.fields]
+        pieces = [FieldValue(declared, declared.high, declared.low, declared.of(value)) for declared in self.fields]
         rest = value & ~self.declared_mask & ((1 << self.width_bits) - 1)
         while rest:
             low = (rest & -rest).bit_length() - 1

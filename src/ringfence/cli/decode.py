@@ -189,8 +189,9 @@ def _write_summary(items: Iterable[Event | Unrecognised], outcome: Outcome, as_j
 @click.option("--color", "--colour", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
 @click.option("--progress/--no-progress", default=True, help="Progress bar for long reading, on a terminal only.")
 @click.pass_context
-def decode_command(  # noqa: PLR0913 (one parameter an option)
+def decode_command(  # noqa: PLR0913, PLR0917 (one parameter an option)
     ctx: click.Context,
+    /,
     files: tuple[str, ...],
     as_json: bool,
     summary: bool,
@@ -218,7 +219,8 @@ def decode_command(  # noqa: PLR0913 (one parameter an option)
       ringfence decode --summary /var/log/
 
     \b
-    Exit codes: 0 read; 1 --fail-on reached; 2 usage, or a source that cannot be read; 3 --strict and unreadable evidence.
+    Exit codes: 0 read; 1 --fail-on reached; 2 usage, or a source that cannot be read; 3 --strict and evidence
+    that cannot be read.
     """
     outcome = Outcome()
     if typed["status"] is None and (any(value is not None for value in typed.values()) or bank is not None):

@@ -84,7 +84,7 @@ def _claimed(record: Record, memory: MemoryReport) -> BankReading:
     """What a source without registers says, taken at its word."""
     return BankReading(
         unit=_UNITS.get(record.format, "memory, as the source reports it"),
-        error=memory.error or "memory error",
+        error="memory error" if memory.error in {None, "", "error"} else str(memory.error),
         address=_claimed_address(memory),
         location=memory.location,
     )
@@ -92,7 +92,10 @@ def _claimed(record: Record, memory: MemoryReport) -> BankReading:
 
 def _joined(record: Record, reading: BankReading, memory: MemoryReport) -> BankReading:
     """A bank's reading with what EDAC or firmware adds: the place, and a translated address."""
+    # EDAC knows the place better than the bank does, but cuts the syndrome to 16 bits where the register has more.
     location = memory.location.merged(reading.location)
+    if reading.location.syndrome is not None:
+        location = replace(location, syndrome=reading.location.syndrome)
     address = reading.address
     if memory.physical_address is not None and address.kind in {
         AddressKind.NORMALISED,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ringfence.diagnosis.severity import Severity
+from ringfence.record.evidence import Delivery
 
 LEADS: dict[Severity, str] = {
     Severity.NONE: "No hardware error",
@@ -41,8 +42,16 @@ _ANY = {
 }
 
 
-def advice(severity: Severity, names_a_page: bool) -> str:
-    """What to do about an error of this severity, whose address names a page of memory or not."""
+_PAST = (
+    "It was found by polling, after the fact (often at the start after the reset that it caused): whoever was hit then "
+    "cannot be helped now. Keep this evidence, and test or replace the unit named if it comes again."
+)
+
+
+def advice(severity: Severity, names_a_page: bool, delivery: Delivery) -> str:
+    """What to do about an error of this severity, whose address names a page of memory or not, by how it came."""
+    if delivery is Delivery.POLLED and severity in {Severity.SRAR, Severity.FATAL}:
+        return _PAST
     if severity in _ANY:
         return _ANY[severity]
     return (_PAGE if names_a_page else _NO_PAGE)[severity]

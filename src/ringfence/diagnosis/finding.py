@@ -82,12 +82,12 @@ class Finding:
             place += f", {reading.location.label}"
         elif reading.location.socket is not None:
             place += f", socket {reading.location.socket}"
-        return f"{LEADS[self.severity]}: {reading.error} ({place})"
+        return f"{LEADS[self.severity]}: {reading.error}; reported by {place}"
 
     @property
     def advice(self) -> str:
         """What to do about it."""
-        return advice(self.severity, self.reading.address.names_a_page)
+        return advice(self.severity, self.reading.address.names_a_page, self.record.delivery)
 
 
 def diagnose(record: Record) -> Finding:

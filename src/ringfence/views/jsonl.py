@@ -60,6 +60,8 @@ class LocationLine(msgspec.Struct, omit_defaults=True):
     core: int | None = None
     controller: int | None = None
     channel: int | None = None
+    card: int | None = None
+    module: int | None = None
     slot: int | None = None
     rank: int | None = None
     bank_group: int | None = None
@@ -96,6 +98,7 @@ class HypervisorLine(msgspec.Struct, omit_defaults=True):
 
     domain: int | None = None
     vcpu: int | None = None
+    owner: int | None = None
     global_flags: int | None = None
     action_flags: int | None = None
     action_types: int | None = None
@@ -192,6 +195,7 @@ def _hypervisor(record: Record) -> HypervisorLine | None:
     return HypervisorLine(
         domain=seen.domain,
         vcpu=seen.vcpu,
+        owner=seen.owner,
         global_flags=seen.global_flags,
         action_flags=seen.action_flags,
         action_types=seen.action_types,
@@ -267,7 +271,7 @@ def unrecognised_line(item: Unrecognised) -> UnrecognisedLine:
 _ENCODER = msgspec.json.Encoder()
 
 
-def encode(item: FindingLine | UnrecognisedLine) -> bytes:
+def encode(item: msgspec.Struct) -> bytes:
     """One line of JSON, without the newline."""
     return _ENCODER.encode(item)
 

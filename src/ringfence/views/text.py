@@ -77,6 +77,8 @@ _PLACES: tuple[tuple[str, str], ...] = (
     ("core", "core {}"),
     ("controller", "controller {}"),
     ("channel", "channel {}"),
+    ("card", "card {}"),
+    ("module", "module {}"),
     ("slot", "DIMM slot {}"),
     ("csrow", "csrow {}"),
     ("rank", "rank {}"),
@@ -122,7 +124,9 @@ def _address(finding: Finding) -> str | None:
     address = finding.reading.address
     if address.value is None:
         return None if address.kind is AddressKind.NONE else address.because
-    size = f", to {address.granularity_bytes} bytes" if address.granularity_bytes is not None else ""
+    size = ""
+    if address.granularity_bytes is not None:
+        size = f", to {address.granularity_bytes} byte{'s' if address.granularity_bytes != 1 else ''}"
     verdict = "names a page" if address.names_a_page else "names no page"
     return f"{_MARK['address']}, {address.kind}{size}; {verdict}: {address.because}"
 
@@ -143,7 +147,7 @@ def _rows(finding: Finding) -> Iterator[tuple[str, str]]:
         yield "because", f"{reason.because} [{reason.rule}; {reason.cite}]"
     for assumption in finding.assumptions:
         yield "assumed", printable(assumption)
-    for note in finding.notes:
+    for note in reading.notes:
         yield "note", f"{note.text} ({note.source})"
     for claim in record.claims:
         yield "source says", printable(claim.text)

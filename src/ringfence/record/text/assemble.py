@@ -17,8 +17,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from ringfence.arch.mcg import LMCE_S, MCIP
 from ringfence.record.evidence import (
     Claim,
+    Delivery,
     Evidence,
     Format,
     HypervisorReport,
@@ -126,6 +128,10 @@ class _Draft:
         values = dict(self.values)
         if "time" not in values and stamped is not None and stamped.time is not None:
             values["time"] = stamped.time
+        mcg_status = self.registers.get("mcg_status", 0)
+        if mcg_status & MCIP.mask and values.get("delivery", Delivery.UNKNOWN) is not Delivery.FIRMWARE:
+            local = mcg_status & LMCE_S.mask
+            values["delivery"] = Delivery.LOCAL_MACHINE_CHECK if local else Delivery.MACHINE_CHECK
         return Record(
             origin=origin,
             format=self.format,

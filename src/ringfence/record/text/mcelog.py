@@ -346,7 +346,7 @@ GRAMMAR = Grammar(
         "mcelog server",
         "mcelog read",
     ),
-    evidence_tokens=("This is *NOT* a software problem", "This is not a software error", "MCGSTATUS "),
+    evidence_tokens=("This is *NOT* a software problem", "This is not a software error"),
     read=read,
     inside_lines=INSIDE_LINES,
 )

@@ -34,6 +34,7 @@ _PAIR = re.compile(
     r"(?:EDAC \w+ MC\d+: )?(?P<key>TSC|ADDR|MISC|SYND[12]?|IPID|PPIN|PROCESSOR|TIME|SOCKET|APIC|microcode) "
     r"+(?P<value>[0-9a-fA-F]{1,16}(?::[0-9a-fA-F]{1,8})?)(?:\s+|$)"
 )
+_IPID = re.compile(r"\bIPID:? 0x([0-9a-f]{1,16})\b")
 _FRU = re.compile(r"FRU(?: Text)?: ?(?P<text>.{1,64})$")
 _SAYS = re.compile(r"Machine check: (?P<text>.{1,200})$")
 _PANIC = re.compile(
@@ -76,12 +77,15 @@ def _head(body: str) -> Fragment | None:
         elif delivery is Delivery.POLLED and mcg_status & 0x4:
             delivery = Delivery.MACHINE_CHECK
         more = match["more"].strip()
+        registers = RegisterValues(mcg_status=mcg_status, status=int(match["status"], 16))
+        if ipid := _IPID.search(more):
+            registers["ipid"] = int(ipid[1], 16)
         return Fragment(
             Format.PRINTK,
             "head",
             opens=True,
             values=Values(cpu=int(match["cpu"]), bank=int(match["bank"]), delivery=delivery),
-            registers=RegisterValues(mcg_status=mcg_status, status=int(match["status"], 16)),
+            registers=registers,
             claims=((ClaimKind.OTHER, more),) if more else (),
             assumptions=assumptions,
         )

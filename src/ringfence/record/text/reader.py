@@ -61,13 +61,14 @@ class _Reading:
 
     def fragment(self, line: Line) -> Fragment | None:
         order = _XEN_FIRST if line.xen else GRAMMARS
+        text = line.raw.decode("utf-8", "replace")
         open_grammars = [grammar for grammar in _INSIDE if self.inside(grammar, line.number)]
         for grammar in open_grammars:
             if (found := grammar.read(line.body, True)) is not None:
                 self._last_line[grammar.format] = line.number
                 return found
         for grammar in order:
-            if grammar in open_grammars or not any(token in line.body for token in grammar.tokens):
+            if grammar in open_grammars or not any(token in text for token in grammar.tokens):
                 continue
             if (found := grammar.read(line.body, False)) is not None:
                 if grammar.inside_lines:
