@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from ringfence.arch import mcg
 from ringfence.arch.cpuid import Signature, Vendor, microarchitecture
+from ringfence.arch.intel_recovery import intel_ser_p
 from ringfence.record.evidence import Record
 
 CACHED_MODELS = 256
@@ -26,45 +27,6 @@ class Capabilities:
     assumptions: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class SerP:
-    """Whether Intel processors of a model have MCG_CAP.SER_P, and how that is known."""
-
-    family: int
-    model: int
-    present: bool
-    source: str
-
-
-INTEL_SER_P: tuple[SerP, ...] = (
-    SerP(6, 0x1A, False, "SDM vol. 3B 17.6: 06_2EH was the first"),
-    SerP(6, 0x1E, False, "MCG_CAP 1c09h in public logs"),
-    SerP(6, 0x1F, False, "as 06_1EH"),
-    SerP(6, 0x25, False, "as 06_2CH"),
-    SerP(6, 0x2C, False, "MCG_CAP 1c09h in public logs"),
-    SerP(6, 0x2A, False, "MCG_CAP c09h in public logs"),
-    SerP(6, 0x2E, True, "SDM vol. 3B 17.6: the first with error recovery"),
-    SerP(6, 0x2F, True, "MCG_CAP 1000c18h in public logs"),
-    SerP(6, 0x2D, True, "MCG_CAP 1000c14h in public logs"),
-    SerP(6, 0x3E, True, "as 06_2DH and 06_4FH, between which it stands"),
-    SerP(6, 0x3F, True, "as 06_2DH and 06_4FH, between which it stands"),
-    SerP(6, 0x4F, True, "MCG_CAP 7000c16h in public logs"),
-    SerP(6, 0x56, True, "MCG_CAP 1000c16h in public logs"),
-    # Some lesser SKUs lack it: 6000c14h stands in one log of a Skylake server (mcelog issue 35).
-    SerP(6, 0x55, True, "MCG_CAP f000814h and f000c14h in public logs; lesser models of it may lack SER_P"),
-    SerP(6, 0x6A, True, "MCG_CAP f000c1ch in public logs"),
-    SerP(6, 0x6C, True, "as 06_6AH"),
-    SerP(6, 0x8F, True, "MCG_CAP f000c15h in public logs"),
-    SerP(6, 0xCF, True, "as 06_8FH"),
-    SerP(6, 0xAD, True, "recoverable errors in public logs"),
-    SerP(6, 0xAE, True, "as 06_ADH"),
-    SerP(6, 0xAF, True, "as 06_ADH"),
-    SerP(6, 0xDD, True, "recoverable errors in public logs"),
-    SerP(19, 0x01, True, "as 06_ADH, which it follows"),
-)
-
-_FIRST_GENERATION_WITH_MCA_RECOVERY = 0x1A
-_NETBURST = 15
 _FIRST_WITH_RAS_CPUID = 0x15
 _BULLDOZER_LAST_MODEL = 0x0F
 
@@ -104,15 +66,11 @@ def _intel(signature: Signature | None) -> Capabilities:
         return Capabilities(assumptions=(f"{missing}SER_P is assumed absent, as the model is not known either",))
     family, model = signature.family, signature.model
     name = microarchitecture(signature) or f"family {family} model {model:#x}"
-    for row in INTEL_SER_P:
-        if (row.family, row.model) == (family, model):
-            word = "present" if row.present else "absent"
-            return Capabilities(ser_p=row.present, assumptions=(f"{missing}SER_P is {word} on {name} ({row.source})",))
-    if family < 6 or family == _NETBURST or (family == 6 and model < _FIRST_GENERATION_WITH_MCA_RECOVERY):
-        return Capabilities(
-            assumptions=(f"{missing}SER_P is absent on {name} (SDM vol. 3B 17.6: 06_2EH was the first)",)
-        )
-    return Capabilities(assumptions=(f"{missing}SER_P is assumed absent on {name}, as no table knows",))
+    row = intel_ser_p(family, model)
+    if row is None:
+        return Capabilities(assumptions=(f"{missing}SER_P is assumed absent on {name}, as no table knows",))
+    word = "present" if row.present else "absent"
+    return Capabilities(ser_p=row.present, assumptions=(f"{missing}SER_P is {word} on {name} ({row.source})",))
 
 
 @lru_cache(maxsize=CACHED_MODELS)
