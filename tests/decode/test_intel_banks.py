@@ -233,7 +233,7 @@ def test_a_logged_bank_means(vector: Vector) -> None:
             0x402,
             "Internal unclassified error 0x0402: Bad_OpCode; MC_WATCHDG_TIMEOUT_PKGC_MAIN",
         ),
-        (iv.HASWELL_EP, 4, 0x2501, 0x402, "PCU internal error: PCU internal error; MC_SVID_COMMAND_TIMEOUT"),
+        (iv.HASWELL_EP, 4, 0x2501, 0x402, "PCU internal error: MC_SVID_COMMAND_TIMEOUT"),
         (
             iv.HASWELL_EP,
             20,
@@ -343,7 +343,7 @@ def test_granite_rapids_places_the_error_only_if_status_says_that_misc_does() ->
 
 
 def test_failing_ranks_of_ivy_bridge() -> None:
-    """SDM vol. 3B table 18-19: ranks in [50:46] and [55:51], valid with bits 62 and 63."""
+    """SDM vol. 3B chapter 18, 06_3EH, MCi_MISC: ranks in [50:46] and [55:51], valid with bits 62 and 63."""
     misc = 1 << 62 | 5 << 46 | 1 << 63 | 2 << 51 | 0x86
     reading = read_bank(record(9, 0x8C00004000800090, misc=misc), iv.IVY_BRIDGE_EP)
     assert (reading.location.rank, reading.location.slot) == (5, 1)

@@ -29,7 +29,7 @@ def form(pattern: str) -> tuple[int, int]:
     )
 
 
-# SDM vol. 3B tables 17-10 and 17-11, as printed. The internal unclassified form wants one of the x to be 1.
+# SDM vol. 3B 17.9.1 and 17.9.2, as printed. The internal unclassified form wants one of the x to be 1.
 FORMS = {
     CodeKind.NO_ERROR: "000F 0000 0000 0000",
     CodeKind.UNCLASSIFIED: "000F 0000 0000 0001",

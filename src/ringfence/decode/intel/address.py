@@ -81,7 +81,9 @@ def _form(status: int, misc: int | None, code: Code, can: Capabilities) -> _Form
     mode = mci_misc.ADDRESS_MODE.of(misc)
     assumptions: tuple[str, ...] = ()
     if can.ser_p is Known.ASSUMED:
-        assumptions = ("MCG_CAP is not in the evidence: SER_P is assumed, so MCi_MISC[8:0] describes the address",)
+        assumptions = (
+            "MCG_CAP is not in the evidence: MCi_MISC[8:0] is taken for address mode and granularity, as with SER_P",
+        )
     kind = _KINDS[mci_misc.AddressMode(mode)] if mode in _KINDS else AddressKind.UNKNOWN
     granularity = 1 << mci_misc.ADDRESS_LSB.of(misc)
     return _Form(

@@ -15,7 +15,7 @@ FILTERING = 1 << 12
 
 
 class CodeKind(StrEnum):
-    """The classes of SDM tables 17-10 (simple codes) and 17-11 (compound codes); each MCACOD belongs to exactly one."""
+    """The classes of SDM vol. 3B 17.9.1 (simple) and 17.9.2 (compound); each MCACOD belongs to exactly one."""
 
     NO_ERROR = "no error"
     UNCLASSIFIED = "unclassified"
@@ -37,7 +37,7 @@ class CodeKind(StrEnum):
 
 
 class Transaction(IntEnum):
-    """TT, the transaction type of cache and TLB errors (SDM table 17-12)."""
+    """TT, the transaction type of cache and TLB errors (SDM vol. 3B 17.9.2.2)."""
 
     INSTRUCTION = 0
     DATA = 1
@@ -46,7 +46,7 @@ class Transaction(IntEnum):
 
 
 class Level(IntEnum):
-    """LL, the level in the memory hierarchy (SDM table 17-13). GENERIC is "no particular level", not a level 3."""
+    """LL, the level in the memory hierarchy (SDM vol. 3B 17.9.2.3). GENERIC is "no particular level", not a level 3."""
 
     L0 = 0
     L1 = 1
@@ -55,7 +55,7 @@ class Level(IntEnum):
 
 
 class MemoryTransaction(IntEnum):
-    """MMM, the transaction of a memory controller error (SDM table 17-16); 5 to 7 are reserved."""
+    """MMM, the transaction of a memory controller error (SDM vol. 3B 17.9.2.6); 5 to 7 are reserved."""
 
     GENERIC = 0
     READ = 1
@@ -68,7 +68,7 @@ class MemoryTransaction(IntEnum):
 
 
 class Participation(IntEnum):
-    """PP, the part that the reporting processor had in a bus error (SDM table 17-15)."""
+    """PP, the part that the reporting processor had in a bus error (SDM vol. 3B 17.9.2.5)."""
 
     SOURCE = 0
     RESPONDER = 1
@@ -77,7 +77,7 @@ class Participation(IntEnum):
 
 
 class Target(IntEnum):
-    """II, what a bus error's request was for (SDM table 17-15)."""
+    """II, what a bus error's request was for (SDM vol. 3B 17.9.2.5)."""
 
     MEMORY = 0
     RESERVED = 1
@@ -155,7 +155,7 @@ _SIMPLE_PHRASES = {
     CodeKind.IO: "Generic I/O error",
 }
 
-# The recoverable errors that the SDM names (tables 17-17 and 17-20), by the code without the filtering bit.
+# The recoverable errors that the SDM names (17.9.3), by the code without the filtering bit.
 ARCHITECTURAL_UCR_NAMES = {
     0x0134: "data load",
     0x0150: "instruction fetch",

@@ -184,7 +184,7 @@ NOTES: tuple[Row, ...] = (
         Note(
             'VAL is 1 with the error code 0 ("no error"): hardware is not known to log that; software that injects '
             "errors (mce-inject, QEMU) does.",
-            "SDM vol. 3B table 17-10",
+            "SDM vol. 3B 17.9.1",
         ),
     ),
     Row(
@@ -250,7 +250,7 @@ NOTES: tuple[Row, ...] = (
         Note(
             "Sandy Bridge-EP clears RIPV and EIPV for a recoverable instruction fetch error: the context is valid "
             "although MCG_STATUS denies it.",
-            "SDM vol. 3B table 17-20 (note), Linux arch/x86/kernel/cpu/mce/core.c quirk_sandybridge_ifu",
+            "SDM vol. 3B 17.9.3.2; Linux arch/x86/kernel/cpu/mce/core.c quirk_sandybridge_ifu",
         ),
     ),
     Row(

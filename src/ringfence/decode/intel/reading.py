@@ -94,7 +94,7 @@ def _hardware(record: Record, seen: Sighting, model: Model, can: Capabilities) -
 def _error(code: Code, specific: Specific) -> str:
     phrase = specific.replaces or code.phrase
     # A memory error's flags may repeat each other; each thing is said once, in the table's order.
-    refinements = "; ".join(dict.fromkeys(specific.phrases))
+    refinements = "; ".join(said for said in dict.fromkeys(specific.phrases) if said != phrase)
     return f"{phrase}: {refinements}" if refinements else phrase
 
 
@@ -207,7 +207,10 @@ def _software(record: Record, seen: Sighting, unit: str, error: str, *details: s
 
 
 def _thermal(record: Record, seen: Sighting) -> BankReading:
-    """IA32_THERM_STATUS in place of MCi_STATUS (SDM vol. 3B 16.8.5.2): bit 0 PROCHOT, [22:16] degrees below TjMax."""
+    """IA32_THERM_STATUS in place of MCi_STATUS: bit 0 PROCHOT, [22:16] degrees below TjMax, bit 31 their valid bit.
+
+    Source: SDM vol. 3B, "Thermal Monitoring and Protection".
+    """
     error = "Processor below its trip temperature again"
     if seen.status & _THERM_PROCHOT:
         error = "Processor above its trip temperature: throttling"

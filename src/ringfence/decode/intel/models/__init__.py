@@ -1,4 +1,9 @@
-"""Which tables read the banks of which Intel model."""
+"""Which tables read the banks of which Intel model.
+
+"SDM vol. 3B chapter 18" in these modules is "Interpreting Machine-Check Error Codes" (chapter 16, once appendix E, in
+older editions), whose sections are by CPUID signature. mcelog masks a field to the length of its table, so that other
+values fall on names which are not theirs; here a field is compared whole.
+"""
 
 from __future__ import annotations
 

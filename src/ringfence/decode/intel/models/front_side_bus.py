@@ -102,10 +102,10 @@ def _named(names: dict[int, str]) -> Reader:
 
 
 P6 = only_for(_is_bus, _named(_P6_FLAGS), _bus_queue, _p6_syndrome)
-"""Pentium Pro to Core Duo (06_00H to 06_0EH), SDM table 18-1."""
+"""Pentium Pro to Core Duo (06_00H to 06_0EH)."""
 
 CORE2 = only_for(_is_bus, _named(_CORE2_FLAGS), _bus_queue)
-"""Core 2 (06_0FH, 06_17H), SDM table 18-2."""
+"""Core 2 (06_0FH, 06_17H)."""
 
 _SHARED_CONTROLLER_BANK = 4
 
@@ -127,7 +127,7 @@ PENTIUM4 = only_for(
         }
     ),
 )
-"""Family 15, SDM table 18-13."""
+"""Pentium 4 and Xeon of family 15."""
 
 
 # --- The shared cache and bus controller of Xeon 7100 and 7400: bank 4 ------------------------------------------------
@@ -188,7 +188,7 @@ _CACHE_BUS_CONTROLLER_CODE = 0x0400
 
 
 def _tulsa_counts(logged: Logged) -> Specific:
-    """MC4_STATUS[39:32] corrected events, [51:44] ECC syndrome with its valid bit 52 (SDM table 18-16)."""
+    """MC4_STATUS[39:32] corrected events, [51:44] ECC syndrome with its valid bit 52."""
     details = []
     location = Location()
     if corrected := logged.bits(39, 32):
@@ -211,11 +211,11 @@ TULSA: Banks = {
         "Shared L3 cache and bus controller", (*_shared_controller(_TULSA_BUS, _TULSA_CONTROLLER), _tulsa_counts)
     )
 }
-"""Xeon 7100 (0F_06H), SDM tables 18-15 to 18-21."""
+"""Xeon 7100 (0F_06H)."""
 
 DUNNINGTON: Banks = {
     _SHARED_CONTROLLER_BANK: Bank(
         "Shared L3 cache and bus controller", _shared_controller(_DUNNINGTON_BUS, _DUNNINGTON_CONTROLLER)
     )
 }
-"""Xeon 7400 (06_1DH), SDM tables 18-3 to 18-7."""
+"""Xeon 7400 (06_1DH)."""

@@ -1,6 +1,6 @@
 """Nehalem and Westmere: QPI (banks 0, 1), internal errors (bank 7), memory controller (bank 8).
 
-Source: SDM vol. 3B chapter 18, 06_1AH, tables 18-8 to 18-12. The banks of Nehalem-EX and Westmere-EX (06_2EH, 06_2FH)
+Source: SDM vol. 3B chapter 18, 06_1AH. The banks of Nehalem-EX and Westmere-EX (06_2EH, 06_2FH)
 are others; of them only the internal error codes are documented (mcelog, xeon75xx).
 """
 
@@ -52,7 +52,7 @@ _INTERNAL = choice(
 
 
 def _qpi_misc(logged: Logged) -> Specific:
-    """MC0_MISC and MC1_MISC (table 18-9): the packet that was hit."""
+    """MC0_MISC and MC1_MISC: the packet that was hit."""
     if logged.misc is None:
         return NOTHING
     return Specific(
@@ -66,7 +66,7 @@ def _qpi_misc(logged: Logged) -> Specific:
 
 
 def _memory_misc(logged: Logged) -> Specific:
-    """MC8_MISC (table 18-12): tracker, DIMM, channel, ECC syndrome."""
+    """MC8_MISC: tracker, DIMM, channel, ECC syndrome."""
     if logged.misc is None:
         return NOTHING
     syndrome = misc_bits(logged.misc, 63, 32)
@@ -79,7 +79,7 @@ def _memory_misc(logged: Logged) -> Specific:
 
 
 internal = only_for(lambda logged: logged.code.kind is CodeKind.UNCLASSIFIED, _INTERNAL)
-"""Internal errors (MCACOD 0001h), table 18-10."""
+"""Internal errors (MCACOD 0001h)."""
 
 _qpi = only_for(lambda logged: logged.code.kind in (CodeKind.BUS, CodeKind.IO), _QPI, _qpi_misc)
 

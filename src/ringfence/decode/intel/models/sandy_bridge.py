@@ -160,7 +160,7 @@ _IMC_BDW = {
     24: "write data buffer (WDB) parity error",
     25: "DDR4 command/address parity error",
 }
-# Table 18-25. mcelog reads Broadwell-DE by Ivy Bridge's table, which has no DDR4 bit.
+# 06_56H has bits of its own; mcelog reads Broadwell-DE by Ivy Bridge's table, which has no DDR4 bit.
 _IMC_BDW_DE = {bit: name for bit, name in _IMC_BDW.items() if bit not in (21, 22)}
 _IMC_HSW = {**_IMC_BDW, 23: "corrected memory read error"}
 _IMC_KNL = {
