@@ -11,6 +11,7 @@ from enum import Enum
 
 from ringfence.arch import mcg
 from ringfence.arch.cpuid import Processor, Vendor
+from ringfence.arch.intel_recovery import intel_ser_p
 
 
 class Known(Enum):
@@ -34,13 +35,9 @@ class Capabilities:
     emc_p: Known
 
 
-# Family 6 models from 1AH on that are small cores of the first generation (Bonnell, Saltwell): as old as Core 2 in
-# their machine-check architecture.
-_EARLY_ATOMS = frozenset({0x1C, 0x26, 0x27, 0x35, 0x36})
-
-# Models that count corrected errors but cannot recover: MCG_CAP as logged is 1C09h (06_1AH, 06_2CH; mcelog issue 84)
-# and C09h (06_2AH); their MCi_MISC is model-specific from bit 0 on (SDM vol. 3B chapter 18, 06_1AH, IA32_MC8_MISC).
-_WITHOUT_RECOVERY = frozenset({0x1A, 0x1E, 0x1F, 0x25, 0x2C, 0x2A})
+# Models numbered from 1AH on that are as old as Core 2 in their machine-check architecture: the small cores of the
+# first generation (Bonnell, Saltwell), and Dunnington.
+_OLDER_THAN_NUMBERED = frozenset({0x1C, 0x1D, 0x26, 0x27, 0x35, 0x36})
 
 _FIRST_WITH_CMCI = 0x1A
 
@@ -61,12 +58,15 @@ def capabilities(mcg_cap: int | None, processor: Processor | None) -> Capabiliti
 
 
 def _by_model(processor: Processor | None) -> tuple[bool, bool]:
-    """Whether the model may count corrected errors, and whether it may recover from uncorrected ones."""
+    """Whether the model may count corrected errors, and whether MISC may describe the address.
+
+    Where no table knows whether the model has SER_P, MISC may: client processors from Ivy Bridge on fill it as servers
+    do (mode 2 and a plausible LSB in every public log known to us).
+    """
     if processor is None or processor.signature.vendor is not Vendor.INTEL:
         return True, True
     family, model = processor.signature.family, processor.signature.model
-    if family < 6 or family == 15 or (family == 6 and (model < _FIRST_WITH_CMCI or model == 0x1D)):
+    if family < 6 or family == 15 or (family == 6 and (model < _FIRST_WITH_CMCI or model in _OLDER_THAN_NUMBERED)):
         return False, False
-    if family == 6 and model in _EARLY_ATOMS:
-        return False, False
-    return True, not (family == 6 and model in _WITHOUT_RECOVERY)
+    row = intel_ser_p(family, model)
+    return True, row is None or row.present
