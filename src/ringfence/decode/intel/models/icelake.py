@@ -216,7 +216,10 @@ def _dram_location(logged: Logged) -> Specific:
         return NOTHING
     misc = logged.misc
     rank, transient = misc_bits(misc, 58, 56), bool(misc_bits(misc, 63, 63))
-    details = [f"ECC mode {_name(_ECC_MODES, misc_bits(misc, 62, 59))}", f"subrank {misc_bits(misc, 55, 52)}"]
+    details = [
+        f"rank field {rank} (EDAC: rank {rank & 3} of DIMM {rank >> 2}), subrank {misc_bits(misc, 55, 52)}",
+        f"ECC mode {_name(_ECC_MODES, misc_bits(misc, 62, 59))}",
+    ]
     if transient:
         details.append("transient: the retried read was good")
     return Specific(

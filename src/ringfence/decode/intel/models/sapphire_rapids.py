@@ -103,7 +103,7 @@ def _dram_location(logged: Logged) -> Specific:
     transient = bool(misc_bits(misc, 63, 63))
     mode = misc_bits(misc, 62, 59)
     details = [f"ECC mode {_ECC_MODES[mode] if mode < len(_ECC_MODES) else f'{mode} (reserved)'}"]
-    details.append(f"subrank {misc_bits(misc, 55, 52)}")
+    details.append(f"rank field {misc_bits(misc, 58, 56)} (58:56), subrank {misc_bits(misc, 55, 52)}")
     if transient:
         details.append("transient: the retried read was good")
     return Specific(
