@@ -80,7 +80,7 @@ _SEVERITY = re.compile(
     r"|UCNA|AR|SRAO|SRAR|Machine check not valid|Firmware may have updated this error"
     r"|corrected filtering \(.{1,60}\)|Threshold based error status: .{1,60}|\(Fields were incomplete\))$"
 )
-_MCA = re.compile(r"MCA: ?(?P<text>.{1,200})$")
+_MCA = re.compile(r"MCA: (?P<text>.{1,200})$")
 _DECODED = re.compile(
     # Intel: p4.c, and the model-specific files
     r"(?:Transaction: |MemCtrl: |Memory as cache: |(?:QPI|UPI|PCU|M2M|B2CMI|HBM|MCCHAN|Punit|CBB Punit|CHA|UBOX|Ubox)\b"
