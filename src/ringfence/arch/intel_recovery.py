@@ -16,6 +16,12 @@ class SerP:
 
 
 INTEL_SER_P: tuple[SerP, ...] = (
+    SerP(6, 0x1C, False, "Bonnell and Saltwell: as old as Core 2 in their machine-check architecture"),
+    SerP(6, 0x1D, False, "Dunnington, older than 06_2EH, the first with recovery"),
+    SerP(6, 0x26, False, "as 06_1CH"),
+    SerP(6, 0x27, False, "as 06_1CH"),
+    SerP(6, 0x35, False, "as 06_1CH"),
+    SerP(6, 0x36, False, "as 06_1CH"),
     SerP(6, 0x1A, False, "SDM vol. 3B 17.6: 06_2EH was the first"),
     SerP(6, 0x1E, False, "MCG_CAP 1c09h in public logs"),
     SerP(6, 0x1F, False, "as 06_1EH"),

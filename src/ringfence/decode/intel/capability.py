@@ -43,7 +43,7 @@ _FIRST_WITH_CMCI = 0x1A
 
 
 def capabilities(mcg_cap: int | None, processor: Processor | None) -> Capabilities:
-    """The capabilities from MCG_CAP, else from the model, else assumed present."""
+    """The capabilities from MCG_CAP, else from the model, else assumed."""
     if mcg_cap is not None:
         return Capabilities(
             *(Known.YES if field.of(mcg_cap) else Known.NO for field in (mcg.CMCI_P, mcg.TES_P, mcg.SER_P, mcg.EMC_P))
@@ -60,10 +60,14 @@ def capabilities(mcg_cap: int | None, processor: Processor | None) -> Capabiliti
 def _by_model(processor: Processor | None) -> tuple[bool, bool]:
     """Whether the model may count corrected errors, and whether MISC may describe the address.
 
-    Where no table knows whether the model has SER_P, MISC may: client processors from Ivy Bridge on fill it as servers
+    Where the model is not known, no corrected errors are counted. Where no table knows whether it has SER_P, MISC
+    may describe the address: client processors from Ivy Bridge on fill it as servers
     do (mode 2 and a plausible LSB in every public log known to us).
     """
-    if processor is None or processor.signature.vendor is not Vendor.INTEL:
+    if processor is None:
+        # Anything from a K7 to a server may be behind it: a count read out of such a status would be invented.
+        return False, True
+    if processor.signature.vendor is not Vendor.INTEL:
         return True, True
     family, model = processor.signature.family, processor.signature.model
     if family < 6 or family == 15 or (family == 6 and (model < _FIRST_WITH_CMCI or model in _OLDER_THAN_NUMBERED)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 from ringfence.arch.cpuid import Vendor, eax, parse_family_model_stepping
 from ringfence.record.evidence import ClaimKind, Format
@@ -37,7 +38,9 @@ def _head(match: re.Match[str]) -> Fragment:
     if match["cpu"]:
         values["cpu"] = int(match["cpu"])
     if match["signature"]:
-        values["cpuid"] = eax(parse_family_model_stepping(Vendor.AMD, match["signature"]))
+        # A damaged line can show a signature that no processor has: it stays in the raw text, and is not used.
+        with suppress(ValueError):
+            values["cpuid"] = eax(parse_family_model_stepping(Vendor.AMD, match["signature"]))
     more = match["more"].strip()
     return Fragment(
         Format.AMD_DECODED,

@@ -49,7 +49,6 @@ _NO_STATUS = "part of a machine-check record whose MCi_STATUS is missing"
 _PARTS_IN_ORDER = ("head", "rip", "tsc", "addr", "misc", "synd", "ipid", "ppin", "smca", "processor", "code", "level")
 _RANK = {part: rank for rank, part in enumerate(_PARTS_IN_ORDER)}
 _CLAIM_PARTS = frozenset({"says", "panic", "fru"})
-_EVIDENT_PARTS = frozenset({"severity", "level", "unit", "code"})
 _ERR_CODE = re.compile(r"err_code:0x?([0-9a-f]{4}):0?x?([0-9a-f]{4})|err_code:([0-9a-f]{4}):([0-9a-f]{4})")
 
 
@@ -321,7 +320,7 @@ def _sequence(burst: _Burst, format_: Format, pieces: Sequence[tuple[Line, Fragm
     def give_up(before: int | None) -> None:
         for line, fragment in [w for w in waiting if before is None or before - w[0].number > LEADING_LINES]:
             waiting.remove((line, fragment))
-            if fragment.registers or fragment.values or fragment.memory or fragment.part in _EVIDENT_PARTS:
+            if fragment.part != "boundary":
                 burst.orphan([line], _NO_STATUS)
 
     def begin(line: Line, fragment: Fragment) -> _Draft:

@@ -25,6 +25,7 @@ from ringfence.record.text.grammar import Fragment, Grammar
 from ringfence.record.text.lines import Line, RawLine, unwrapped
 
 GRAMMARS: tuple[Grammar, ...] = (
+    mcelog.GRAMMAR,
     printk.GRAMMAR,
     amd_decoded.GRAMMAR,
     edac.GRAMMAR,
@@ -32,7 +33,6 @@ GRAMMARS: tuple[Grammar, ...] = (
     ghes.GRAMMAR,
     rasdaemon.GRAMMAR,
     xen_console.GRAMMAR,
-    mcelog.GRAMMAR,
     mcelog_client.GRAMMAR,
     qemu.GRAMMAR,
     esxi.GRAMMAR,
