@@ -50,6 +50,10 @@ Row = Mapping[str, Value]
 
 _PAGE_SHIFT = 12
 _LOCK_TIMEOUT_S = 2.0
+_DAMAGE = (sqlite3.Error, UnicodeDecodeError)
+"""What a damaged database raises: also UnicodeDecodeError, if the error's text quotes a damaged name."""
+_FIRST_ROWID, _LAST_ROWID = -(1 << 63), (1 << 63) - 1
+_BATCH_ROWS = 1000
 
 
 class _Row:
@@ -318,7 +322,7 @@ def read_image(blob: bytes, file: str) -> Iterator[Evidence]:
     with closing(sqlite3.connect(":memory:")) as connection:
         try:
             connection.deserialize(bytes(image))
-        except (sqlite3.Error, OverflowError) as error:
+        except (*_DAMAGE, OverflowError) as error:
             yield Unrecognised(origin, blob, f"SQLite database that cannot be opened: {error}")
             return
         yield from _read(connection, file)
@@ -353,7 +357,7 @@ def _read(connection: sqlite3.Connection, file: str) -> Iterator[Evidence]:
         connection.execute("PRAGMA cell_size_check = ON")
         # Views are left out: one that is named like a table could be a query without an end.
         schema = dict(connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchmany(10_000))
-    except sqlite3.Error as error:
+    except _DAMAGE as error:
         yield Unrecognised(Origin(file), b"", f"SQLite database that cannot be read: {error}")
         return
     if not schema.keys() & _TABLES.keys():
@@ -375,16 +379,48 @@ def _read_table(
         there = {str(column[1]) for column in connection.execute(f"PRAGMA table_info({table})")}
         names = [name for name in columns if name in there]
         selected = ", ".join(["rowid", *(f'"{name}"' for name in names)])
-        # Both names come from the tables above, not from the file.
-        for rowid, *values in connection.execute(f"SELECT {selected} FROM {table}"):  # noqa: S608 (see above)
-            if latest is not None and rowid <= latest:
-                # Only in a damaged file, whose pages could go round for ever.
-                raise sqlite3.DatabaseError("rows are not in the order of their ids")
-            latest = rowid
-            row = _Row(table, Origin(file, offset=rowid), dict(zip(names, values, strict=True)))
+        # Every name in it comes from the tables above, not from the file.
+        query = f"SELECT {selected} FROM {table} WHERE rowid = ?"  # noqa: S608 (see above)
+        for latest in _rowids(connection, table):
+            origin = Origin(file, offset=latest)
+            try:
+                found = connection.execute(query, (latest,)).fetchone()
+                if found is None:
+                    raise sqlite3.DatabaseError("the row cannot be found by its id")
+                _, *values = found
+                row = _Row(table, origin, dict(zip(names, values, strict=True)))
+            except _DAMAGE as error:
+                yield Unrecognised(origin, b"", f"row {latest} of table {table} cannot be read: {error}")
+                continue
             try:
                 yield build(row)
             except FormatError as error:
                 yield Unrecognised(row.origin, row.raw, str(error))
-    except sqlite3.Error as error:
+    except _DAMAGE as error:
         yield Unrecognised(Origin(file, offset=latest), b"", f"table {table} cannot be read further: {error}")
+
+
+def _rowids(connection: sqlite3.Connection, table: str) -> Iterator[int]:
+    """The ids of a table's rows, ascending, up to where the file is damaged; then it raises one of ``_DAMAGE``.
+
+    They are fetched apart from the rows, and in batches: a cursor of Python's steps ahead, so that an error in one row
+    would take the row before it along.
+    """
+    query = f"SELECT rowid FROM {table} WHERE rowid >= ? ORDER BY rowid LIMIT ?"  # noqa: S608 (one of _TABLES)
+    start, batch = _FIRST_ROWID, _BATCH_ROWS
+    while start <= _LAST_ROWID:
+        try:
+            rowids = [int(rowid) for (rowid,) in connection.execute(query, (start, batch))]
+        except _DAMAGE:
+            if batch == 1:
+                raise
+            batch = 1
+            continue
+        for rowid in rowids:
+            if rowid < start:
+                # Only in a damaged file, whose pages could go round for ever.
+                raise sqlite3.DatabaseError("rows are not in the order of their ids")
+            yield rowid
+            start = rowid + 1
+        if not rowids:
+            return
