@@ -150,7 +150,6 @@ def test_what_xen_writes_when_it_dies_is_read_with_all_of_its_registers() -> Non
         raw=XEN_ERST,
         registers=Registers(status=0xBE00000000800400, addr=0, misc=0, mcg_status=4),
         bank=2,
-        cpu=0,
         socket=0,
         apicid=0,
         vendor=Vendor.INTEL,
@@ -159,14 +158,14 @@ def test_what_xen_writes_when_it_dies_is_read_with_all_of_its_registers() -> Non
         claims=(
             Claim(ClaimKind.FIRMWARE, "record flag: error of a previous boot", origin),
             Claim(ClaimKind.FIRMWARE, "notification: machine check exception (MCE)", origin),
+            Claim(ClaimKind.HYPERVISOR, "core 0", origin),
         ),
         assumptions=("cpuvendor 1 is read as Intel (family 6): Xen 4.12 to 4.21 wrote it so",),
     )
 
 
 def test_what_is_written_for_a_machine_check_is_what_the_kernel_and_xen_write() -> None:
-    linux_vendor = replace(only_record(XEN_ERST), vendor=Vendor.INTEL)
-    written = cper.write(linux_vendor, record_id=7, mce_length=88)
+    written = cper.write(replace(only_record(XEN_ERST), cpu=0), record_id=7, mce_length=88)
     fixed = bytearray(XEN_ERST)
     fixed[200 + 56] = 0  # cpuvendor by Linux's number, as Xen writes it again from 4.22
     fixed[200 + 67] = 1  # finished, which Xen leaves out
@@ -376,10 +375,11 @@ def test_reading_a_written_memory_record_gives_it_again(record: Record) -> None:
 
 @given(st.integers(0, 0x3FFFFFFF), st.sampled_from([88, 112, 128]))
 def test_reading_a_written_machine_check_gives_its_registers_again(address: int, length: int) -> None:
-    registers = Registers(status=0xBD80000000100134, addr=address, misc=0x86, mcg_status=7)
-    record = replace(only_record(XEN_ERST), registers=registers)
+    registers = Registers(status=0xBD80000000100134, addr=address, misc=0x86, mcg_status=7, mcg_cap=0xF000C14)
+    record = replace(only_record(XEN_ERST), registers=registers, cpu=300, time=1667244167.0)
     got = only_record(cper.write(record, mce_length=length))
-    assert replace(got, raw=record.raw, assumptions=record.assumptions) == record
+    assert replace(got, raw=record.raw, assumptions=record.assumptions, claims=record.claims) == record
+    assert got.claims == record.claims[:2]
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,6 @@ _REGISTER = Struct("<Q")
 _CPUID_EAX = Struct("<Q")
 
 _MSR_CONTEXT = 1
-_X64_CONTEXT = 3
 
 CONTEXT_TYPES: Final = (
     "unclassified data",

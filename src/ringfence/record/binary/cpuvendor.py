@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from ringfence.arch.cpuid import Vendor
+from ringfence.arch.cpuid import LINUX_VENDORS, Vendor, linux_vendor, linux_vendor_number, signature
 
 UNKNOWN: Final = 0xFF
 """X86_VENDOR_UNKNOWN, of Linux and of Xen up to 4.11."""
-
-LINUX: Final = {0: Vendor.INTEL, 2: Vendor.AMD, 5: Vendor.CENTAUR, 9: Vendor.HYGON, 10: Vendor.ZHAOXIN}
-"""The vendors that have a machine-check architecture, by Linux's number."""
 
 # Xen 4.9 to 4.11 counted Intel 0, AMD 1, Centaur 2; 4.12 counted Intel 1, AMD 2, Centaur 3, Shanghai 4; 4.13 to 4.21
 # used bits: Intel 1, AMD 2, Centaur 4, Shanghai 8, Hygon 16. Before and after, Linux's numbers. Listed here are only
@@ -22,16 +19,10 @@ LINUX: Final = {0: Vendor.INTEL, 2: Vendor.AMD, 5: Vendor.CENTAUR, 9: Vendor.HYG
 # two share their design, and both go by Centaur's name here.
 _XEN: Final = {3: Vendor.CENTAUR, 4: Vendor.CENTAUR, 8: Vendor.ZHAOXIN, 16: Vendor.HYGON}
 
-PLAUSIBLE: Final = frozenset(LINUX) | frozenset(_XEN) | {1, UNKNOWN}
+PLAUSIBLE: Final = frozenset(LINUX_VENDORS) | frozenset(_XEN) | {1, UNKNOWN}
 """Every value that the field has had in a real record."""
 
 _AMD_FAMILIES: Final = frozenset({0x10, 0x11, 0x14, 0x15, 0x16, 0x17, 0x19, 0x1A, 0x1B})
-
-
-def _family(cpuid: int) -> int:
-    """Display family of CPUID.1:EAX (SDM vol. 2A, CPUID, figure 3-6)."""
-    base = (cpuid >> 8) & 0xF
-    return base + ((cpuid >> 20) & 0xFF) if base == 0xF else base
 
 
 def identify(cpuvendor: int, cpuid: int | None) -> tuple[Vendor | None, str | None]:
@@ -41,13 +32,13 @@ def identify(cpuvendor: int, cpuid: int | None) -> tuple[Vendor | None, str | No
     family in ``cpuid`` (CPUID.1:EAX) decides, where only one of the two has it. Number 2 can also be Centaur as
     Xen 4.9 to 4.11 wrote it; it is read as AMD, because nothing tells them apart and AMD is by far the likelier.
     """
-    if cpuvendor in LINUX:
-        return LINUX[cpuvendor], None
+    if (known := linux_vendor(cpuvendor)) is not None:
+        return known, None
     if cpuvendor in _XEN:
         vendor = _XEN[cpuvendor]
         return vendor, f"cpuvendor {cpuvendor} is read as {vendor} by the numbers of Xen 4.12 to 4.21"
     if cpuvendor == 1 and cpuid:
-        family = _family(cpuid)
+        family = signature(Vendor.INTEL, cpuid).family  # the family's place is the same for all vendors
         if family == 6:
             return Vendor.INTEL, "cpuvendor 1 is read as Intel (family 6): Xen 4.12 to 4.21 wrote it so"
         if family in _AMD_FAMILIES:
@@ -57,4 +48,4 @@ def identify(cpuvendor: int, cpuid: int | None) -> tuple[Vendor | None, str | No
 
 def number(vendor: Vendor | None) -> int:
     """Linux's number of a vendor, for writing."""
-    return next((value for value, known in LINUX.items() if known is vendor), UNKNOWN)
+    return UNKNOWN if vendor is None else linux_vendor_number(vendor)

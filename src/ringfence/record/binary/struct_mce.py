@@ -163,9 +163,10 @@ class StructMce:
         MCG_STATUS is always given: Linux reads it for every record, and MCIP in it tells #MC from polling.
         """
         vendor, assumed = self._vendor()
-        cpu, assumed_cpu = self._cpu()
         has_context = bool(self.ip or self.cs)
         claims = []
+        if self._is_from_xens_panic:
+            claims.append(Claim(ClaimKind.HYPERVISOR, f"core {self.cpu}", origin))
         if self.inject_flags:
             claims.append(Claim(ClaimKind.INJECTION, f"inject_flags {self.inject_flags:#x}", origin))
         if self.severity:
@@ -189,7 +190,7 @@ class StructMce:
                 cs=self.cs if has_context else None,
             ),
             bank=self.bank,
-            cpu=cpu,
+            cpu=self._logical_cpu(),
             socket=None if self.socketid == _NOT_KNOWN else self.socketid,
             apicid=None if self.apicid == _NOT_KNOWN else self.apicid,
             vendor=vendor,
@@ -198,22 +199,23 @@ class StructMce:
             time=float(self.time) if self.time else None,
             delivery=self._delivery(),
             claims=tuple(claims),
-            assumptions=tuple(text for text in (assumed, assumed_cpu) if text),
+            assumptions=(assumed,) if assumed else (),
         )
 
     def _vendor(self) -> tuple[Vendor | None, str | None]:
         # Intel's number is zero: without a CPUID beside it, the zero means that nobody filled the fields in (72 bytes).
         return cpuvendor.identify(self.cpuvendor, self.cpuid) if self.cpuvendor or self.cpuid else (None, None)
 
-    def _cpu(self) -> tuple[int | None, str | None]:
-        if self.extcpu == _NOT_KNOWN:
-            return None, None
-        if self.extcpu or not self.cpu:
-            return self.extcpu, None
-        if self.socketid is None:
-            return self.cpu, None
-        # Xen's panic path fills only the old 8-bit field, and with the core number (x86_mcinfo_apei_save).
-        return self.cpu, f"extcpu is empty: CPU {self.cpu} is from the old field, where Xen writes the core number"
+    @property
+    def _is_from_xens_panic(self) -> bool:
+        # x86_mcinfo_apei_save fills in neither time nor mcgcap nor extcpu; Linux always has the first two (mce_setup).
+        return self.socketid is not None and not (self.time or self.mcgcap or self.extcpu)
+
+    def _logical_cpu(self) -> int | None:
+        # extcpu, or before it was there the 8-bit field. Xen's panic path puts a core number into the latter.
+        if self.extcpu == _NOT_KNOWN or self._is_from_xens_panic:
+            return None
+        return self.extcpu or self.cpu
 
     def _syndrome_is_valid(self, vendor: Vendor | None) -> bool:
         # Only with SMCA does bit 53 mean SyndV, and only SMCA banks have an IPID.
