@@ -403,23 +403,26 @@ def test_what_no_section_can_carry_is_refused_not_dropped(report: MemoryReport |
 
 
 def test_libcpers_processor_example_says_what_its_json_says() -> None:
-    record = only_record(LIBCPER_IA32_X64)
-    # Of the valid fields: CPUID (EAX 0x721b414bb5b98ae2, whose upper half no processor has), the check, its ids.
-    assert record.cpuid == 8222237338122160866 & 0xFFFFFFFF
-    assert record.apicid is None
-    assert record.registers == Registers(ip=12167231194572331088)
-    assert texts(record)[2:] == [
-        "FRU id 4bb0fd6e-efe9-3e5d-5619-b5a9bd70fe32",
-        "corrected",
-        "FRU text tUEofc9.@8GF\\@-vn2t",
+    # The MSRs that it dumps are not machine-check registers: there is nothing to decode but its words. Its timestamp,
+    # in the year 525, is none.
+    (evidence,) = read(LIBCPER_IA32_X64)
+    assert evidence == Unrecognised(
+        Origin("erst", offset=0),
+        LIBCPER_IA32_X64,
+        "corrected processor error without machine-check registers: "
         "TLB check 0x3fdf00ff: transaction type 3, eviction, level 7, processor context corrupt, uncorrected, "
-        "precise IP, restartable IP, overflow",
-        f"requestor id {9254433568748822516:#x}",
-        "unclassified data, 64 bytes",
-        "unclassified data, 160 bytes",
-        f"MSR registers, 64 bytes from MSR {3203378266:#x}",
-        "64-bit mode execution context, 244 bytes",
-    ]
+        "precise IP, restartable IP, overflow; "
+        f"requestor id {9254433568748822516:#x}; "
+        "unclassified data, 64 bytes; "
+        "unclassified data, 160 bytes; "
+        f"MSR registers, 64 bytes from MSR {3203378266:#x}; "
+        "64-bit mode execution context, 244 bytes; "
+        f"CPUID {8222237338122160866 & 0xFFFFFFFF:#x}; IP {12167231194572331088:#x}; "
+        "record flag: simulated; "
+        "section flags 0xe1 (primary, latent error, propagated, overflow); "
+        "FRU id 4bb0fd6e-efe9-3e5d-5619-b5a9bd70fe32; "
+        "FRU text tUEofc9.@8GF\\@-vn2t",
+    )
 
 
 def amd_section(*values: int, msr: int = 0xC0002051, eax: int = 0x00A20F12) -> bytes:
@@ -481,9 +484,16 @@ def test_a_dump_of_many_legacy_banks_makes_a_record_of_each_that_holds_an_error(
     ]
 
 
-def test_a_section_without_a_valid_bank_is_one_record_without_status() -> None:
-    record = only_record(wrap(guids.PROCESSOR_IA32_X64, amd_section(*[0] * 16, msr=0x400)))
-    assert (record.bank, record.registers.status) == (None, None)
+def test_a_section_without_a_valid_bank_is_shown_in_its_words() -> None:
+    (evidence,) = read(wrap(guids.PROCESSOR_IA32_X64, amd_section(*[0] * 16, msr=0x400)))
+    assert isinstance(evidence, Unrecognised)
+    assert "cache check" in evidence.why
+    assert "APIC id 0x5" in evidence.why
+
+
+def test_a_dump_of_one_bank_without_a_valid_error_is_a_record_of_that_bank() -> None:
+    record = only_record(wrap(guids.PROCESSOR_IA32_X64, amd_section(0, 0, 0, 0, 0x1000, 0)))
+    assert (record.bank, record.registers.status, record.registers.ipid) == (5, 0, 0x1000)
 
 
 @pytest.mark.parametrize(
@@ -525,28 +535,27 @@ def test_a_generic_processor_section_says_who_and_what() -> None:
     body = struct.pack(
         "<Q6B2xQ128s5Q", 0x1FFF, 0, 2, 0b1001, 1, 0b1000, 2, 0x306F2, b"Intel(R) Xeon(R)", 12, 0x5000, 0, 0, 0xFFFF8000
     )
-    record = only_record(wrap(guids.PROCESSOR_GENERIC, body, severity=2))
-    assert (record.apicid, record.cpuid, record.registers) == (12, 0x306F2, Registers(ip=0xFFFF8000))
-    assert texts(record) == [
-        "corrected", "IA32/X64", "instruction set 2", "cache error, micro-architectural error", "data read",
-        "corrected", "level 2", "brand Intel(R) Xeon(R)", "target address 0x5000", "requestor id 0x0",
-        "responder id 0x0",
-    ]  # fmt: skip
+    (evidence,) = read(wrap(guids.PROCESSOR_GENERIC, body, severity=2))
+    assert isinstance(evidence, Unrecognised)
+    assert evidence.why == (
+        "corrected processor error without machine-check registers: IA32/X64; instruction set 2; "
+        "cache error, micro-architectural error; data read; corrected; level 2; brand Intel(R) Xeon(R); "
+        "target address 0x5000; requestor id 0x0; responder id 0x0; APIC id 0xc; CPUID 0x306f2; IP 0xffff8000"
+    )
 
 
 # --- other sections --------------------------------------------------------------------------------------------------
 
 
-def test_a_crash_log_of_firmware_is_a_record_that_says_so_and_claims_nothing_more() -> None:
+def test_a_crash_log_of_firmware_is_shown_for_what_it_is() -> None:
     crash_log = UUID("8f87f311-c998-4d9e-a0c4-6065518c4f6d")
     body = struct.pack("<BB6xQ", 2, 2, 0) + crash_log.bytes_le + bytes(40)
-    record = only_record(wrap(guids.FIRMWARE_RECORD, body, severity=1))
-    assert (record.registers, record.memory, record.bank) == (Registers(), None, None)
-    assert texts(record) == [
-        "fatal",
-        "firmware error record reference: SOC firmware error record type 2, revision 2, 72 bytes",
-        f"record identifier {crash_log}",
-    ]
+    (evidence,) = read(wrap(guids.FIRMWARE_RECORD, body, severity=1))
+    assert isinstance(evidence, Unrecognised)
+    assert evidence.why == (
+        "fatal firmware error record in the maker's own format: SOC firmware error record type 2, revision 2, "
+        f"72 bytes; record identifier {crash_log}"
+    )
 
 
 def test_a_pci_express_section_is_named_with_its_device_and_is_no_record() -> None:

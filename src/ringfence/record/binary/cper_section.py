@@ -38,6 +38,8 @@ SEVERITIES: Final = ("recoverable", "fatal", "corrected", "informational")
 
 FRU_TEXT_BYTES: Final = 20
 
+_MAX_WHY_CHARS = 1000  # a section can hold 63 error information structures, and one line has to show them
+
 
 class SectionFlag(IntFlag):
     """Flags of a section descriptor (UEFI N.2.2); the last two came with UEFI 2.9."""
@@ -180,21 +182,36 @@ def _memory(section: Section) -> Record:
     )
 
 
-def _processor_generic(section: Section) -> Record:
+def _without_registers(section: Section, what: str, *words: str) -> Unrecognised:
+    """A section that reports an error in words only, without a register or an address of memory to decode."""
+    said = [claim.text for claim in _claims(section, *_fru_claim(section))]
+    if section.time is not None:
+        said.insert(0, f"at {section.time.text}")
+    text = "; ".join((*words, *said))[:_MAX_WHY_CHARS]
+    return Unrecognised(section.origin, section.raw, f"{section.severity_text} {what}: {text}")
+
+
+def _processor_generic(section: Section) -> Unrecognised:
     processor = cper_processor.unpack_generic(section.body)
-    words = tuple((ClaimKind.FIRMWARE, text) for text in processor.words)
-    record = _record(section, (ClaimKind.SEVERITY, section.severity_text), *_fru_claim(section), *words)
-    return replace(
-        record,
-        registers=Registers(ip=processor.ip),
-        apicid=None if processor.processor_id is None else processor.processor_id & 0xFFFF_FFFF,
-        cpuid=processor.cpuid,
-    )
+    numbers = (("APIC id", processor.processor_id), ("CPUID", processor.cpuid), ("IP", processor.ip))
+    named = [f"{name} {value:#x}" for name, value in numbers if value is not None]
+    return _without_registers(section, "processor error without machine-check registers", *processor.words, *named)
 
 
-def _processor_ia32_x64(section: Section) -> Iterator[Record]:
-    """A record for every bank in the register dumps that holds a valid error, else one for the section."""
+def _processor_ia32_x64(section: Section) -> Iterator[Evidence]:
+    """A record for every bank in the register dumps that holds a valid error.
+
+    Without one, what the section says in words is all there is, unless it dumps exactly one bank: then it means that.
+    """
     processor = cper_processor.unpack_ia32_x64(section.body)
+    valid = [bank for bank, values in processor.banks.items() if values[MachineCheckMsr.STATUS] >> 63]
+    chosen = valid or (list(processor.banks) if len(processor.banks) == 1 else [])
+    if not chosen:
+        numbers = (("APIC id", processor.apicid), ("CPUID", processor.cpuid), ("IP", processor.ip))
+        named = [f"{name} {value:#x}" for name, value in numbers if value is not None]
+        what = "processor error without machine-check registers"
+        yield _without_registers(section, what, *processor.words, *named)
+        return
     words = tuple((ClaimKind.FIRMWARE, text) for text in processor.words)
     record = _record(section, (ClaimKind.SEVERITY, section.severity_text), *_fru_claim(section), *words)
     vendor, assumption = processor.vendor()
@@ -203,21 +220,17 @@ def _processor_ia32_x64(section: Section) -> Iterator[Record]:
         mcg_cap=processor.common.get(MachineCheckMsr.MCG_CAP),
         mcg_status=processor.common.get(MachineCheckMsr.MCG_STATUS),
     )
-    record = replace(
-        record,
-        registers=common,
-        apicid=processor.apicid,
-        cpuid=processor.cpuid,
-        vendor=vendor,
-        assumptions=record.assumptions + ((assumption,) if assumption else ()),
-    )
-    valid = [bank for bank, values in processor.banks.items() if values[MachineCheckMsr.STATUS] >> 63]
-    # A dump of one bank is about that bank, valid or not; a dump of all of them is about those that hold an error.
-    for bank in valid or (processor.banks if len(processor.banks) == 1 else ()):
+    for bank in chosen:
         values = {register.value: value for register, value in processor.banks[bank].items()}
-        yield replace(record, bank=bank, registers=replace(common, **values))
-    if not valid and len(processor.banks) != 1:
-        yield record
+        yield replace(
+            record,
+            bank=bank,
+            registers=replace(common, **values),
+            apicid=processor.apicid,
+            cpuid=processor.cpuid,
+            vendor=vendor,
+            assumptions=record.assumptions + ((assumption,) if assumption else ()),
+        )
 
 
 def _struct_mce(section: Section) -> Record:
@@ -234,17 +247,16 @@ _FIRMWARE_RECORD_TYPES = (
 )
 
 
-def _firmware_record(section: Section) -> Record:
+def _firmware_record(section: Section) -> Unrecognised:
     """A reference to, or a wrapping of, a record in the maker's own format (UEFI N.2.10), which stays opaque."""
     kind, revision, number = take(_FIRMWARE_RECORD, section.body, 0, "firmware error record reference")
     name = _FIRMWARE_RECORD_TYPES[kind] if kind < len(_FIRMWARE_RECORD_TYPES) else f"record type {kind}"
-    texts = [f"firmware error record reference: {name}, revision {revision}, {len(section.body)} bytes"]
+    words = [f"{name}, revision {revision}, {len(section.body)} bytes"]
     if revision == 0 and number:
-        texts.append(f"record identifier {number:#x}")
+        words.append(f"record identifier {number:#x}")
     elif revision >= 2 and len(section.body) >= 32:
-        texts.append(f"record identifier {UUID(bytes_le=section.body[16:32])}")
-    claims = tuple((ClaimKind.FIRMWARE, text) for text in texts)
-    return _record(section, (ClaimKind.SEVERITY, section.severity_text), *_fru_claim(section), *claims)
+        words.append(f"record identifier {UUID(bytes_le=section.body[16:32])}")
+    return _without_registers(section, "firmware error record in the maker's own format", *words)
 
 
 _PCI_EXPRESS = Struct("<Q16xHH3sBBHB")
