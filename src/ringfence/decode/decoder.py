@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ringfence.arch.cpuid import Processor, Vendor, processor
 from ringfence.decode import amd, intel, zhaoxin
 from ringfence.decode.meaning import Address, AddressKind, BankReading, Meaning
-from ringfence.record.evidence import Format, MemoryReport, Record
+from ringfence.record.evidence import Format, Location, MemoryReport, Record
 
 _READERS: Mapping[Vendor, Callable[[Record, Processor | None], BankReading]] = {
     Vendor.INTEL: intel.read_bank,
@@ -59,6 +59,9 @@ def _vendor(record: Record) -> tuple[Vendor, tuple[str, ...]]:
 
 
 def _claimed_address(memory: MemoryReport) -> Address:
+    if memory.physical_address is None and memory.guest_address is not None:
+        because = "it is the guest's own physical address: which page of the host that is, the source does not say"
+        return Address(memory.guest_address, AddressKind.GUEST_PHYSICAL, memory.grain_bytes, False, because)
     if memory.physical_address is None:
         return Address(None, AddressKind.NONE, None, False, "the source gives no address")
     granularity = memory.grain_bytes
@@ -80,11 +83,23 @@ _UNITS = {
 }
 
 
+_FIRMWARE = frozenset({Format.GHES, Format.CPER, Format.GHES_BLOCK})
+
+
+def _claimed_unit(record: Record, memory: MemoryReport) -> str:
+    """Who reported, where no bank did. Firmware reports of more than memory: it is memory only if it says where."""
+    if record.format in _FIRMWARE:
+        located = memory.physical_address is not None or memory.location != Location()
+        return "memory, as firmware reports it" if located else "hardware, as firmware reports it"
+    return _UNITS.get(record.format, "memory, as the source reports it")
+
+
 def _claimed(record: Record, memory: MemoryReport) -> BankReading:
     """What a source without registers says, taken at its word."""
+    unsaid = "hardware error" if record.format in _FIRMWARE else "memory error"
     return BankReading(
-        unit=_UNITS.get(record.format, "memory, as the source reports it"),
-        error="memory error" if memory.error in {None, "", "error"} else str(memory.error),
+        unit=_claimed_unit(record, memory),
+        error=unsaid if memory.error in {None, "", "error"} else str(memory.error),
         address=_claimed_address(memory),
         location=memory.location,
     )

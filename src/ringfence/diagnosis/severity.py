@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from ringfence.arch import mci_status
 from ringfence.arch.cpuid import Signature, Vendor, is_smca
 from ringfence.arch.mcg import LMCE_S, MCIP
+from ringfence.decode.intel.known_issues import is_made_by_apei
 from ringfence.decode.meaning import Note
 from ringfence.diagnosis import severity_amd, severity_claims, severity_intel
 from ringfence.diagnosis.severity_capabilities import Capabilities, capabilities
@@ -145,11 +146,14 @@ def inputs_of(
     claimed = record.memory.severity if record.memory is not None else None
     if claimed is None and registers.status is None and registers.destat is None:
         claimed = severity_claims.claimed_in_words(record.claims)
+    status = registers.status
+    if status is not None and is_made_by_apei(record.bank, status):
+        claimed, status = _severity_of_firmware(status), None
     inputs = Inputs(
         vendor=vendor,
         signature=signature,
         smca=smca,
-        status=registers.status,
+        status=status,
         mcg_status=registers.mcg_status,
         delivery=_delivery(record),
         ser_p=found.ser_p,
@@ -163,6 +167,17 @@ def inputs_of(
         not_an_error=not_an_error,
     )
     return inputs, found
+
+
+def _severity_of_firmware(status: int) -> ClaimedSeverity:
+    """What firmware said of an error that Linux put into a bank's dress: UC and PCC there stand for its severity.
+
+    Source: Linux arch/x86/kernel/cpu/mce/apei.c, apei_mce_report_mem_error (UC from GHES_SEV_RECOVERABLE on, PCC from
+    GHES_SEV_PANIC on).
+    """
+    if status & mci_status.PCC.mask:
+        return ClaimedSeverity.FATAL
+    return ClaimedSeverity.RECOVERABLE if status & mci_status.UC.mask else ClaimedSeverity.CORRECTED
 
 
 def _judged_by_claim(inputs: Inputs) -> bool:

@@ -151,7 +151,11 @@ class ClaimedSeverity(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryReport:
-    """A memory error as EDAC, firmware or rasdaemon describes it, without or beside the bank's registers."""
+    """A memory error as EDAC, firmware or rasdaemon describes it, without or beside the bank's registers.
+
+    ``physical_address`` is the host's; ``guest_address`` is the physical address within a guest, as its virtual machine
+    monitor counts: it names no page of the host.
+    """
 
     severity: ClaimedSeverity | None = None
     error: str | None = None
@@ -160,6 +164,7 @@ class MemoryReport:
     physical_address_mask: int | None = None
     grain_bytes: int | None = None
     page_frame: int | None = None
+    guest_address: int | None = None
 
     def merged(self, other: MemoryReport) -> MemoryReport:
         """This report with the gaps filled from ``other``, the location's gaps too."""
@@ -173,6 +178,7 @@ class MemoryReport:
             ),
             grain_bytes=self.grain_bytes if self.grain_bytes is not None else other.grain_bytes,
             page_frame=self.page_frame if self.page_frame is not None else other.page_frame,
+            guest_address=self.guest_address if self.guest_address is not None else other.guest_address,
         )
 
     def agrees(self, other: MemoryReport) -> bool:

@@ -28,7 +28,7 @@ _LEVEL = re.compile(r"(?P<text>cache level: .{1,120})$")
 _OLD_UNIT = re.compile(
     r"(?P<text>(?:MC(?P<bank>\d{1,2}) Error(?: \(node (?P<node>\d{1,4})\))?|"
     r"(?:Northbridge|Data Cache|Instruction Cache|Bus Unit|Combined Unit|Load Store|Load-Store|Execution Unit|FIROB|"
-    r"Floating Point Unit) Error(?: \(node (?P<node2>\d{1,4})\))?)\b.{0,160})$"
+    r"Floating Point Unit) Error(?: \(node (?P<node2>\d{1,4})\))?)(?!\w).{0,160})$"
 )
 _IGNORED = re.compile(r"Message from syslogd@|Bank \d+ is reserved|Decoding supported only on|Corrupted \w+ MCE info")
 

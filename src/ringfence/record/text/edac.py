@@ -43,6 +43,13 @@ def _value(text: str, radix: int) -> int | None:
     return value if value < 1 << 64 else None
 
 
+def _controller(match: re.Match[str], places: dict[str, int]) -> dict[str, int]:
+    """EDAC's own number, where the driver gives a place but names neither socket nor controller."""
+    if not places or places.keys() & {"socket", "controller"}:
+        return {}
+    return {"controller": int(match["mc"])}
+
+
 def _report(match: re.Match[str], old: bool) -> MemoryReport:
     what = _WHAT.match(match["what"])
     error, label, detail = (what["error"], what["label"], what["detail"]) if what else (match["what"], None, None)
@@ -75,7 +82,7 @@ def _report(match: re.Match[str], old: bool) -> MemoryReport:
     return MemoryReport(
         severity=_SEVERITIES[match["kind"]],
         error=(error or "").strip() or None,
-        location=Location(label=label, **places),
+        location=Location(label=label, **_controller(match, places), **places),
         physical_address=(page * PAGE_BYTES + (offset or 0)) if known and page is not None else None,
         grain_bytes=grain if known else None,
         page_frame=page if known else None,

@@ -112,12 +112,13 @@ def _one_line(text: str) -> Fragment:
     if apic := _APIC.search(text):
         values["apicid"] = int(apic["apic"], 16)
     severity = re.search(r"severity: (recoverable|fatal|corrected|info)\b", text)
+    kind = re.search(r"\b(?:(?:IA32/X64|general|ARM) processor|memory|PCIe|firmware) error\b", text)
     return Fragment(
         Format.GHES,
         "section",
         opens=True,
         values=values,
-        memory=MemoryReport(severity=_SEVERITIES[severity[1]]) if severity else None,
+        memory=MemoryReport(severity=_SEVERITIES[severity[1]], error=kind[0] if kind else None) if severity else None,
         claims=(
             (ClaimKind.FIRMWARE, "error record of the previous boot (BERT)"),
             (ClaimKind.FIRMWARE, text.strip(" ,")),

@@ -30,7 +30,8 @@ class Line:
     ``stamp`` is the last time text among the prefixes, ``time`` its seconds since the epoch if the text fixes them
     (a date with a year and a zone), ``clock_s`` a number that orders stamps of the same kind, ``caller`` the printk
     caller id (``T123``, ``C3``), ``ghes`` the number in ``{1}[Hardware Error]:``, ``xen`` whether Xen's console marked
-    it, ``prefixed`` whether anything was taken off: a line without any prefix may be the rest of the line before it.
+    it, ``prefixed`` whether anything but mail's quote marks was taken off: a line without any prefix may be the rest of
+    the line before it.
     """
 
     number: int
@@ -94,12 +95,13 @@ def strip(line: RawLine) -> Line:
     clock: float | None = None
     caller: str | None = None
     ghes: int | None = None
-    xen = False
+    xen = prefixed = False
     for _ in range(_MAX_PREFIXES):
         match = _PREFIX.match(text, at)
         if match is None or match.end() == at:
             break
         kind, value = match.lastgroup, match[match.lastgroup or 0]
+        prefixed = prefixed or kind != "quote"
         match kind:
             case "uptime":
                 stamp, clock = stamp or value, float(value)
@@ -114,9 +116,7 @@ def strip(line: RawLine) -> Line:
             case _:
                 pass
         at = match.end()
-    return Line(
-        line.number, line.raw, text[at:].strip(), stamp, time, clock, caller, ghes, xen, bool(text[:at].strip())
-    )
+    return Line(line.number, line.raw, text[at:].strip(), stamp, time, clock, caller, ghes, xen, prefixed)
 
 
 _SOFT_BREAK = re.compile(rb"=[ \t]*\r?$")

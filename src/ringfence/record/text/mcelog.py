@@ -128,6 +128,8 @@ def _cpu(body: str) -> Fragment | None:
     else:
         values["bank"] = int(match["bank"] or match["k8bank"])
         if match["unit"]:
+            # Only AMD's banks have such names (bankname, k8_bank_name).
+            values["vendor"] = Vendor.AMD
             claims = ((ClaimKind.ERROR, match["unit"]),)
     rest, at = match["rest"].rstrip(), 0
     while at < len(rest):

@@ -48,7 +48,12 @@ def read(body: str, inside: bool) -> Fragment | None:  # noqa: ARG001 (every lin
             "injected",
             closes=True,
             may_open=True,
-            memory=MemoryReport(severity=_RECOVERABLE, error=_CONSUMED[kind], grain_bytes=size),
+            memory=MemoryReport(
+                severity=_RECOVERABLE,
+                error=_CONSUMED[kind],
+                grain_bytes=size,
+                guest_address=int(match["guest"], 16),
+            ),
             claims=(*_claims(match), (ClaimKind.INJECTION, f"{kind} injected into the guest")),
             assumptions=(GUEST_PHYSICAL,),
         )
@@ -57,7 +62,9 @@ def read(body: str, inside: bool) -> Fragment | None:  # noqa: ARG001 (every lin
             Format.QEMU,
             "large page",
             opens=True,
-            memory=MemoryReport(severity=_RECOVERABLE, grain_bytes=int(match["size"])),
+            memory=MemoryReport(
+                severity=_RECOVERABLE, grain_bytes=int(match["size"]), guest_address=int(match["guest"], 16)
+            ),
             claims=_claims(match),
             assumptions=(GUEST_PHYSICAL,),
         )
