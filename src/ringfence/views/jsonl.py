@@ -277,13 +277,11 @@ def encode(item: msgspec.Struct) -> bytes:
 
 
 def schema() -> dict[str, object]:
-    """The JSON Schema (2020-12) of one line."""
-    (root,), components = msgspec.json.schema_components(
-        (FindingLine | UnrecognisedLine,), ref_template="#/$defs/{name}"
-    )
+    """The JSON Schema (2020-12) of one line: a finding, or evidence that cannot be read."""
+    lines, components = msgspec.json.schema_components((FindingLine, UnrecognisedLine), ref_template="#/$defs/{name}")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "One line of `ringfence decode --json`",
-        **root,
+        "oneOf": list(lines),
         "$defs": components,
     }
