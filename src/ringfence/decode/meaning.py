@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from ringfence.arch.cpuid import Processor, Vendor
 from ringfence.record.evidence import Location, Record
@@ -25,13 +26,57 @@ class AddressKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """MCi_ADDR with its kind, granularity, and whether it can be trusted to name a page of host memory, and why."""
+    """MCi_ADDR with its kind, granularity, and whether it can be trusted to name a page of host memory, and why.
+
+    ``mask`` says which bits of MCi_ADDR are the address: where ``value`` comes from there it is MCi_ADDR & ``mask``.
+    """
 
     value: int | None
     kind: AddressKind
     granularity_bytes: int | None
     names_a_page: bool
     because: str
+    mask: int = (1 << 64) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A number that a reading takes straight from the bits of a register.
+
+    ``name`` is an attribute of Location or of BankReading, ``register`` one of Registers ("misc", "status", "synd").
+    The number is the sum of the ``pieces``: bits high:low of the register, shifted left by ``shift``. A log of many
+    records is read by columns with the same declaration (``diagnosis.table``).
+    """
+
+    name: str
+    register: str
+    pieces: tuple[tuple[int, int, int], ...]
+
+    def of(self, value: int) -> int:
+        """The number in a register's value."""
+        return sum((value >> low & ((1 << (high - low + 1)) - 1)) << shift for high, low, shift in self.pieces)
+
+    @property
+    def mask(self) -> int:
+        """The bits of the register that the number is made of."""
+        return sum(((1 << (high - low + 1)) - 1) << low for high, low, _ in self.pieces)
+
+
+def located(location: Location, placed: tuple[Placed, ...], value: int) -> Location:
+    """A location with the numbers that one register's value holds."""
+    if not placed:
+        return location
+    known: dict[str, Any] = {name: getattr(location, name) for name in Location.__slots__}
+    return Location(**known | {each.name: each.of(value) for each in placed})
+
+
+def canonical(linear: int) -> int:
+    """A linear address as software would write it: AMD's log holds 49 or 56 bits of it, the sign not extended."""
+    for top_bit in (48, 55):
+        ones = (1 << (top_bit - 46)) - 1
+        if linear >> 47 == ones:
+            return linear | ~((1 << top_bit) - 1) & 0xFFFF_FFFF_FFFF_FFFF
+    return linear
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +94,10 @@ class BankReading:
     ``unit`` is the hardware unit that reported ("Integrated Memory Controller 0, channel 1", "Load-Store unit"),
     ``error`` one phrase for what happened, as the manual words it ("Memory read error on channel 0"), ``details``
     further facts, one phrase each. ``corrected_count`` is the count in the registers when they have one (Intel
-    MCi_STATUS[52:38]). ``not_an_error`` gives the reason why the record is no hardware error at all (a thermal
-    event, VAL=0), else None.
+    MCi_STATUS[52:38]), ``threshold_count`` the state of AMD's threshold counter (MCA_MISC0[43:32]: software presets
+    it, so it is no count of this record's errors). ``placed`` declares which numbers of the reading are plain bit
+    fields: whatever else it says does not depend on those bits. ``not_an_error`` gives the reason why the record is no
+    hardware error at all (a thermal event, VAL=0), else None.
     """
 
     unit: str
@@ -61,6 +108,8 @@ class BankReading:
     notes: tuple[Note, ...] = ()
     assumptions: tuple[str, ...] = ()
     corrected_count: int | None = None
+    threshold_count: int | None = None
+    placed: tuple[Placed, ...] = ()
     not_an_error: Note | None = None
 
 

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from ringfence.arch import mci_misc
+from ringfence.decode.meaning import Placed
 
 _INTERRUPTS = ("no interrupt", "an APIC interrupt", "an SMI", "a reserved interrupt type")
-_FULL = mci_misc.ERROR_COUNT.mask >> mci_misc.ERROR_COUNT.low
+
+
+COUNT = Placed("threshold_count", "misc", ((mci_misc.ERROR_COUNT.high, mci_misc.ERROR_COUNT.low, 0),))
+"""The counter's state. It is no count of this record's errors: software presets it (``counter_details``)."""
+
+
+def has_counter(misc: int | None) -> bool:
+    """Whether MISC holds a threshold counter."""
+    return misc is not None and bool(mci_misc.MISC_VALID.of(misc) and mci_misc.COUNTER_PRESENT.of(misc))
 
 
 def counter_details(misc: int) -> tuple[str, ...]:
@@ -14,10 +23,9 @@ def counter_details(misc: int) -> tuple[str, ...]:
     The count is no count of this record's errors: software presets the counter (Linux to FFFh less the threshold,
     which is 0 by default), the hardware adds to it, and it stops when it overflows (APM vol. 2 9.3.3).
     """
-    if not (mci_misc.MISC_VALID.of(misc) and mci_misc.COUNTER_PRESENT.of(misc)):
+    if not has_counter(misc):
         return ()
-    count = mci_misc.ERROR_COUNT.of(misc)
-    phrases = [f"threshold counter at {count} of {_FULL} (errors since software last preset it, plus the preset)"]
+    phrases = []
     if mci_misc.COUNTER_OVERFLOW.of(misc):
         phrases.append("the threshold counter has overflowed: further errors are not counted")
     if mci_misc.LOCKED.of(misc):

@@ -9,7 +9,7 @@ from ringfence.arch import mci_status
 from ringfence.arch.bitfield import Field
 from ringfence.arch.cpuid import Signature
 from ringfence.decode.amd.codes import Code, CodeKind, Participation, error_code
-from ringfence.decode.amd.counter import counter_details
+from ringfence.decode.amd.counter import COUNT, counter_details, has_counter
 from ringfence.decode.amd.errata import is_cc6_alias, legacy_false_positive, legacy_notes
 from ringfence.decode.amd.legacy_errors import ANY_UNITS, BEFORE_15H, UNITS, error_phrase
 from ringfence.decode.meaning import Address, AddressKind, BankReading
@@ -58,6 +58,8 @@ def read_legacy(record: Record, status: int, signature: Signature | None) -> Ban
     extended = _extended_code(status, record.bank, signature)
     error = _error(record.bank, family, extended, code)
     address = _address(_Logged(record.bank, status, record.registers.addr, family, extended, code))
+    misc = record.registers.misc
+    counter = misc if mci_status.MISCV.of(status) and has_counter(misc) else None
     return BankReading(
         unit=_unit(record.bank, family),
         error=error,
@@ -71,6 +73,8 @@ def read_legacy(record: Record, status: int, signature: Signature | None) -> Ban
         location=_location(record, status, signature, extended),
         notes=legacy_notes(record, status, signature, record.registers.addr, extended),
         assumptions=_assumptions(family),
+        threshold_count=None if counter is None else COUNT.of(counter),
+        placed=() if counter is None else (COUNT,),
         not_an_error=legacy_false_positive(status, record.bank, extended),
     )
 

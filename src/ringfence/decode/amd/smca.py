@@ -9,10 +9,10 @@ from ringfence.arch import mci_status, smca_registers
 from ringfence.arch.cpuid import Signature
 from ringfence.arch.smca_banks import RESERVED_BANK, BankType, assumed_bank_type, bank_type, error_names
 from ringfence.decode.amd.codes import error_code
-from ringfence.decode.amd.counter import counter_details
+from ringfence.decode.amd.counter import COUNT, counter_details, has_counter
 from ringfence.decode.amd.errata import contradictions, smca_false_positive, smca_notes
-from ringfence.decode.amd.smca_address import Logged, canonical, has_stacked_memory, is_dram_address, read_address
-from ringfence.decode.meaning import Address, AddressKind, BankReading
+from ringfence.decode.amd.smca_address import Logged, has_stacked_memory, is_dram_address, read_address
+from ringfence.decode.meaning import BankReading, Placed, located
 from ringfence.record.evidence import Location, Record, Registers
 
 _PRIORITIES: Final = ("no error", "transparent", "corrected", "deferred", "uncorrected", "fatal")
@@ -51,8 +51,8 @@ def read_smca(record: Record, status: int, signature: Signature | None) -> BankR
         *_misc_details(registers, status),
         *_deferred_register_details(registers, status),
         *_fru_details(registers),
-        *_address_details(address.address),
     )
+    counter = registers.misc if mci_status.MISCV.of(status) and has_counter(registers.misc) else None
     return BankReading(
         unit=identity.unit,
         error=error,
@@ -65,6 +65,11 @@ def read_smca(record: Record, status: int, signature: Signature | None) -> BankR
         ),
         notes=smca_notes(record, status, identity.type, doubts),
         assumptions=(*identity.assumptions, *ambiguity, *address.assumptions),
+        threshold_count=None if counter is None else COUNT.of(counter),
+        placed=(
+            *(() if doubts else _syndrome_places(registers, status)),
+            *(() if counter is None else (COUNT,)),
+        ),
         not_an_error=smca_false_positive(registers, status, identity.type, signature),
     )
 
@@ -151,9 +156,6 @@ def _syndrome_details(registers: Registers, status: int, kind: BankType | None) 
     priority = smca_registers.ERROR_PRIORITY.of(synd)
     said = _PRIORITIES[priority] if priority < len(_PRIORITIES) else f"reserved ({priority})"
     phrases = [f"logged with priority: {said}"]
-    syndrome, length = _syndrome(synd)
-    if syndrome is not None:
-        phrases.append(f"syndrome {syndrome:#x} ({length} bits)")
     information = smca_registers.ERROR_INFORMATION.of(synd)
     if _is_dram_ecc(kind, status):
         phrases += _dram_ecc_details(information)
@@ -191,13 +193,6 @@ def _deferred_register_details(registers: Registers, status: int) -> tuple[str, 
     return (f"MCA_DESTAT ({destat:#018x}) holds another, deferred error, whose extended error code it does not tell",)
 
 
-def _address_details(address: Address) -> tuple[str, ...]:
-    if address.kind is not AddressKind.LINEAR or address.value is None:
-        return ()
-    full = canonical(address.value)
-    return () if full == address.value else (f"linear address {full:#x} (sign-extended)",)
-
-
 def _fru_details(registers: Registers) -> tuple[str, ...]:
     """The FRU's name in MCA_SYND1 and MCA_SYND2, where MCA_CONFIG says that they hold one."""
     config, first, second = registers.config, registers.synd1, registers.synd2
@@ -208,15 +203,16 @@ def _fru_details(registers: Registers) -> tuple[str, ...]:
     return (f"FRU text {text!r}",) if text else ()
 
 
-def _syndrome(synd: int) -> tuple[int | None, int]:
-    """The syndrome's valid bits (None without any) and their number.
+def _syndrome_places(registers: Registers, status: int) -> tuple[Placed, ...]:
+    """The syndrome's valid bits, if there are any.
 
     Linux's EDAC keeps 16 bits of it (``struct err_info``), so that its text shows less of the 32-bit ones.
     """
-    length = smca_registers.SYNDROME_LENGTH.of(synd)
-    if length == 0:
-        return None, 0
-    return smca_registers.SYNDROME.of(synd) & ((1 << length) - 1), length
+    if registers.synd is None or not mci_status.SYNDV.of(status):
+        return ()
+    low = smca_registers.SYNDROME.low
+    length = min(smca_registers.SYNDROME_LENGTH.of(registers.synd), 64 - low)
+    return (Placed("syndrome", "synd", ((low + length - 1, low, 0),)),) if length else ()
 
 
 def _is_dram_ecc(kind: BankType | None, status: int) -> bool:
@@ -233,7 +229,11 @@ def _location(
 ) -> Location:
     """The place as far as the registers tell it; a memory controller's channel and chip select above all."""
     core = mci_status.ERR_CORE_ID.of(status) if mci_status.ERR_CORE_ID_VAL.of(status) else None
-    found = Location(socket=record.socket, node=record.node, core=core)
+    found = located(
+        Location(socket=record.socket, node=record.node, core=core),
+        _syndrome_places(record.registers, status),
+        record.registers.synd or 0,
+    )
     kind, ipid = identity.type, identity.ipid
     if kind is None:
         return found
@@ -251,8 +251,7 @@ def _umc_location(registers: Registers, status: int, kind: BankType, ipid: int |
     if not _is_dram_ecc(kind, status) or registers.synd is None or not mci_status.SYNDV.of(status):
         return Location(channel=channel)
     information = smca_registers.ERROR_INFORMATION.of(registers.synd)
-    syndrome, _ = _syndrome(registers.synd)
-    return Location(channel=channel, csrow=information & 7, syndrome=syndrome)
+    return Location(channel=channel, csrow=information & 7)
 
 
 def _hbm_channel_location(ipid: int) -> Location:

@@ -52,6 +52,7 @@ _MEMORY_CONTROLLERS: Final = frozenset({"UMC", "UMC_V2"})
 _DEVICE_HOLE: Final = range(0xFC00_0000, 0x1_0000_0000)
 """Below 4 GiB every PC maps firmware, APICs and devices here, never DRAM."""
 
+_ALL_BITS: Final = (1 << 64) - 1
 _FIRST_FAMILY_WITH_LSB_IN_STATUS: Final = 0x19
 
 
@@ -78,42 +79,34 @@ def read_address(logged: Logged) -> AddressReading:
     """Reads MCA_ADDR. An address of a record that contradicts itself names nothing."""
     if not mci_status.ADDRV.of(logged.status):
         return AddressReading(Address(None, AddressKind.NONE, None, False, "ADDRV is clear: no address was logged"))
-    value, granularity_bytes, assumptions = _valid_bits(logged)
+    mask, granularity_bytes, assumptions = _valid_bits(logged)
+    value = None if logged.registers.addr is None else logged.registers.addr & mask
     kind, why = _kind(logged)
     names_a_page, because = _trust(logged, kind, why, value)
     if value is None:
         because = f"ADDRV is set, but the evidence does not carry MCA_ADDR; {because}"
         names_a_page = False
-    return AddressReading(Address(value, kind, granularity_bytes, names_a_page, because), assumptions)
+    return AddressReading(Address(value, kind, granularity_bytes, names_a_page, because, mask), assumptions)
 
 
-def canonical(linear: int) -> int:
-    """A linear address as software would write it: the log holds 49 or 56 bits of it, sign not extended."""
-    for top_bit in (48, 55):
-        ones = (1 << (top_bit - 46)) - 1
-        if linear >> 47 == ones:
-            return linear | ~((1 << top_bit) - 1) & 0xFFFF_FFFF_FFFF_FFFF
-    return linear
-
-
-def _valid_bits(logged: Logged) -> tuple[int | None, int | None, tuple[str, ...]]:
-    """The address without the bits that are none, its granularity in bytes, and what was assumed for that."""
+def _valid_bits(logged: Logged) -> tuple[int, int | None, tuple[str, ...]]:
+    """Which bits of MCA_ADDR are the address, its granularity in bytes, and what was assumed for that."""
     logged_address = logged.registers.addr
     if logged_address is None:
-        return None, None, ()
+        return _ALL_BITS, None, ()
     in_status, assumptions = _lsb_in_status(logged.registers, logged.signature)
     if in_status is None:
-        return smca_registers.ERROR_ADDR.of(logged_address), None, assumptions
+        return smca_registers.ERROR_ADDR.mask, None, assumptions
     if in_status:
         lsb = mci_status.ADDR_LSB.of(logged.status)
-        address = smca_registers.ERROR_ADDR_WIDE.of(logged_address)
+        mask = smca_registers.ERROR_ADDR_WIDE.mask
     else:
         lsb = smca_registers.ADDR_LSB_IN_ADDR.of(logged_address)
-        address = smca_registers.ERROR_ADDR.of(logged_address)
+        mask = smca_registers.ERROR_ADDR.mask
         if lsb == 0:
             # Linux prints the address after it has cut the field off: zero may mean "bit 0" or "not there".
-            return address, None, assumptions
-    return address >> lsb << lsb, 1 << lsb, assumptions
+            return mask, None, assumptions
+    return mask >> lsb << lsb, 1 << lsb, assumptions
 
 
 def _lsb_in_status(registers: Registers, signature: Signature | None) -> tuple[bool | None, tuple[str, ...]]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from ringfence.arch.mci_status import MSCOD
 from ringfence.decode.intel.codes import Code
+from ringfence.decode.meaning import Placed
 from ringfence.record.evidence import Location
 
 
@@ -46,6 +47,7 @@ class Specific:
     phrases: tuple[str, ...] = ()
     details: tuple[str, ...] = ()
     location: Location = NOWHERE
+    placed: tuple[Placed, ...] = ()
     replaces: str | None = None
 
 
@@ -130,6 +132,7 @@ def apply(readers: tuple[Reader, ...], logged: Logged) -> Specific:
         phrases=tuple(phrase for part in parts for phrase in part.phrases),
         details=tuple(detail for part in parts for detail in part.details),
         location=location,
+        placed=tuple(number for part in parts for number in part.placed),
         replaces=replaces,
     )
 

@@ -26,12 +26,13 @@ from ringfence.decode.intel.capability import Capabilities, Known, capabilities
 from ringfence.decode.intel.codes import ARCHITECTURAL_UCR_NAMES, Code, CodeKind, classify
 from ringfence.decode.intel.known_issues import Sighting
 from ringfence.decode.intel.models import Model, model_of
-from ringfence.decode.meaning import Address, AddressKind, BankReading
+from ringfence.decode.meaning import Address, AddressKind, BankReading, Placed
 from ringfence.record.evidence import Location, Record
 
 _THERM_PROCHOT = 1 << 0
 _THERM_READING_VALID = 1 << 31
 
+_COUNT = Placed("corrected_count", "status", ((CORRECTED_COUNT.high, CORRECTED_COUNT.low, 0),))
 _SATURATED_COUNT = 0x7FFF
 _OVERFLOWED_COUNT = 0x4000
 
@@ -87,6 +88,7 @@ def _hardware(record: Record, seen: Sighting, model: Model, can: Capabilities) -
         notes=known_issues.notes(seen),
         assumptions=(*count_assumptions, *state_assumptions, *where.assumptions),
         corrected_count=count,
+        placed=specific.placed if count is None else (*specific.placed, _COUNT),
         not_an_error=known_issues.not_an_error(seen),
     )
 

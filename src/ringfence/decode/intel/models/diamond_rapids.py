@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ringfence.arch.mci_status import OTHER_INFORMATION
 from ringfence.decode.intel.bank import NOTHING, Bank, Banks, Logged, Specific, choice, code_names, misc_bits, only_for
+from ringfence.decode.meaning import Placed, located
 from ringfence.record.evidence import Location
 
 _SCAN_AT_FIELD = 0x040B
@@ -162,6 +163,15 @@ _MISC_HAS_LOCATION = 1 << 1
 _FIRST_PROPRIETARY_MSCOD = 0x0800
 
 
+_PLACES = (
+    Placed("bank_group", "misc", ((41, 39, 0),)),
+    Placed("bank", "misc", ((38, 37, 0),)),
+    Placed("row", "misc", ((36, 19, 0),)),
+    Placed("column", "misc", ((18, 9, 2),)),
+)
+_DEVICE = Placed("device", "misc", ((48, 44, 0),))
+
+
 def _dram_location(logged: Logged) -> Specific:
     """MCi_MISC[63:9], if MCi_STATUS[33] says that it is there; from MSCOD 0800h on it is proprietary."""
     if logged.misc is None or not OTHER_INFORMATION.of(logged.status) & _MISC_HAS_LOCATION:
@@ -170,6 +180,7 @@ def _dram_location(logged: Logged) -> Specific:
         return NOTHING
     misc = logged.misc
     transient = bool(misc_bits(misc, 63, 63))
+    placed = _PLACES if transient or not misc_bits(misc, 42, 42) else (*_PLACES, _DEVICE)
     details = [f"subchannel {misc_bits(misc, 49, 49)}", f"subrank {misc_bits(misc, 54, 51)}"]
     if transient:
         details.append("transient: the retried read was good")
@@ -178,14 +189,8 @@ def _dram_location(logged: Logged) -> Specific:
         details.append(f"ECC mode {_ECC_MODES.get(mode, f'{mode} (invalid)')}")
     return Specific(
         details=tuple(details),
-        location=Location(
-            rank=misc_bits(misc, 56, 55),
-            device=misc_bits(misc, 48, 44) if misc_bits(misc, 42, 42) and not transient else None,
-            bank_group=misc_bits(misc, 41, 39),
-            bank=misc_bits(misc, 38, 37),
-            row=misc_bits(misc, 36, 19),
-            column=misc_bits(misc, 18, 9) << 2,
-        ),
+        location=located(Location(rank=misc_bits(misc, 56, 55)), placed, misc),
+        placed=placed,
     )
 
 

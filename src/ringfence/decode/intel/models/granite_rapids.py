@@ -8,6 +8,7 @@ from __future__ import annotations
 from ringfence.arch.mci_status import OTHER_INFORMATION
 from ringfence.decode.intel.bank import NOTHING, Bank, Banks, Logged, Specific, choice, misc_bits
 from ringfence.decode.intel.models.core_banks import CORE
+from ringfence.decode.meaning import Placed, located
 from ringfence.record.evidence import Location
 
 _UPI = choice(
@@ -143,6 +144,15 @@ _MISC_HAS_LOCATION = 1 << 1
 """Bit 1 of "other information" (MCi_STATUS[33]): MISC holds the DRAM location."""
 
 
+_PLACES = (
+    Placed("bank_group", "misc", ((41, 39, 0),)),
+    Placed("bank", "misc", ((38, 37, 0),)),
+    Placed("row", "misc", ((36, 19, 0),)),
+    Placed("column", "misc", ((18, 9, 2),)),
+)
+_DEVICE = Placed("device", "misc", ((48, 43, 0),))
+
+
 def _dram_location(logged: Logged) -> Specific:
     """MCi_MISC[63:9], if MCi_STATUS[33] says that it is there; not for the internal errors 0800h to 082Fh."""
     if logged.misc is None or not OTHER_INFORMATION.of(logged.status) & _MISC_HAS_LOCATION:
@@ -151,6 +161,7 @@ def _dram_location(logged: Logged) -> Specific:
         return NOTHING
     misc = logged.misc
     transient = bool(misc_bits(misc, 63, 63))
+    placed = _PLACES if transient else (*_PLACES, _DEVICE)
     mode = misc_bits(misc, 61, 58)
     name = _ECC_MODES[mode] if mode < len(_ECC_MODES) else None
     details = [f"ECC mode {name or f'{mode} (invalid)'}", f"subrank {misc_bits(misc, 54, 51)}"]
@@ -158,14 +169,8 @@ def _dram_location(logged: Logged) -> Specific:
         details.append("transient: the retried read was good")
     return Specific(
         details=tuple(details),
-        location=Location(
-            rank=misc_bits(misc, 57, 55),
-            device=None if transient else misc_bits(misc, 48, 43),
-            bank_group=misc_bits(misc, 41, 39),
-            bank=misc_bits(misc, 38, 37),
-            row=misc_bits(misc, 36, 19),
-            column=misc_bits(misc, 18, 9) << 2,
-        ),
+        location=located(Location(rank=misc_bits(misc, 57, 55)), placed, misc),
+        placed=placed,
     )
 
 

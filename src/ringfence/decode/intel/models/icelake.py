@@ -22,6 +22,7 @@ from ringfence.decode.intel.bank import (
 from ringfence.decode.intel.bank import only_for as when
 from ringfence.decode.intel.models.core_banks import CORE
 from ringfence.decode.intel.models.skylake import M2M, UPI_CONTROL_ERROR, UPI_CONTROL_FLAGS, UPI_NAMES
+from ringfence.decode.meaning import Placed, located
 from ringfence.record.evidence import Location
 
 PCU_FIRMWARE = {
@@ -210,12 +211,22 @@ def has_dram_location(logged: Logged) -> bool:
     )
 
 
+_PLACES = (
+    Placed("bank_group", "misc", ((41, 40, 0), (44, 44, 2))),
+    Placed("bank", "misc", ((43, 42, 0),)),
+    Placed("row", "misc", ((39, 19, 0),)),
+    Placed("column", "misc", ((18, 9, 2),)),
+)
+_DEVICE = Placed("device", "misc", ((51, 46, 0),))
+
+
 def _dram_location(logged: Logged) -> Specific:
     """MCi_MISC[63:9]: column, row, bank group and bank, failed device, rank, ECC mode, transient."""
     if logged.misc is None or not has_dram_location(logged):
         return NOTHING
     misc = logged.misc
     rank, transient = misc_bits(misc, 58, 56), bool(misc_bits(misc, 63, 63))
+    placed = _PLACES if transient or UC.of(logged.status) else (*_PLACES, _DEVICE)
     details = [
         f"rank field {rank} (EDAC: rank {rank & 3} of DIMM {rank >> 2}), subrank {misc_bits(misc, 55, 52)}",
         f"ECC mode {_name(_ECC_MODES, misc_bits(misc, 62, 59))}",
@@ -224,15 +235,8 @@ def _dram_location(logged: Logged) -> Specific:
         details.append("transient: the retried read was good")
     return Specific(
         details=tuple(details),
-        location=Location(
-            slot=rank >> 2,
-            rank=rank & 3,
-            bank_group=misc_bits(misc, 41, 40) | misc_bits(misc, 44, 44) << 2,
-            bank=misc_bits(misc, 43, 42),
-            row=misc_bits(misc, 39, 19),
-            column=misc_bits(misc, 18, 9) << 2,
-            device=None if transient or UC.of(logged.status) else misc_bits(misc, 51, 46),
-        ),
+        location=located(Location(slot=rank >> 2, rank=rank & 3), placed, misc),
+        placed=placed,
     )
 
 

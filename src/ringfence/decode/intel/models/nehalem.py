@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ringfence.decode.intel.bank import NOTHING, Bank, Banks, Logged, Specific, choice, flags, misc_bits, only_for
 from ringfence.decode.intel.codes import CodeKind
+from ringfence.decode.meaning import Placed, located
 from ringfence.record.evidence import Location
 
 _QPI = flags(
@@ -65,16 +66,21 @@ def _qpi_misc(logged: Logged) -> Specific:
     )
 
 
+_SYNDROME = Placed("syndrome", "misc", ((63, 32, 0),))
+
+
 def _memory_misc(logged: Logged) -> Specific:
     """MC8_MISC: tracker, DIMM, channel, ECC syndrome."""
     if logged.misc is None:
         return NOTHING
-    syndrome = misc_bits(logged.misc, 63, 32)
     return Specific(
-        details=(f"transaction tracker {misc_bits(logged.misc, 7, 0):#04x}", f"ECC syndrome {syndrome:#010x}"),
-        location=Location(
-            channel=misc_bits(logged.misc, 19, 18), slot=misc_bits(logged.misc, 17, 16), syndrome=syndrome
+        details=(f"transaction tracker {misc_bits(logged.misc, 7, 0):#04x}",),
+        location=located(
+            Location(channel=misc_bits(logged.misc, 19, 18), slot=misc_bits(logged.misc, 17, 16)),
+            (_SYNDROME,),
+            logged.misc,
         ),
+        placed=(_SYNDROME,),
     )
 
 

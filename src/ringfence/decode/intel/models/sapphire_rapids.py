@@ -8,7 +8,18 @@ bank into the row.
 from __future__ import annotations
 
 from ringfence.arch.mci_status import UC
-from ringfence.decode.intel.bank import NOTHING, Bank, Banks, Logged, Specific, choice, code_names, misc_bits, only_for
+from ringfence.decode.intel.bank import (
+    NOTHING,
+    NOWHERE,
+    Bank,
+    Banks,
+    Logged,
+    Specific,
+    choice,
+    code_names,
+    misc_bits,
+    only_for,
+)
 from ringfence.decode.intel.models.core_banks import CORE
 from ringfence.decode.intel.models.icelake import (
     IMC_NAMES,
@@ -19,6 +30,7 @@ from ringfence.decode.intel.models.icelake import (
     UPI_READERS,
     has_dram_location,
 )
+from ringfence.decode.meaning import Placed, located
 from ringfence.record.evidence import Location
 
 _SHUTDOWN_CODE = 0x040C
@@ -95,6 +107,15 @@ _ECC_MODES = (
 _HBM_MODES = {1: "HBM 64-byte read", 9: "HBM 32-byte read"}
 
 
+_PLACES = (
+    Placed("bank_group", "misc", ((38, 37, 0), (41, 41, 2))),
+    Placed("bank", "misc", ((40, 39, 0),)),
+    Placed("row", "misc", ((36, 19, 0),)),
+    Placed("column", "misc", ((18, 9, 2),)),
+)
+_DEVICE = Placed("device", "misc", ((48, 43, 0),))
+
+
 def _dram_location(logged: Logged) -> Specific:
     """MCi_MISC[63:9] of a DDR5 channel."""
     if logged.misc is None or not has_dram_location(logged):
@@ -102,21 +123,15 @@ def _dram_location(logged: Logged) -> Specific:
     misc = logged.misc
     transient = bool(misc_bits(misc, 63, 63))
     mode = misc_bits(misc, 62, 59)
+    placed = _PLACES if transient or UC.of(logged.status) else (*_PLACES, _DEVICE)
     details = [f"ECC mode {_ECC_MODES[mode] if mode < len(_ECC_MODES) else f'{mode} (reserved)'}"]
     details.append(f"rank field {misc_bits(misc, 58, 56)} (58:56), subrank {misc_bits(misc, 55, 52)}")
     if transient:
         details.append("transient: the retried read was good")
     return Specific(
         details=tuple(details),
-        location=Location(
-            slot=misc_bits(misc, 58, 58),
-            rank=misc_bits(misc, 57, 57),
-            device=None if transient or UC.of(logged.status) else misc_bits(misc, 48, 43),
-            bank_group=_bank_group(misc),
-            bank=misc_bits(misc, 40, 39),
-            row=misc_bits(misc, 36, 19),
-            column=misc_bits(misc, 18, 9) << 2,
-        ),
+        location=located(Location(slot=misc_bits(misc, 58, 58), rank=misc_bits(misc, 57, 57)), placed, misc),
+        placed=placed,
     )
 
 
@@ -135,17 +150,9 @@ def _hbm_location(logged: Logged) -> Specific:
         details.append(f"failed devices {misc_bits(misc, 55, 51):#x} and {misc_bits(misc, 48, 43):#x}")
     return Specific(
         details=tuple(details),
-        location=Location(
-            bank_group=_bank_group(misc),
-            bank=misc_bits(misc, 40, 39),
-            row=misc_bits(misc, 36, 19),
-            column=misc_bits(misc, 18, 9) << 2,
-        ),
+        location=located(NOWHERE, _PLACES, misc),
+        placed=_PLACES,
     )
-
-
-def _bank_group(misc: int) -> int:
-    return misc_bits(misc, 38, 37) | misc_bits(misc, 41, 41) << 2
 
 
 SAPPHIRE_RAPIDS: Banks = {
