@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import io
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import PurePath
+from typing import Final
 
-from ringfence.record.evidence import Evidence, Origin, Unrecognised
-from ringfence.record.sources import Block, Damaged, Source, blocks, opened
+from ringfence.errors import FormatError, SourceError
+from ringfence.record import binary
+from ringfence.record.binary import pstore, rasdaemon_db
+from ringfence.record.evidence import Evidence, Format, Origin, Unrecognised
+from ringfence.record.sources import Block, Damaged, Source, blocks, chunks, opened
 from ringfence.record.text import reader as text
 from ringfence.record.text.lines import RawLine
+
+MAX_BINARY_BYTES: Final = 256 << 20
+"""A binary dump is read whole; more than this is no dump of machine checks (ERST holds some megabytes)."""
 
 
 def raw_lines(block: Block) -> Iterator[RawLine]:
@@ -23,13 +32,11 @@ def raw_lines(block: Block) -> Iterator[RawLine]:
         at = end + 1
 
 
-def read(source: Source, progress: Callable[[int], None] | None = None) -> Iterator[Evidence]:
-    """Every piece of evidence in a source, in its order; memory is bounded.
+def _numbered(log: bytes) -> Iterator[RawLine]:
+    return raw_lines(Block(log, 1, 0))
 
-    A compressed source that is damaged yields what could be unpacked, then one ``Unrecognised`` for the rest.
-    Raises SourceError if the source cannot be opened.
-    """
-    stream = opened(source)
+
+def _text(stream: io.BufferedReader, name: str, progress: Callable[[int], None] | None) -> Iterator[Evidence]:
     damage: list[Unrecognised] = []
 
     def lines() -> Iterator[RawLine]:
@@ -39,10 +46,83 @@ def read(source: Source, progress: Callable[[int], None] | None = None) -> Itera
                 yield from raw_lines(block)
                 offset = block.offset + len(block.data)
         except Damaged as error:
-            damage.append(
-                Unrecognised(Origin(source.name, offset=offset), b"", f"the rest cannot be unpacked: {error}")
-            )
+            damage.append(Unrecognised(Origin(name, offset=offset), b"", f"the rest cannot be unpacked: {error}"))
 
-    with stream:
-        yield from text.read(lines(), source.name)
-        yield from damage
+    yield from text.read(lines(), name)
+    yield from damage
+
+
+def _whole(stream: io.BufferedReader, name: str) -> tuple[bytes, list[Unrecognised]]:
+    """All bytes of a binary source, and what is wrong with its end. Raises SourceError if there are too many."""
+    parts: list[bytes] = []
+    size = 0
+    try:
+        for chunk in chunks(stream):
+            parts.append(chunk)
+            size += len(chunk)
+            if size > MAX_BINARY_BYTES:
+                raise SourceError(
+                    name,
+                    f"binary, and larger than {MAX_BINARY_BYTES >> 20} MiB: no dump of machine checks is",
+                    advice="Give the log or the dump itself, not a disk or memory image that contains it.",
+                )
+    except Damaged as error:
+        return b"".join(parts), [Unrecognised(Origin(name, offset=size), b"", f"the rest cannot be unpacked: {error}")]
+    return b"".join(parts), []
+
+
+def _binary(stream: io.BufferedReader, source: Source, progress: Callable[[int], None] | None) -> Iterator[Evidence]:
+    blob, damage = _whole(stream, source.name)
+    if progress is not None:
+        progress(len(blob))
+    form = binary.detect(blob[: binary.HEAD_BYTES], source.name, len(blob))
+    found: Iterable[Evidence | pstore.PstoreText]
+    if form is None:
+        found = text.read(_numbered(blob), source.name)
+    elif form is Format.RASDAEMON_DB and source.path is not None and len(blob) == source.size_bytes:
+        # Read in place, so that what a live database holds in its write-ahead log is seen as well.
+        found = rasdaemon_db.read(source.path)
+    else:
+        found = binary.read(form, blob, source.name)
+    for item in found:
+        if isinstance(item, pstore.PstoreText):
+            yield from text.read(_numbered(item.text), source.name)
+        else:
+            yield item
+    yield from damage
+
+
+def _pstore_log(stream: io.BufferedReader, name: str) -> Iterator[Evidence]:
+    """A kernel log that pstore saved: its first line is pstore's own."""
+    blob, damage = _whole(stream, name)
+    try:
+        log = pstore.read_text(blob, Origin(name)).text
+    except FormatError as error:
+        yield Unrecognised(Origin(name), blob[:4096], str(error))
+    else:
+        yield from text.read(_numbered(log), name)
+    yield from damage
+
+
+def read(source: Source, progress: Callable[[int], None] | None = None) -> Iterator[Evidence]:
+    """Every piece of evidence in a source, in its order; memory is bounded.
+
+    A compressed source that is damaged yields what could be unpacked, then one ``Unrecognised`` for the rest.
+    Raises SourceError if the source cannot be opened, or is binary and unreasonably large.
+    """
+    with opened(source) as stream:
+        stored = pstore.parse_name(PurePath(source.name).name)
+        if stored is not None and stored.type == "dmesg":
+            yield from _pstore_log(stream, source.name)
+        elif is_binary(stream):
+            yield from _binary(stream, source, progress)
+        else:
+            yield from _text(stream, source.name, progress)
+
+
+def is_binary(stream: io.BufferedReader) -> bool:
+    """Whether a stream's beginning has a NUL, which no log line has and every binary form does."""
+    try:
+        return b"\0" in stream.peek(binary.HEAD_BYTES)[: binary.HEAD_BYTES]
+    except (OSError, EOFError, ValueError):
+        return False

@@ -120,6 +120,12 @@ def _chunk(stream: io.BufferedReader, size: int) -> bytes:
         raise
 
 
+def chunks(stream: io.BufferedReader) -> Iterator[bytes]:
+    """The bytes of a stream as they come. Raises Damaged when the rest of a compressed one cannot be unpacked."""
+    while chunk := _chunk(stream, BLOCK_BYTES):
+        yield chunk
+
+
 def blocks(
     stream: io.BufferedReader, size: int = BLOCK_BYTES, progress: Callable[[int], None] | None = None
 ) -> Iterator[Block]:
