@@ -7,11 +7,14 @@ cell gives the same address and syndrome each time, and folding it would hide th
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
+from ringfence.arch.cpuid import Vendor
 from ringfence.arch.mci_status import DEFERRED, PCC, UC
 from ringfence.record.evidence import Format, Record
 
@@ -47,14 +50,18 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Who read the bank and when."""
+    """Who read the bank and when: integers of one report, or numpy arrays of many, for which the rules hold alike.
 
-    cpu: int | None
-    apicid: int | None
-    tsc: int | None
-    time: float | None
-    corrected: bool
-    located: bool
+    ``cpu`` and ``apicid`` are -1, ``time`` (seconds since the epoch) is NaN and ``tsc`` 0 where the evidence does not
+    say. ``corrected``: the bank held a corrected error; ``located``: it gave an address or MISC.
+    """
+
+    cpu: Any
+    apicid: Any
+    tsc: Any
+    time: Any
+    corrected: Any
+    located: Any
 
 
 def identity(record: Record) -> Identity | None:
@@ -83,51 +90,59 @@ Bit 44 is DEFERRED on AMD and part of the corrected-error count on Intel, where 
 def report(record: Record) -> Report:
     """Who read the bank and when."""
     registers = record.registers
-    status = registers.status or 0
-    amd = registers.ipid is not None or record.vendor in {"AMD", "Hygon"}
-    mask = UNCORRECTED_MASK if amd else UC.mask | PCC.mask
+    amd = registers.ipid is not None or record.vendor in {Vendor.AMD, Vendor.HYGON}
+    uncorrected = (registers.status or 0) & (UNCORRECTED_MASK if amd else UC.mask | PCC.mask)
     return Report(
-        record.cpu,
-        record.apicid,
-        registers.tsc or None,
-        record.time,
-        not status & mask,
-        registers.addr is not None or registers.misc is not None,
+        cpu=-1 if record.cpu is None else record.cpu,
+        apicid=-1 if record.apicid is None else record.apicid,
+        tsc=registers.tsc or 0,
+        time=math.nan if record.time is None else record.time,
+        corrected=uncorrected == 0,
+        located=registers.addr is not None or registers.misc is not None,
     )
 
 
-def _same_cpu(last: Report, new: Report) -> bool:
-    return last.cpu is None or new.cpu is None or last.cpu == new.cpu
+# Below, &, | and _not stand for "and", "or" and "not": they work on bools and on arrays of them.
 
 
-def _siblings(last: Report, new: Report) -> bool:
-    return last.apicid is not None and new.apicid is not None and last.apicid >> 1 == new.apicid >> 1
+def _not(truth: Any) -> Any:
+    return truth ^ True
 
 
-def _same_moment(last: Report, new: Report) -> bool:
-    if last.time is not None and new.time is not None:
-        return abs(last.time - new.time) <= SAME_MOMENT_S
-    if last.tsc is not None and new.tsc is not None:
-        return abs(last.tsc - new.tsc) <= SAME_MOMENT_TSC
-    return True
+def _same_cpu(last: Report, new: Report) -> Any:
+    return (last.cpu < 0) | (new.cpu < 0) | (last.cpu == new.cpu)
 
 
-RULES: tuple[tuple[Relation, Callable[[Report, Report], bool]], ...] = (
+def _siblings(last: Report, new: Report) -> Any:
+    return (last.apicid >= 0) & (new.apicid >= 0) & (last.apicid >> 1 == new.apicid >> 1)
+
+
+def _same_moment(last: Report, new: Report) -> Any:
+    # NaN is the only number that is unlike itself.
+    timed = (last.time == last.time) & (new.time == new.time)
+    ticked = (last.tsc != 0) & (new.tsc != 0)
+    close = abs(last.time - new.time) <= SAME_MOMENT_S
+    # Unsigned: the difference is taken the way round that is not negative.
+    ticks = (last.tsc > new.tsc) * (last.tsc - new.tsc) + (new.tsc > last.tsc) * (new.tsc - last.tsc)
+    return (timed & close) | (_not(timed) & (_not(ticked) | (ticks <= SAME_MOMENT_TSC)))
+
+
+RULES: tuple[tuple[Relation, Callable[[Report, Report], Any]], ...] = (
     (
         Relation.LOGGED_TWICE,
-        lambda last, new: _same_cpu(last, new) and last.tsc is not None and last.tsc == new.tsc,
+        lambda last, new: _same_cpu(last, new) & (last.tsc != 0) & (last.tsc == new.tsc),
     ),
     (
         Relation.SHARED_BANK,
         lambda last, new: (
-            not _same_cpu(last, new)
-            and _same_moment(last, new)
-            and (new.located or _siblings(last, new) or not new.corrected)
+            _not(_same_cpu(last, new))
+            & _same_moment(last, new)
+            & (new.located | _siblings(last, new) | _not(new.corrected))
         ),
     ),
     (
         Relation.LATCHED,
-        lambda last, new: not new.corrected and (_same_cpu(last, new) or _siblings(last, new)),
+        lambda last, new: _not(new.corrected) & (_same_cpu(last, new) | _siblings(last, new)),
     ),
 )
 """First match wins; no match is a new event. ``last`` is the last report that showed the same contents."""
