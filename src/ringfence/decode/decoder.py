@@ -100,6 +100,7 @@ def _claimed(record: Record, memory: MemoryReport) -> BankReading:
     return BankReading(
         unit=_claimed_unit(record, memory),
         error=unsaid if memory.error in {None, "", "error"} else str(memory.error),
+        assumptions=record.assumptions,
         address=_claimed_address(memory),
         location=memory.location,
     )

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from ringfence.errors import SourceError
 
@@ -23,19 +23,33 @@ MAX_PARTIAL_LINE_BYTES: Final = 1 << 20
 STDIN: Final = "-"
 
 
-def _zstd(stream: io.BufferedReader) -> io.BufferedReader:
+class _Unpacked(io.BufferedReader):
+    """What a decompressor gives; closing it closes what it reads from, which decompressors leave open."""
+
+    def __init__(self, unpacker: io.BufferedIOBase, packed: io.BufferedReader) -> None:
+        super().__init__(cast(io.RawIOBase, unpacker), BLOCK_BYTES)
+        self._packed = packed
+
+    def close(self) -> None:
+        try:
+            super().close()
+        finally:
+            self._packed.close()
+
+
+def _zstd(stream: io.BufferedReader) -> io.BufferedIOBase:
     if sys.version_info >= (3, 14):
         from compression import zstd  # noqa: PLC0415 (loaded only for .zst)
     else:
         from backports import zstd  # noqa: PLC0415 (loaded only for .zst)
-    return io.BufferedReader(zstd.ZstdFile(stream), BLOCK_BYTES)
+    return zstd.ZstdFile(stream)
 
 
-_COMPRESSIONS: tuple[tuple[bytes, str, Callable[[io.BufferedReader], io.BufferedReader]], ...] = (
-    (b"\x1f\x8b", "gzip", lambda stream: io.BufferedReader(gzip.GzipFile(fileobj=stream), BLOCK_BYTES)),
-    (b"\xfd7zXZ\x00", "xz", lambda stream: io.BufferedReader(lzma.LZMAFile(stream), BLOCK_BYTES)),  # noqa: SIM115 (the caller closes it)
+_COMPRESSIONS: tuple[tuple[bytes, str, Callable[[io.BufferedReader], io.BufferedIOBase]], ...] = (
+    (b"\x1f\x8b", "gzip", lambda stream: gzip.GzipFile(fileobj=stream)),
+    (b"\xfd7zXZ\x00", "xz", lzma.LZMAFile),
     (b"\x28\xb5\x2f\xfd", "zstd", _zstd),
-    (b"BZh", "bzip2", lambda stream: io.BufferedReader(bz2.BZ2File(stream), BLOCK_BYTES)),
+    (b"BZh", "bzip2", bz2.BZ2File),
 )
 HEAD_BYTES: Final = 64
 
@@ -90,7 +104,7 @@ def opened(source: Source) -> io.BufferedReader:
             unpack = next((unpack for magic, _, unpack in _COMPRESSIONS if head.startswith(magic)), None)
             if unpack is None:
                 break
-            buffered = unpack(buffered)
+            buffered = _Unpacked(unpack(buffered), buffered)
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise SourceError(source.name, str(error), advice="Check the name and your rights.") from error
     return buffered

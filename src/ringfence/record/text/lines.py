@@ -65,6 +65,7 @@ _PREFIX = re.compile(
     re.VERBOSE,
 )
 _ISO = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?\s?(?:Z|[+-]\d\d:?\d\d)$")
+_RELAY = re.compile(r".*[:>]\s+")
 _MAX_PREFIXES = 16
 """More prefixes than any carrier chain seen puts before a line; the bound keeps a hostile line cheap."""
 
@@ -106,6 +107,8 @@ def strip(line: RawLine) -> Line:
             case "uptime":
                 stamp, clock = stamp or value, float(value)
             case "wall" | "date":
+                # What relayed the line stands before the time of the line itself: "host kernel: <180> 2023-...".
+                value = _RELAY.sub("", value) if ": " in value or "> " in value else value
                 stamp, time, clock = value.strip(), _epoch(value.strip()), _seconds_of_day(value)
             case "caller":
                 caller = value
