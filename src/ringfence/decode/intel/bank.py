@@ -107,13 +107,34 @@ def code_names(names: Mapping[int, str]) -> Reader:
     return read
 
 
+_MISC_BITS: dict[Reader, int] = {}
+
+
+def reads_misc(bits: int) -> Callable[[Reader], Reader]:
+    """Declares the bits of MCi_MISC on which a reader's words depend, those of its ``placed`` numbers aside."""
+
+    def declare(reader: Reader) -> Reader:
+        _MISC_BITS[reader] = bits
+        return reader
+
+    return declare
+
+
+def misc_bits_read_by(readers: tuple[Reader, ...]) -> int:
+    """The bits of MCi_MISC on which the words of any of ``readers`` depend."""
+    bits = 0
+    for reader in readers:
+        bits |= _MISC_BITS.get(reader, 0)
+    return bits
+
+
 def only_for(matches: Callable[[Logged], bool], *readers: Reader) -> Reader:
     """``readers``, but only where ``matches``."""
 
     def read(logged: Logged) -> Specific:
         return apply(readers, logged) if matches(logged) else NOTHING
 
-    return read
+    return reads_misc(misc_bits_read_by(readers))(read)
 
 
 def apply(readers: tuple[Reader, ...], logged: Logged) -> Specific:

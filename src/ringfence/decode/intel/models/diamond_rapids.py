@@ -7,7 +7,18 @@ Source: mcelog (diamond.c) and rasdaemon (mce-intel-diamond.c), both by Intel. T
 from __future__ import annotations
 
 from ringfence.arch.mci_status import OTHER_INFORMATION
-from ringfence.decode.intel.bank import NOTHING, Bank, Banks, Logged, Specific, choice, code_names, misc_bits, only_for
+from ringfence.decode.intel.bank import (
+    NOTHING,
+    Bank,
+    Banks,
+    Logged,
+    Specific,
+    choice,
+    code_names,
+    misc_bits,
+    only_for,
+    reads_misc,
+)
 from ringfence.decode.meaning import Placed, located
 from ringfence.record.evidence import Location
 
@@ -172,6 +183,7 @@ _PLACES = (
 _DEVICE = Placed("device", "misc", ((48, 44, 0),))
 
 
+@reads_misc(0x7FFF << 49 | 1 << 42)
 def _dram_location(logged: Logged) -> Specific:
     """MCi_MISC[63:9], if MCi_STATUS[33] says that it is there; from MSCOD 0800h on it is proprietary."""
     if logged.misc is None or not OTHER_INFORMATION.of(logged.status) & _MISC_HAS_LOCATION:

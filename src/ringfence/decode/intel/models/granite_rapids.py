@@ -6,7 +6,7 @@ Source: mcelog (granite.c) and rasdaemon (mce-intel-granite.c), both by Intel; S
 from __future__ import annotations
 
 from ringfence.arch.mci_status import OTHER_INFORMATION
-from ringfence.decode.intel.bank import NOTHING, Bank, Banks, Logged, Specific, choice, misc_bits
+from ringfence.decode.intel.bank import NOTHING, Bank, Banks, Logged, Specific, choice, misc_bits, reads_misc
 from ringfence.decode.intel.models.core_banks import CORE
 from ringfence.decode.meaning import Placed, located
 from ringfence.record.evidence import Location
@@ -153,6 +153,7 @@ _PLACES = (
 _DEVICE = Placed("device", "misc", ((48, 43, 0),))
 
 
+@reads_misc(0x1FFF << 51)
 def _dram_location(logged: Logged) -> Specific:
     """MCi_MISC[63:9], if MCi_STATUS[33] says that it is there; not for the internal errors 0800h to 082Fh."""
     if logged.misc is None or not OTHER_INFORMATION.of(logged.status) & _MISC_HAS_LOCATION:

@@ -18,6 +18,7 @@ from ringfence.decode.intel.bank import (
     code_names,
     flags,
     misc_bits,
+    reads_misc,
 )
 from ringfence.decode.intel.bank import only_for as when
 from ringfence.decode.intel.models.core_banks import CORE
@@ -220,6 +221,7 @@ _PLACES = (
 _DEVICE = Placed("device", "misc", ((51, 46, 0),))
 
 
+@reads_misc(0x7FF << 52 | 1 << 63)
 def _dram_location(logged: Logged) -> Specific:
     """MCi_MISC[63:9]: column, row, bank group and bank, failed device, rank, ECC mode, transient."""
     if logged.misc is None or not has_dram_location(logged):

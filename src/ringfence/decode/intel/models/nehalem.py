@@ -6,7 +6,18 @@ are others; of them only the internal error codes are documented (mcelog, xeon75
 
 from __future__ import annotations
 
-from ringfence.decode.intel.bank import NOTHING, Bank, Banks, Logged, Specific, choice, flags, misc_bits, only_for
+from ringfence.decode.intel.bank import (
+    NOTHING,
+    Bank,
+    Banks,
+    Logged,
+    Specific,
+    choice,
+    flags,
+    misc_bits,
+    only_for,
+    reads_misc,
+)
 from ringfence.decode.intel.codes import CodeKind
 from ringfence.decode.meaning import Placed, located
 from ringfence.record.evidence import Location
@@ -52,6 +63,7 @@ _INTERNAL = choice(
 )
 
 
+@reads_misc((1 << 25) - 1)
 def _qpi_misc(logged: Logged) -> Specific:
     """MC0_MISC and MC1_MISC: the packet that was hit."""
     if logged.misc is None:
@@ -69,6 +81,7 @@ def _qpi_misc(logged: Logged) -> Specific:
 _SYNDROME = Placed("syndrome", "misc", ((63, 32, 0),))
 
 
+@reads_misc((1 << 20) - 1)
 def _memory_misc(logged: Logged) -> Specific:
     """MC8_MISC: tracker, DIMM, channel, ECC syndrome."""
     if logged.misc is None:

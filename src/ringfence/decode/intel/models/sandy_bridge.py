@@ -8,7 +8,18 @@ banks 6 and 17 to 19 from the MSR tables of SDM vol. 4. Mnemonics are the manual
 from __future__ import annotations
 
 from ringfence.arch.mci_status import UC
-from ringfence.decode.intel.bank import NOTHING, Bank, Banks, Logged, Specific, choice, code_names, flags, misc_bits
+from ringfence.decode.intel.bank import (
+    NOTHING,
+    Bank,
+    Banks,
+    Logged,
+    Specific,
+    choice,
+    code_names,
+    flags,
+    misc_bits,
+    reads_misc,
+)
 from ringfence.decode.intel.codes import CodeKind
 from ringfence.decode.intel.models.core_banks import CORE
 from ringfence.record.evidence import Location
@@ -172,6 +183,7 @@ _IMC_KNL = {
 }
 
 
+@reads_misc(0x3FF << 46 | 3 << 62)
 def failing_ranks(logged: Logged) -> Specific:
     """MCi_MISC[63:46]: the ranks of the first and second failing device, each with its valid bit (63, 62).
 
@@ -193,6 +205,7 @@ def failing_ranks(logged: Logged) -> Specific:
     return Specific(details=details, location=Location(rank=rank, slot=slot))
 
 
+@reads_misc(3 << 41)
 def _mirror_bdw(logged: Logged) -> Specific:
     """MC7_MISC and MC8_MISC [42:41]: how mirroring corrected the error (06_4FH, home agent)."""
     if logged.misc is None or UC.of(logged.status):

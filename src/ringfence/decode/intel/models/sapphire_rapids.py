@@ -19,6 +19,7 @@ from ringfence.decode.intel.bank import (
     code_names,
     misc_bits,
     only_for,
+    reads_misc,
 )
 from ringfence.decode.intel.models.core_banks import CORE
 from ringfence.decode.intel.models.icelake import (
@@ -116,6 +117,7 @@ _PLACES = (
 _DEVICE = Placed("device", "misc", ((48, 43, 0),))
 
 
+@reads_misc(0x7FF << 52 | 1 << 63)
 def _dram_location(logged: Logged) -> Specific:
     """MCi_MISC[63:9] of a DDR5 channel."""
     if logged.misc is None or not has_dram_location(logged):
@@ -135,6 +137,7 @@ def _dram_location(logged: Logged) -> Specific:
     )
 
 
+@reads_misc((1 << 64) - 1)
 def _hbm_location(logged: Logged) -> Specific:
     """MCi_MISC[63:9] of a high-bandwidth memory controller, as mcelog reads it: two devices may have failed."""
     if logged.misc is None or not logged.code.is_memory:
