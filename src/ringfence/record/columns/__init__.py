@@ -16,9 +16,11 @@ if find_spec("numpy") is None:
     raise MissingExtraError("reading a log as columns", "columnar")
 
 from ringfence.record.columns.blocks import Block, Span, scan_file, scan_stream, scan_text
+from ringfence.record.columns.objects import record, records
 from ringfence.record.columns.printk import Present
 from ringfence.record.columns.ranges import map_ranges
 from ringfence.record.columns.scan import Columns
+from ringfence.record.columns.single import every_grammar, single_lines
 from ringfence.record.columns.tokens import LineFilter
 
 __all__ = [
@@ -27,8 +29,12 @@ __all__ = [
     "LineFilter",
     "Present",
     "Span",
+    "every_grammar",
     "map_ranges",
+    "record",
+    "records",
     "scan_file",
     "scan_stream",
     "scan_text",
+    "single_lines",
 ]

@@ -29,7 +29,7 @@ from ringfence.record.columns.printk import (
 from ringfence.record.columns.shape import TAG, Shape, judged
 from ringfence.record.columns.tokens import LineFilter
 
-SHAPES_FOUND_PER_BLOCK: Final = 4
+SHAPES_FOUND_PER_BLOCK: Final = 8
 """A block with more new shapes than this is no plain log, and is read line by line."""
 
 REACH_LINES: Final = 40
