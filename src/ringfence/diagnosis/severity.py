@@ -44,6 +44,7 @@ __all__ = [
     "Table",
     "Verdict",
     "inputs_of",
+    "is_judgeable",
     "judge",
     "judge_inputs",
     "table_name",
@@ -97,6 +98,15 @@ def judge(
     verdict = judge_inputs(inputs)
     assumptions = _relevant_assumptions(inputs, found, verdict)
     return replace(verdict, assumptions=assumptions) if assumptions else verdict
+
+
+def is_judgeable(record: Record) -> bool:
+    """Whether a record says how bad its error is: by MCi_STATUS, or by its source's own word for an error of memory."""
+    if record.registers.status is not None:
+        return True
+    return record.memory is not None and (
+        record.memory.severity is not None or severity_claims.claimed_in_words(record.claims) is not None
+    )
 
 
 def judge_inputs(inputs: Inputs) -> Verdict:

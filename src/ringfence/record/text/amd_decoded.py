@@ -12,7 +12,7 @@ from ringfence.record.text.grammar import Fragment, Grammar, RegisterValues, Val
 _HEAD = re.compile(
     r"(?:CPU:(?P<cpu>\d{1,6})(?: \((?P<signature>[0-9a-f]{1,3}:[0-9a-f]{1,3}:[0-9a-f]{1,2})\))?\s+)?"
     r"MC(?P<bank>\d{1,3})_STATUS(?:\[(?P<flags>[^\]]{0,120})\]:?|:)? *(?:0x)?"
-    r"(?P<status>[0-9a-fA-F]{1,16})(?![0-9a-fA-F])(?P<more>.*)$"
+    r"(?P<status>[0-9a-fA-F]{1,16})(?!\w)(?P<more>.*)$"
 )
 _ADDRESS = re.compile(r"(?:Error Addr|MC\d{1,3}_ADDR): *(?:0x)?(?P<addr>[0-9a-fA-F]{1,16})$")
 _SMCA = re.compile(r"(?:(?:IPID|Syndrome|PPIN|SYND[12]?): *0x[0-9a-fA-F]{1,16}(?:, )?)+$")

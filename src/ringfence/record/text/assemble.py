@@ -36,13 +36,11 @@ from ringfence.record.text.lines import Line
 BURST_GAP_LINES = 40
 """Evidence further apart than this is not of one event's lines: a burst ends."""
 BURST_MAX_FRAGMENTS = 512
-"""A longer burst is cut before the next head, to bound memory in a storm."""
+"""A longer burst is cut before the next head, to bound memory in a storm; twice as long, it is cut anywhere."""
 JOIN_LINES = 32
 """An EDAC, memory-failure, panic or summary line speaks of a record at most this many lines before it."""
 LEADING_LINES = 8
 """Lines that come before their head (the severity of a decoded AMD record) wait at most this many lines for it."""
-MAX_RAW_LINES = 64
-"""A record keeps at most this many raw lines; no known format has more."""
 
 INTERLEAVED = "lines of several CPUs are interleaved: they were joined in order of arrival"
 _NO_STATUS = "part of a machine-check record whose MCi_STATUS is missing"
@@ -87,8 +85,7 @@ class _Draft:
         )
 
     def add(self, line: Line, fragment: Fragment, file: str) -> None:
-        if len(self.lines) < MAX_RAW_LINES:
-            self.lines.append(line)
+        self.lines.append(line)
         if fragment.opens and self.head is None:
             self.head = line
         self.parts.add(fragment.part)

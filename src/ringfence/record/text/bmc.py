@@ -13,9 +13,9 @@ from ringfence.record.text.grammar import Fragment, Grammar, RegisterValues, Val
 
 _AMI = re.compile(
     r"BankNum: ?(?P<bank>\d{1,3}), ?ApicId: ?(?P<apic>\d{1,10}), *"
-    r"(?P<scope>BankType: ?\d{1,3}, *BankScope: ?\d{1,3}), *McaStatus: ?0x(?P<status>[0-9a-fA-F]{1,16})"
-    r"(?:, *McaAddress: ?0x(?P<addr>[0-9a-fA-F]{1,16}))?"
-    r"(?:, *McaMisc: ?0x(?P<misc>[0-9a-fA-F]{1,16}))?"
+    r"(?P<scope>BankType: ?\d{1,3}, *BankScope: ?\d{1,3}), *McaStatus: ?0x(?P<status>[0-9a-fA-F]{1,16})\b"
+    r"(?:, *McaAddress: ?0x(?P<addr>[0-9a-fA-F]{1,16})\b)?"
+    r"(?:, *McaMisc: ?0x(?P<misc>[0-9a-fA-F]{1,16})\b)?"
 )
 _HP = re.compile(
     r"(?P<kind>(?:Unc|C)orrect(?:able|ed)) Machine Check Exception \((?P<where>(?:Board \d{1,3}, )?Processor \d{1,3}), "

@@ -11,22 +11,33 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-MAX_LINE_BYTES = 4096
+MAX_LINE_CHARACTERS = 4096
 """Longer lines are cut for reading (no known format comes near); their raw bytes are kept whole."""
 
 
 @dataclass(frozen=True, slots=True)
 class RawLine:
-    """A line as it stands in the file: 1-based ``number``, bytes without the line ending."""
+    """A line as it stands in the file: 1-based ``number``, bytes without the line ending.
+
+    ``unwrapped`` is the line with a mail program's encoding undone, None if there was none to undo.
+    """
 
     number: int
     raw: bytes
+    unwrapped: bytes | None = None
+
+    @property
+    def text(self) -> bytes:
+        """The line to read."""
+        return self.raw if self.unwrapped is None else self.unwrapped
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
     """A line whose prefixes are taken off.
 
+    ``raw`` are the bytes as they stand in the file, of every line if several were joined (``\\n`` between them),
+    ``text`` is the whole line that they make, ``body`` what remains of its readable part without prefixes.
     ``stamp`` is the last time text among the prefixes, ``time`` its seconds since the epoch if the text fixes them
     (a date with a year and a zone), ``clock_s`` a number that orders stamps of the same kind, ``caller`` the printk
     caller id (``T123``, ``C3``), ``ghes`` the number in ``{1}[Hardware Error]:``, ``xen`` whether Xen's console marked
@@ -36,6 +47,7 @@ class Line:
 
     number: int
     raw: bytes
+    text: str
     body: str
     stamp: str | None = None
     time: float | None = None
@@ -89,7 +101,8 @@ def _epoch(text: str) -> float | None:
 
 def strip(line: RawLine) -> Line:
     """Take every known prefix off a line. Never fails: what is not a prefix is the body."""
-    text = line.raw[:MAX_LINE_BYTES].decode("utf-8", "replace").rstrip("\r\n")
+    whole = line.text.decode("utf-8", "replace").rstrip("\r\n")
+    text = whole[:MAX_LINE_CHARACTERS]
     at = 0
     stamp: str | None = None
     time: float | None = None
@@ -119,7 +132,7 @@ def strip(line: RawLine) -> Line:
             case _:
                 pass
         at = match.end()
-    return Line(line.number, line.raw, text[at:].strip(), stamp, time, clock, caller, ghes, xen, prefixed)
+    return Line(line.number, line.raw, whole, text[at:].strip(), stamp, time, clock, caller, ghes, xen, prefixed)
 
 
 _SOFT_BREAK = re.compile(rb"=[ \t]*\r?$")
@@ -159,14 +172,16 @@ def _soft_joined(lines: Iterable[RawLine]) -> Iterator[RawLine]:
     held: RawLine | None = None
     for line in lines:
         if held is not None and line.number == held.number + 1 + held.raw.count(b"\n"):
-            line = RawLine(held.number, _SOFT_BREAK.sub(b"", held.raw) + line.raw)  # noqa: PLW2901 (the held line goes on)
+            joined = _SOFT_BREAK.sub(b"", held.text) + line.text
+            line = RawLine(held.number, held.raw + b"\n" + line.raw, joined)  # noqa: PLW2901 (the held line goes on)
         elif held is not None:
             yield held
         held = None
-        if _SOFT_BREAK.search(line.raw) and len(line.raw) < MAX_LINE_BYTES:
+        text = line.text
+        if _SOFT_BREAK.search(text) and len(text) < MAX_LINE_CHARACTERS:
             held = line
-        elif b"=3D" in line.raw or line.raw.rstrip().endswith(b"=20"):
-            yield RawLine(line.number, _QUOTED_PRINTABLE.sub(lambda m: bytes([int(m[1], 16)]), line.raw))
+        elif b"=3D" in text or text.rstrip().endswith(b"=20"):
+            yield RawLine(line.number, line.raw, _QUOTED_PRINTABLE.sub(lambda m: bytes([int(m[1], 16)]), text))
         else:
             yield line
     if held is not None:
@@ -179,9 +194,9 @@ def unwrapped(lines: Iterable[RawLine]) -> Iterator[Line]:
     for raw in _soft_joined(lines):
         line = strip(raw)
         if held is not None:
-            joined = _glued(held, line) if line.number == held.number + 1 else None
+            joined = _glued(held, line) if line.number == held.number + 1 + held.raw.count(b"\n") else None
             if joined is not None:
-                held = replace(held, raw=held.raw + b"\n" + line.raw, body=joined)
+                held = replace(held, raw=held.raw + b"\n" + line.raw, text=f"{held.text} {line.text}", body=joined)
                 continue
             yield held
         held = line

@@ -17,7 +17,7 @@ from ringfence.record.text.grammar import Fragment, Grammar, RegisterValues, Val
 _EDAC_PREFIX = r"(?:EDAC \w+ MC\d+: )?"
 _HEAD = re.compile(
     _EDAC_PREFIX + r"CPU ?(?P<cpu>\d{1,6}): Machine Check(?P<how> Exception| Event)?: +(?P<mcg>[0-9a-f]{1,16}) "
-    r"Bank (?P<bank>\d{1,3}): (?P<status>[0-9a-f]{16})(?P<more>.*)$"
+    r"Bank (?P<bank>\d{1,3}): (?P<status>[0-9a-f]{16})(?!\w)(?P<more>.*)$"
 )
 _OLD_HEAD = re.compile(r"CPU ?(?P<cpu>\d{1,6}): Machine Check Exception: +(?P<mcg>[0-9a-f]{1,16})$")
 _OLD_POLL = re.compile(

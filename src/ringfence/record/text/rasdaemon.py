@@ -27,7 +27,7 @@ _ERROR = re.compile(rf"\d{{1,9}} {_STAMP} error: ?(?P<text>.{{0,3000}})$")
 _OTHER_TABLE = re.compile(r"(?:memdev|host|bus_name|dev|error_count|affinity_level|signature|signal|timestamp)=")
 _PAIR = re.compile(
     r"(?<![\w.])(?P<key>mcgcap|mcgstatus|status|addr|misc|ip|tsc|walltime|ppin|cpu|cpuid|apicid|socketid|cs|bank|microcode"
-    r"|synd|ipid)=0x(?P<value>[0-9a-f]{1,16})(?![0-9a-f])"
+    r"|synd|ipid)=0x(?P<value>[0-9a-f]{1,16})(?!\w)"
 )
 _REGISTERS: Final = {
     "mcgcap": "mcg_cap",

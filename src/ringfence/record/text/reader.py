@@ -61,14 +61,13 @@ class _Reading:
 
     def fragment(self, line: Line) -> Fragment | None:
         order = _XEN_FIRST if line.xen else GRAMMARS
-        text = line.raw.decode("utf-8", "replace")
         open_grammars = [grammar for grammar in _INSIDE if self.inside(grammar, line.number)]
         for grammar in open_grammars:
             if (found := grammar.read(line.body, True)) is not None:
                 self._last_line[grammar.format] = line.number
                 return found
         for grammar in order:
-            if grammar in open_grammars or not any(token in text for token in grammar.tokens):
+            if grammar in open_grammars or not any(token in line.text for token in grammar.tokens):
                 continue
             if (found := grammar.read(line.body, False)) is not None:
                 if grammar.inside_lines:
@@ -78,8 +77,7 @@ class _Reading:
 
 
 def _promises(line: Line) -> bool:
-    text = line.raw.decode("utf-8", "replace")
-    return any(token in text for token in _EVIDENCE_TOKENS)
+    return any(token in line.text for token in _EVIDENCE_TOKENS)
 
 
 def pieces(lines: Iterable[RawLine]) -> Iterator[Piece]:
