@@ -10,15 +10,17 @@ the stamps of dmesg. What the log is made of (shares are of the records, drawn w
   to Zen 5, every record with IPID and nearly every one with SYND.
 - 1 in 2: another line of the kernel follows one of the record's lines (never a line of an EDAC driver).
 - 1 in 12: the notice that events were logged stands before the record.
-- 1 in 100: signalled by #MC, with the RIP line, nine in ten of them within the kernel, with the symbol.
+- 1 in 100: signalled by #MC (a cache's kind of error, always with a time stamp), with the RIP line, nine in ten of them
+  within the kernel, with the symbol.
 - 1 in 500: line by line interleaved with the record of another CPU (H1 H2 T1 T2 P1 P2), without printk's caller ids.
 - 1 in 100: the record before it once more, a little later, from the same bank (a latched error that is polled again).
 - 1 in 100: the record before it as the sibling hyperthread reports it.
-- 1 in 20: without ADDR, 1 in 20 without MISC.
+- One kind of a model's errors has no ADDR, another no MISC.
 - TIME advances with the stamp; CPUs are drawn evenly, so that they interleave.
 
-More than half of the records differ from all others in STATUS, as many in ADDR, as many in MISC: no reader of this log
-gains by remembering what it has read. The counts are printed on standard error.
+More than half of the records differ from all others in STATUS, ADDR and MISC taken together; on Intel more than half in
+ADDR alone and in MISC alone too (STATUS has a 14-bit count to differ in, AMD's STATUS nothing and MISC a 12-bit counter).
+The kinds of error are few, as in real logs. The counts are printed on standard error.
 
 ``corpus`` repeats the files of a folder, one after the other, until as many head lines of records have been written.
 """
@@ -38,7 +40,7 @@ BOOT_TIME_S = 1_700_000_000
 LINES_PER_WRITE = 20_000
 
 VAL, OVER, UC, EN, MISCV, ADDRV, PCC = (1 << bit for bit in (63, 62, 61, 60, 59, 58, 57))
-SYNDV, CECC, DEFERRED, SCRUB, CORE_ID_VALID = (1 << bit for bit in (53, 46, 44, 40, 56))
+SYNDV, CECC, DEFERRED = (1 << bit for bit in (53, 46, 44))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,19 +96,27 @@ SMCA = (
 )
 MIXES: dict[str, tuple[Model, ...]] = {"intel": (CASCADE_LAKE,), "mixed": MIXED, "smca": SMCA}
 
-# MCACOD, compound forms of SDM vol. 3B 17.9.2 that Linux logs most: memory controller and cache hierarchy.
-INTEL_CODES = (
-    *(0x0080 | kind << 4 | channel for kind in (1, 2, 4) for channel in range(6)),
-    0x0134,
-    0x0136,
-    0x0151,
-    0x0152,
-)
-# MCA_IPID[63:32] (McaType and HWID) with the bank that carries it on Zen: LS, IF, L2, EX, L3, CS, UMC, PIE (PPRs).
-SMCA_BANKS = (
-    (0, 0x001000B0), (1, 0x000100B0), (2, 0x000200B0), (5, 0x000500B0), (7, 0x000700B0), (20, 0x0002002E),
-    (17, 0x00000096), (27, 0x0001002E),
+# What a model's banks report, as (bank, MSCOD, MCACOD). Public logs of one machine hold a few kinds of error, again and
+# again: memory errors of one or two channels, and now and then a cache. So a model has about a dozen kinds here.
+_CACHES = ((0, 0x0000, 0x0150), (1, 0x0010, 0x0134), (2, 0x0000, 0x0014), (3, 0x0004, 0x0136))
+INTEL_KINDS: dict[int, tuple[tuple[int, int, int], ...]] = {
+    0x206D7: (*_CACHES, *((5, 0x0001, 0x90 + n) for n in range(4)), *((8 + n, 0x0008, 0xC0 + n) for n in range(4))),
+    0x306E4: (*_CACHES, *((7, 0x0001, 0x90 + n) for n in range(4)), *((9 + n, 0x0008, 0xC0 + n) for n in range(4))),
+    0x306F2: (*_CACHES, *((7, 0x0001, 0x90 + n) for n in range(4)), *((9 + n, 0x0008, 0xC0 + n) for n in range(4))),
+    0x406F1: (*_CACHES, *((7, 0x0001, 0x90 + n) for n in range(4)), *((9 + n, 0x0008, 0xC0 + n) for n in range(4))),
+    0x50657: (*_CACHES, *((7 + n % 2, 0x0101, 0x90 + n) for n in range(3)),
+              *((13 + n, 0x0008, 0xC0 + n % 3) for n in range(6))),
+    0x606A6: (*_CACHES, *((12, 0x0101, 0x90 + n) for n in range(2)),
+              *((13 + n, 0x0080, 0x90 + n % 2) for n in range(2)), *((17 + n, 0x0008, 0xC0 + n % 2) for n in range(4))),
+    0x906E9: (*_CACHES, *((6 + n, 0x0040, code) for n, code in enumerate((0x110A, 0x1136, 0x1152, 0x0136)))),
+}  # fmt: skip
+# MCA_IPID[63:32] (McaType and HardwareID) with the bank that carries it on Zen, ErrorCodeExt and ErrorCode that real
+# logs show: LS, IF, L2, L3, UMC, PIE (PPRs; linux-edac and distribution forums).
+SMCA_KINDS = (
+    (0, 0x001000B0, 13, 0x0175), (1, 0x000100B0, 0, 0x0151), (2, 0x000200B0, 2, 0x0179), (7, 0x000700B0, 5, 0x0136),
+    (17, 0x00000096, 0, 0x011B), (18, 0x00000096, 0, 0x011B), (19, 0x00000096, 0, 0x011B), (27, 0x0001002E, 2, 0x080B),
 )  # fmt: skip
+ICE_LAKE = 0x606A6
 
 NOISE = (
     "usb 1-{a}: new high-speed USB device number {b} using xhci_hcd",
@@ -131,35 +141,31 @@ SYMBOLS = (
 
 def intel_check(draw: Random, model: Model) -> Check:
     """A corrected memory or cache error of an Intel processor."""
-    code = draw.choice(INTEL_CODES)
-    count = draw.randrange(1, 0x3FF)
-    status = (
-        VAL | EN * (draw.random() < 0.5) | OVER * (count > 0x300) | count << 38 | draw.randrange(1 << 12) << 16 | code
-    )
-    addr = draw.randrange(1 << 40) << 6 if draw.random() < 0.95 else 0
-    misc = draw.randrange(1 << 44) << 9 | 0x86 if draw.random() < 0.95 else 0
+    kind = draw.choice(INTEL_KINDS[model.cpuid])
+    bank, mscod, code = kind
+    count = draw.randrange(1, 0x4000)
+    status = VAL | OVER * (count > 0x3000) | count << 38 | mscod << 16 | code
+    addr = draw.randrange(1 << 34) << 6 if kind != _CACHES[0] else 0
+    misc = draw.randrange(1 << 32) << 9 | 0x86 if kind != _CACHES[2] else 0
+    if misc and model.cpuid == ICE_LAKE:
+        # Column, row and bank are drawn; ECC mode SDDC, one of two ranks (i10nm_edac, show_retry_rd_err_log).
+        misc |= draw.randrange(8) << 41 | 1 << 59 | draw.randrange(2) << 56
     status |= ADDRV * bool(addr) | MISCV * bool(misc)
-    bank = draw.randrange(5, 20) if code < 0x100 else draw.randrange(4)
     return _check(draw, model, bank, (status, addr, misc))
 
 
 def smca_check(draw: Random, model: Model) -> Check:
     """A corrected or deferred error of an AMD processor with scalable MCA."""
-    bank, unit = draw.choice(SMCA_BANKS)
+    bank, unit, extended, code = draw.choice(SMCA_KINDS)
     memory = unit == 0x96
-    status = VAL | EN | CECC | SYNDV | OVER * (draw.random() < 0.2) | SCRUB * (memory and draw.random() < 0.3)
-    status |= CORE_ID_VALID | draw.randrange(64) << 32
-    status |= draw.randrange(64) << 24 | draw.randrange(10) << 16
-    status |= 0x011B if memory else draw.choice((0x0108, 0x0135, 0x0151, 0x0859, 0x080B))
-    status |= (draw.randrange(4) << 10) if memory else 0
+    status = VAL | EN | CECC | SYNDV | OVER * (draw.random() < 0.2) | extended << 16 | code
     if memory and draw.random() < 0.02:
         status = status & ~CECC | DEFERRED
-    addr = draw.randrange(1 << 42) << 4 if draw.random() < 0.95 else 0
-    misc = 0xD000 << 48 | draw.randrange(16) << 52 | draw.randrange(1 << 12) << 32 | draw.randrange(16) << 24
-    misc = misc if draw.random() < 0.95 else 0
+    addr = draw.randrange(1 << 34) << 6 if bank != 27 else 0
+    misc = 0xD010 << 48 | draw.randrange(0xFFF) << 32 | 0x01 << 24 if bank != 2 else 0
     status |= ADDRV * bool(addr) | MISCV * bool(misc)
-    synd = draw.randrange(1 << 40) if draw.random() < 0.97 else 0
-    ipid = unit << 32 | (draw.randrange(8) << 20 | 0x50F00 if memory else 0)
+    synd = draw.randrange(1 << 16) << 32 | 2 << 24 | 16 << 18 | bank & 3
+    ipid = unit << 32 | ((bank - 17) << 20 | 0x50F00 if memory else 0)
     return replace(_check(draw, model, bank, (status, addr, misc)), synd=synd, ipid=ipid)
 
 
@@ -189,7 +195,8 @@ def machine_check_exception(draw: Random, check: Check) -> Check:
     symbol = f"{{{draw.choice(SYMBOLS)}}}" if within_kernel else ""
     return replace(
         check,
-        status=check.status & ~CECC | UC | EN | PCC,
+        status=check.status & ~(CECC | OVER) | UC | EN | PCC,
+        tsc=check.tsc or 1 + draw.randrange(1 << 50),
         mcg_status=7 if exact else 5,
         rip=f"RIP{'' if exact else ' !INEXACT!'} {where}{symbol}",
     )
@@ -229,7 +236,7 @@ def checks(draw: Random, models: tuple[Model, ...], records: int) -> Iterator[Ch
         else:
             model = draw.choice(models)
             last = smca_check(draw, model) if model.smca else intel_check(draw, model)
-            if chance > 0.99:
+            if last.bank == 1 and draw.random() < (0.08 if model.smca else 0.12):
                 last = machine_check_exception(draw, last)
         yield last
 
@@ -243,6 +250,7 @@ class Counts:
         self.status: set[int] = set()
         self.addr: set[int] = set()
         self.misc: set[int] = set()
+        self.banks: set[tuple[int, ...]] = set()
         self.whole: set[tuple[int, ...]] = set()
 
     def add(self, check: Check) -> None:
@@ -251,6 +259,7 @@ class Counts:
         self.status.add(check.status)
         self.addr.add(check.addr)
         self.misc.add(check.misc)
+        self.banks.add((check.status, check.addr, check.misc))
         self.whole.add(
             (check.cpu, check.bank, check.status, check.addr, check.misc, check.tsc, check.synd, check.time_s)
         )
@@ -258,7 +267,7 @@ class Counts:
     def __str__(self) -> str:
         return (
             f"{self.records} records in {self.lines} lines; distinct: status {len(self.status)}, "
-            f"addr {len(self.addr)}, misc {len(self.misc)}, whole record {len(self.whole)}"
+            f"addr {len(self.addr)}, misc {len(self.misc)}, all three {len(self.banks)}, whole record {len(self.whole)}"
         )
 
 

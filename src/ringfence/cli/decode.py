@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import click
 
@@ -19,10 +22,16 @@ from ringfence.record.evidence import Delivery, Evidence, Format, Origin, Record
 from ringfence.record.reader import read
 from ringfence.record.sources import STDIN, Source, expand
 
+if TYPE_CHECKING:
+    from ringfence.diagnosis.table import Batch
+    from ringfence.views.summary import Tally
+
 EXIT_READ = 0
 EXIT_FAIL_ON = 1
 EXIT_USAGE = 2
 EXIT_STRICT = 3
+EXIT_PIPE = 141
+"""What a shell shows of a program that SIGPIPE ended: whoever read the output (head, less) had enough of it."""
 
 _UNCORRECTED = "uncorrected"
 _TYPED = ("status", "addr", "misc", "synd", "ipid", "mcg_status", "mcg_cap")
@@ -40,8 +49,28 @@ class Outcome:
         """Take note of one item."""
         if isinstance(item, Unrecognised):
             self.unreadable += 1
-        elif item.finding.severity.badness > self.worst.badness:
-            self.worst = item.finding.severity
+        else:
+            self.reached(item.finding.severity)
+
+    def reached(self, severity: Severity) -> None:
+        """Take note of a severity."""
+        if severity.badness > self.worst.badness:
+            self.worst = severity
+
+    def took(self, batch: Batch) -> None:
+        """Take note of a batch."""
+        for finding in batch.findings:
+            self.reached(finding.severity)
+        for item in batch.others:
+            if isinstance(item, Unrecognised):
+                self.unreadable += 1
+            else:
+                self.reached(item.severity)
+
+    def failed(self, source: Source, error: RingfenceError) -> None:
+        """Take note of a source that cannot be read, and say so."""
+        self.failed_sources.append(source.name)
+        _complain(error)
 
     def exit_code(self, fail_on: Severity | None, strict: bool) -> int:
         """0 read, 1 the severity was reached, 2 a source could not be read, 3 strict and unreadable evidence."""
@@ -81,6 +110,15 @@ def _colour(choice: str) -> bool:
     return choice == "always" or (choice == "auto" and sys.stdout.isatty())
 
 
+BULK_BYTES = 4 << 20
+"""From this size on a log is read by columns, if numpy is there: below it, loading numpy would take longer."""
+
+
+def _bulk(sources: list[Source]) -> bool:
+    """Whether to read by columns: a large log, and numpy to do it with."""
+    return any((source.size_bytes or 0) >= BULK_BYTES for source in sources) and find_spec("numpy") is not None
+
+
 class _Progress:
     """A progress bar on standard error, for long reading on a terminal; silent elsewhere."""
 
@@ -103,13 +141,34 @@ class _Progress:
             self._bar.render_finish()
 
 
+def _found(names: tuple[str, ...], outcome: Outcome) -> Iterator[Source]:
+    """The sources that the names stand for. A name that is nothing readable is complained of; the others are read."""
+    for name in names:
+        try:
+            yield from expand((name,))
+        except RingfenceError as error:
+            outcome.failed_sources.append(name)
+            _complain(error)
+
+
 def _evidence(sources: list[Source], outcome: Outcome, progress: Callable[[int], None] | None) -> Iterator[Evidence]:
     for source in sources:
         try:
             yield from read(source, progress)
         except RingfenceError as error:
-            outcome.failed_sources.append(source.name)
-            _complain(error)
+            outcome.failed(source, error)
+
+
+@contextmanager
+def _until_the_pipe_breaks() -> Iterator[None]:
+    """End quietly when nobody reads the output any more."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is still buffered has nowhere to go: without this Python complains of it when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_PIPE)
 
 
 def _complain(error: RingfenceError) -> None:
@@ -148,18 +207,78 @@ def _write_json(items: Iterable[Event | Unrecognised], outcome: Outcome) -> None
 
 
 def _write_summary(items: Iterable[Event | Unrecognised], outcome: Outcome, as_json: bool, colour: bool) -> None:
-    from ringfence.views import jsonl, summary  # noqa: PLC0415 (only the view that is asked for is loaded)
+    from ringfence.views import summary  # noqa: PLC0415 (only the view that is asked for is loaded)
 
     tally = summary.Tally()
     for item in items:
         outcome.saw(item)
         tally.add(item)
+    _show_summary(tally, as_json, colour)
+
+
+def _show_summary(tally: Tally, as_json: bool, colour: bool) -> None:
+    from ringfence.views import jsonl, summary  # noqa: PLC0415 (only the view that is asked for is loaded)
+
     if as_json:
         for group in summary.lines(tally):
             sys.stdout.buffer.write(jsonl.encode(group) + b"\n")
         sys.stdout.buffer.flush()
     else:
         sys.stdout.write(summary.text(tally, colour=colour))
+
+
+def _bulk_summary(
+    sources: list[Source], outcome: Outcome, known: KnownProcessor | None, progress: Callable[[int], None] | None
+) -> Tally:
+    from ringfence.diagnosis.batches import batches  # noqa: PLC0415 (numpy is loaded for large logs only)
+    from ringfence.views import bulk  # noqa: PLC0415
+    from ringfence.views.summary import Tally  # noqa: PLC0415
+
+    tally = Tally()
+    for batch in batches(sources, known, progress=progress, failed=outcome.failed):
+        outcome.reached(bulk.tally(tally, batch))
+    outcome.unreadable = tally.unrecognised
+    return tally
+
+
+def _bulk_text(
+    sources: list[Source],
+    outcome: Outcome,
+    known: KnownProcessor | None,
+    progress: Callable[[int], None] | None,
+    colour: bool,
+) -> None:
+    from ringfence.diagnosis.batches import batches  # noqa: PLC0415 (numpy is loaded for large logs only)
+    from ringfence.views import bulk  # noqa: PLC0415
+
+    writer = bulk.TextWriter(colour)
+    out = sys.stdout.buffer
+    work = bulk.ColourTextReader if colour else bulk.TextReader
+    for batch in batches(sources, known, work=work, progress=progress, failed=outcome.failed):
+        outcome.took(batch)
+        out.writelines(writer.write(batch))
+    out.writelines(writer.finish())
+    out.flush()
+    if not writer.shown:
+        sys.stdout.write("No machine-check evidence found.\n")
+
+
+def _write_parquet(
+    sources: list[Source],
+    path: Path,
+    outcome: Outcome,
+    known: KnownProcessor | None,
+    progress: Callable[[int], None] | None,
+) -> None:
+    from ringfence.diagnosis.batches import batches  # noqa: PLC0415 (numpy is loaded for large logs only)
+    from ringfence.views import arrow  # noqa: PLC0415
+
+    def told() -> Iterator[Batch]:
+        for batch in batches(sources, known, progress=progress, failed=outcome.failed):
+            outcome.took(batch)
+            yield batch
+
+    arrow.write_parquet(told(), path)
 
 
 @click.command("decode", short_help="Explain machine-check evidence in logs, dumps or typed registers.")
@@ -231,21 +350,22 @@ def decode_command(  # noqa: PLR0913, PLR0917 (one parameter an option)
         if sys.stdin.isatty():
             raise click.UsageError("nothing to read: name a FILE, pipe a log in, or give --status")
         files = (STDIN,)
-    try:
-        sources = list(expand(files))
-    except RingfenceError as error:
-        _complain(error)
-        ctx.exit(EXIT_USAGE)
-    with _Progress(sources, progress) as told:
+    sources = list(_found(files, outcome))
+    with _until_the_pipe_breaks(), _Progress(sources, progress) as told:
         evidence: Iterable[Evidence]
         evidence = [_typed(typed, bank, known)] if typed["status"] is not None else _evidence(sources, outcome, told)
         items = events(evidence, known)
+        by_columns = typed["status"] is None and not verbose and _bulk(sources)
         if parquet is not None:
             _write_parquet(sources, parquet, outcome, known, told)
+        elif summary and by_columns:
+            _show_summary(_bulk_summary(sources, outcome, known, told), as_json, _colour(color))
         elif summary:
             _write_summary(items, outcome, as_json, _colour(color))
         elif as_json:
             _write_json(items, outcome)
+        elif by_columns:
+            _bulk_text(sources, outcome, known, told, _colour(color))
         else:
             _write_text(items, outcome, verbose, _colour(color))
     if outcome.unreadable and not as_json:

@@ -11,11 +11,13 @@ from ringfence.decode.decoder import KnownProcessor, decode, with_processor
 from ringfence.decode.meaning import BankReading, Meaning, Note
 from ringfence.diagnosis.advice import LEADS, advice
 from ringfence.diagnosis.events import Folder, Relation
-from ringfence.diagnosis.severity import ErrorClass, Reason, Severity, Verdict, judge
+from ringfence.diagnosis.severity import ErrorClass, Reason, Severity, Verdict, is_judgeable, judge
 from ringfence.record.evidence import Evidence, Record, Unrecognised
 
 HELD_ITEMS = 1_000
 """An event waits for its further reports while so many later items are held; reports after that are shown alone."""
+
+UNJUDGED = "it reports an error and does not say how bad it was: no MCi_STATUS, and no severity that is defined"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +99,22 @@ def diagnose(record: Record) -> Finding:
     return Finding(meaning, judge(record, meaning.vendor, signature, meaning.reading.not_an_error))
 
 
+def judged(record: Record) -> Finding | Unrecognised:
+    """The finding of a record; ``Unrecognised`` if it does not say how bad it was: silence is no corrected error."""
+    return diagnose(record) if is_judgeable(record) else Unrecognised(record.origin, record.raw, UNJUDGED)
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A further report of an event: the record, and how it relates to the one before."""
+    """A further report of an event: its own finding, and how it relates to the report before."""
 
-    record: Record
+    finding: Finding
     relation: Relation
+
+    @property
+    def record(self) -> Record:
+        """The evidence."""
+        return self.finding.record
 
 
 @dataclass(slots=True)
@@ -127,13 +139,22 @@ class ProcessorMemory:
         self._stated = stated
         self._seen: KnownProcessor | None = None
         self._file: str | None = None
+        self._line = 0
+
+    def saw(self, file: str, line: int, vendor: Vendor, cpuid: int) -> None:
+        """A record in this line of the file named its processor; an earlier line than the last one seen is ignored."""
+        if file == self._file and line < self._line:
+            return
+        self._file, self._line = file, line
+        self._seen = KnownProcessor(vendor, cpuid, f"line {line} of the same log")
 
     def complete(self, record: Record) -> Record:
         """The record, with its processor named if anybody named it before; the assumption is listed in it."""
         if record.origin.file != self._file:
-            self._file, self._seen = record.origin.file, None
+            self._file, self._line, self._seen = record.origin.file, 0, None
         done = with_processor(record, self._stated or self._seen)
         if done is record and record.vendor is not None and record.cpuid is not None:
+            self._line = record.origin.line or 0
             at = f"line {record.origin.line}" if record.origin.line is not None else f"byte {record.origin.offset}"
             self._seen = KnownProcessor(record.vendor, record.cpuid, f"{at} of the same log")
         return done
@@ -151,16 +172,17 @@ def events(evidence: Iterable[Evidence], stated: KnownProcessor | None = None) -
     for item in evidence:
         if isinstance(item, Unrecognised):
             held.append(item)
+        elif isinstance(finding := judged(memory.complete(item)), Unrecognised):
+            held.append(finding)
         else:
-            record = memory.complete(item)
-            number, relation = folder.place(record)
+            number, relation = folder.place(finding.record)
             if relation is Relation.NEW:
-                by_number[number] = event = Event(number, diagnose(record), record.count)
+                by_number[number] = event = Event(number, finding, finding.record.count)
                 held.append(event)
             elif (known := by_number.get(number)) is not None:
-                known.reports.append(Report(record, relation))
+                known.reports.append(Report(finding, relation))
             else:
-                held.append(Event(number, diagnose(record), 0, relation))
+                held.append(Event(number, finding, 0, relation))
         if len(held) > HELD_ITEMS:
             done = held.popleft()
             if isinstance(done, Event):

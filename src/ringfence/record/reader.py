@@ -11,7 +11,7 @@ from ringfence.errors import FormatError, SourceError
 from ringfence.record import binary
 from ringfence.record.binary import pstore, rasdaemon_db
 from ringfence.record.evidence import Evidence, Format, Origin, Unrecognised
-from ringfence.record.sources import Block, Damaged, Source, blocks, chunks, opened
+from ringfence.record.sources import Block, Damaged, Source, blocks, chunks, is_compressed, opened
 from ringfence.record.text import reader as text
 from ringfence.record.text.lines import RawLine
 
@@ -118,6 +118,23 @@ def read(source: Source, progress: Callable[[int], None] | None = None) -> Itera
             yield from _binary(stream, source, progress)
         else:
             yield from _text(stream, source.name, progress)
+
+
+def is_plain_log(source: Source) -> bool:
+    """Whether a source is a regular file of text, neither compressed nor binary nor pstore's. Raises SourceError."""
+    if source.path is None or not source.path.is_file():
+        return False
+    stored = pstore.parse_name(PurePath(source.name).name)
+    if stored is not None:
+        return False
+    try:
+        with source.path.open("rb", buffering=0) as file:
+            head = file.read(binary.HEAD_BYTES)
+    except OSError as error:
+        raise SourceError(
+            source.name, error.strerror or str(error), advice="Check the name and your rights."
+        ) from error
+    return b"\0" not in head and not is_compressed(head)
 
 
 def is_binary(stream: io.BufferedReader) -> bool:

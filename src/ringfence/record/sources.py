@@ -54,6 +54,11 @@ _COMPRESSIONS: tuple[tuple[bytes, str, Callable[[io.BufferedReader], io.Buffered
 HEAD_BYTES: Final = 64
 
 
+def is_compressed(head: bytes) -> bool:
+    """Whether a file that begins so is compressed in a form that ``opened`` unpacks."""
+    return any(head.startswith(magic) for magic, _, _ in _COMPRESSIONS)
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """One thing to read: ``name`` as the user knows it (``-`` for standard input), ``size_bytes`` if it is known."""

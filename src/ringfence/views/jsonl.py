@@ -138,6 +138,7 @@ class FindingLine(msgspec.Struct, omit_defaults=True, rename={"error_class": "cl
     microcode: str | None = None
     delivery: str | None = None
     corrected_count: int | None = None
+    threshold_count: int | None = None
     details: list[str] = []
     claims: list[ClaimLine] = []
     reports: list[ReportLine] = []
@@ -237,6 +238,7 @@ def line(event: Event) -> FindingLine:
         address=_address(reading.address),
         location=_location(reading.location),
         corrected_count=reading.corrected_count,
+        threshold_count=reading.threshold_count,
         assumptions=list(finding.assumptions),
         notes=[f"{note.text} ({note.source})" for note in finding.notes],
         claims=[ClaimLine(claim.kind, claim.text) for claim in record.claims],

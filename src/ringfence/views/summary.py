@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from ringfence.diagnosis.finding import Event
+from ringfence.diagnosis.events import Relation
+from ringfence.diagnosis.finding import Event, Finding
 from ringfence.diagnosis.severity import Severity
 from ringfence.record.evidence import Unrecognised
 from ringfence.views.jsonl import iso
@@ -78,14 +79,17 @@ class Tally:
             if len(self.unrecognised_places) < SHOWN_UNRECOGNISED:
                 self.unrecognised_places.append(f"{place(item.origin)}: {item.why}")
             return
-        finding = item.finding
-        group = self.group(finding.severity, finding.summary, finding.advice, place(finding.record.origin))
+        group = self._reported(item.finding)
         group.errors += item.count
-        group.events += item.count > 0
-        group.reports += 1 + len(item.reports)
-        group.saw(finding.record.time)
+        group.events += item.relation is Relation.NEW
         for again in item.reports:
-            group.saw(again.record.time)
+            self._reported(again.finding)
+
+    def _reported(self, finding: Finding) -> Group:
+        group = self.group(finding.severity, finding.summary, finding.advice, place(finding.record.origin))
+        group.reports += 1
+        group.saw(finding.record.time)
+        return group
 
     def worst_first(self) -> list[Group]:
         """The groups, worst severity first, then by the number of errors."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ringfence.decode.meaning import AddressKind, canonical
 from ringfence.diagnosis.events import Relation
-from ringfence.diagnosis.finding import Event, Finding
+from ringfence.diagnosis.finding import Event, Finding, Report
 from ringfence.diagnosis.severity import Severity
 from ringfence.record.evidence import Location, Origin, Record, Unrecognised
 from ringfence.views.jsonl import iso
@@ -34,9 +34,9 @@ _COLOURS = {
     Severity.FATAL: "\x1b[1;31m",
 }
 _RESET = "\x1b[0m"
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 
-SLOTS = ("place", "when", "cpu", "address", "count")
+SLOTS = ("place", "when", "cpu", "where", "address", "count", "threshold")
 """What varies between findings of one kind; in a template each stands as a private-use character."""
 _MARK = {name: chr(0xE000 + index) for index, name in enumerate(SLOTS)}
 _SLOT = re.compile("[" + "".join(_MARK.values()) + "]")
@@ -45,7 +45,12 @@ _NAME = {mark: name for name, mark in _MARK.items()}
 
 def printable(text: str) -> str:
     """Text from a log made safe for a terminal: control characters and direction marks are shown as escapes."""
-    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text).translate(_UNMARK)
+    return _CONTROL.sub(_escaped, text).translate(_UNMARK)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 _UNMARK = {ord(mark): "\ufffd" for mark in _MARK.values()}
@@ -134,12 +139,17 @@ def _address(finding: Finding) -> str | None:
 def _rows(finding: Finding) -> Iterator[tuple[str, str]]:
     reading, record = finding.reading, finding.record
     yield "reported by", _reporter(finding)
-    if where := place_in_machine(reading.location):
-        yield "where", where
+    if place_in_machine(reading.location):
+        yield "where", _MARK["where"]
     if (address := _address(finding)) is not None:
         yield "address", address
-    if reading.corrected_count is not None:
-        yield "count", f"the bank counts {_MARK['count']} corrected errors since it was cleared"
+    if reading.corrected_count:
+        yield "count", f"corrected errors that the bank counts since it was cleared: {_MARK['count']}"
+    if reading.threshold_count is not None:
+        yield (
+            "counter",
+            f"threshold counter at {_MARK['threshold']} of 4095 (errors since it was preset, plus the preset)",
+        )
     for detail in reading.details:
         yield "detail", printable(detail)
     yield "do", finding.advice
@@ -197,6 +207,8 @@ def _values(finding: Finding) -> dict[str, str]:
         "cpu": cpu_text(record.cpu),
         "address": address_text(reading.address.kind, reading.address.value),
         "count": str(reading.corrected_count),
+        "threshold": str(reading.threshold_count),
+        "where": place_in_machine(reading.location),
     }
 
 
@@ -204,14 +216,12 @@ def _report_place(record: Record) -> str:
     return f"{place(record.origin)}{when_text(record.time, record.stamp)}, {cpu_text(record.cpu)}"
 
 
-def reports_text(event: Event) -> str:
+def reports_text(reports: list[Report]) -> str:
     """The further reports of an event."""
-    rows = [
-        _row("again", f"{_report_place(again.record)}: {again.relation}") for again in event.reports[:SHOWN_REPORTS]
-    ]
-    if len(event.reports) > SHOWN_REPORTS:
-        last = event.reports[-1]
-        more = len(event.reports) - SHOWN_REPORTS
+    rows = [_row("again", f"{_report_place(again.record)}: {again.relation}") for again in reports[:SHOWN_REPORTS]]
+    if len(reports) > SHOWN_REPORTS:
+        last = reports[-1]
+        more = len(reports) - SHOWN_REPORTS
         rows.append(_row("again", f"{more} more, the last at {_report_place(last.record)}"))
     return "".join(rows)
 
@@ -223,7 +233,7 @@ def event_text(event: Event, *, colour: bool = False) -> str:
     text = template(event.finding, colour=colour).fill(_values(event.finding))
     if event.count != 1:
         text += _row("stands for", f"{event.count} errors, as the source counts them")
-    return text + reports_text(event)
+    return text + reports_text(event.reports)
 
 
 def unrecognised_text(item: Unrecognised, *, colour: bool = False) -> str:
@@ -232,7 +242,7 @@ def unrecognised_text(item: Unrecognised, *, colour: bool = False) -> str:
     lines = item.raw.decode("utf-8", "backslashreplace").splitlines() or [""]
     shown = "".join(f"    | {printable(line)[:300]}\n" for line in lines[:8])
     more = f"    | ... {len(lines) - 8} more lines\n" if len(lines) > 8 else ""
-    return f"{on}Not readable: {item.why}{off}\n  {place(item.origin)}\n{shown}{more}"
+    return f"{on}Not readable: {printable(item.why)}{off}\n  {place(item.origin)}\n{shown}{more}"
 
 
 def severity_colour(severity: Severity) -> tuple[str, str]:
