@@ -32,6 +32,9 @@ from ringfence.record.columns.tokens import LineFilter
 SHAPES_FOUND_PER_BLOCK: Final = 8
 """A block with more new shapes than this is no plain log, and is read line by line."""
 
+ASKED_AT_LEAST: Final = 64
+"""When most of so many lines with a token were evidence, the others of the block are taken for it unasked."""
+
 REACH_LINES: Final = 40
 """How many lines apart a record and a line of another form may be for one to bear on the other: no less than what
 ``text.assemble`` joins (JOIN_LINES, BURST_GAP_LINES) and than any grammar's ``inside_lines``."""
@@ -254,13 +257,18 @@ def _tell_apart(lines: _Lines, shapes: Shapes, wanted: LineFilter) -> None:
     shaping = _Shaping(lines, shapes.latest)
     unknown = np.flatnonzero((lines.shape < 0) & (lines.kinds == Kind.NOISE))
     suspects = unknown[wanted.among(lines.text, lines.starts[unknown], lines.ends[unknown])]
-    at = 0
+    at = asked = confirmed = 0
     while at < len(suspects):
         start, end = int(lines.starts[suspects[at]]), int(lines.ends[suspects[at]])
         if TAG in buffer[start:end] and shaping.learn(start, end):
             suspects = suspects[lines.shape[suspects] < 0]
             continue
+        if asked == ASKED_AT_LEAST and 2 * confirmed > asked:
+            lines.kinds[suspects[at:]] = Kind.OTHER
+            break
+        asked += 1
         if wanted.confirm(buffer[start:end]):
+            confirmed += 1
             lines.kinds[suspects[at]] = Kind.OTHER
         at += 1
     lines.kinds[unknown[_soft_breaks(lines, unknown)]] = Kind.OTHER
