@@ -12,9 +12,12 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final
 
 from ringfence.errors import SourceError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 BLOCK_BYTES: Final = 1 << 20
 """Text is read in blocks of this size: large enough to amortise calls, small enough to stay in a core's cache."""
@@ -23,16 +26,51 @@ MAX_PARTIAL_LINE_BYTES: Final = 1 << 20
 STDIN: Final = "-"
 
 
-class _Unpacked(io.BufferedReader):
-    """What a decompressor gives; closing it closes what it reads from, which decompressors leave open."""
+def _is_damage(error: Exception) -> bool:
+    """Whether a decompressor says by this error that its input is damaged or cut."""
+    return (
+        isinstance(error, (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError))
+        or type(error).__name__ == "ZstdError"
+    )
+
+
+class _Unpacker(io.RawIOBase):
+    """A decompressor read step by step: what stands before a damage is handed out, then the damage is raised.
+
+    Closing it closes what the decompressor reads from, which decompressors leave open.
+    """
 
     def __init__(self, unpacker: io.BufferedIOBase, packed: io.BufferedReader) -> None:
-        super().__init__(cast(io.RawIOBase, unpacker), BLOCK_BYTES)
+        self._unpacker = unpacker
         self._packed = packed
+        self._damage: Exception | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        if self._damage is not None:
+            raise self._damage
+        room = memoryview(buffer).cast("B")
+        filled = 0
+        while filled < len(room):
+            try:
+                data = self._unpacker.read1(len(room) - filled)
+            except Exception as error:
+                if not filled or not _is_damage(error):
+                    raise
+                self._damage = error
+                break
+            if not data:
+                break
+            room[filled : filled + len(data)] = data
+            filled += len(data)
+        return filled
 
     def close(self) -> None:
         try:
             super().close()
+            self._unpacker.close()
         finally:
             self._packed.close()
 
@@ -109,8 +147,10 @@ def opened(source: Source) -> io.BufferedReader:
             unpack = next((unpack for magic, _, unpack in _COMPRESSIONS if head.startswith(magic)), None)
             if unpack is None:
                 break
-            buffered = _Unpacked(unpack(buffered), buffered)
-    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+            buffered = io.BufferedReader(_Unpacker(unpack(buffered), buffered), BLOCK_BYTES)
+    except Exception as error:
+        if not _is_damage(error):
+            raise
         raise SourceError(source.name, str(error), advice="Check the name and your rights.") from error
     return buffered
 
@@ -131,12 +171,10 @@ class Damaged(Exception):  # noqa: N818 (it is a fact about the file, raised to 
 def _chunk(stream: io.BufferedReader, size: int) -> bytes:
     try:
         return stream.read1(size) or b""
-    except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
-        raise Damaged(str(error)) from error
     except Exception as error:
-        if type(error).__name__ == "ZstdError":
-            raise Damaged(str(error)) from error
-        raise
+        if not _is_damage(error):
+            raise
+        raise Damaged(str(error)) from error
 
 
 def chunks(stream: io.BufferedReader) -> Iterator[bytes]:
