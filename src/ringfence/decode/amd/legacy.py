@@ -234,7 +234,7 @@ def _northbridge_address(logged: _Logged) -> Address:
     elif logged.family == 0x15 and physical is not None and is_cc6_alias(physical):
         kind, names_a_page = AddressKind.UNKNOWN, False
         because = "the internal alias of the CC6 save area, not a system address (erratum 637)"
-    return Address(physical, kind, granularity_bytes, names_a_page, because)
+    return Address(physical, kind, granularity_bytes, names_a_page, because, field.mask)
 
 
 def _core_address(logged: _Logged) -> Address:
@@ -246,15 +246,16 @@ def _core_address(logged: _Logged) -> Address:
     if logged.code.kind is CodeKind.TLB:
         because = "an error of a TLB logs the linear address of the page that it translates"
         value = None if value is None else value & -_PAGE_BYTES
-        return Address(value, AddressKind.LINEAR, _PAGE_BYTES, False, because)
+        mask = _CORE_ADDRESS.mask & -_PAGE_BYTES
+        return Address(value, AddressKind.LINEAR, _PAGE_BYTES, False, because, mask)
     if logged.bank == _EXECUTION_BANK and logged.extended == _WATCHDOG:
         because = "a watchdog timeout logs an instruction's address (BKDG, MC5_ADDR)"
-        return Address(value, AddressKind.LINEAR, None, False, because)
+        return Address(value, AddressKind.LINEAR, None, False, because, _CORE_ADDRESS.mask)
     if logged.family in (0x15, 0x16) and mci_status.POISON.of(logged.status) and mci_status.UC.of(logged.status):
         because = "Poison is set: the processor consumed poisoned data, and logs where it came from"
-        return Address(value, AddressKind.PHYSICAL, None, True, because)
+        return Address(value, AddressKind.PHYSICAL, None, True, because, _CORE_ADDRESS.mask)
     if logged.bank in _DATA_BANKS and logged.code.kind in (CodeKind.MEMORY, CodeKind.BUS):
         because = f"cache and bus errors log a physical address, some arrays only an index (BKDG, MCi_ADDR); {_UNUSED}"
-        return Address(value, AddressKind.PHYSICAL, None, False, because)
+        return Address(value, AddressKind.PHYSICAL, None, False, because, _CORE_ADDRESS.mask)
     because = f"its kind depends on the array (BKDG, MCi_ADDR); {_UNUSED}"
-    return Address(value, AddressKind.UNKNOWN, None, False, because)
+    return Address(value, AddressKind.UNKNOWN, None, False, because, _CORE_ADDRESS.mask)

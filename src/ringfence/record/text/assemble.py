@@ -36,7 +36,11 @@ from ringfence.record.text.lines import Line
 BURST_GAP_LINES = 40
 """Evidence further apart than this is not of one event's lines: a burst ends."""
 BURST_MAX_FRAGMENTS = 512
-"""A longer burst is cut before the next head, to bound memory in a storm; twice as long, it is cut anywhere."""
+"""A longer burst is cut at the next place where that changes nothing, to bound memory in a storm."""
+_BURST_LIMIT_FACTOR = 8
+"""If there is no such place, a burst is cut all the same when it has grown to so many times its size."""
+_TAIL_PIECES = 16
+"""More pieces than a record has, known lines between them included."""
 JOIN_LINES = 32
 """An EDAC, memory-failure, panic or summary line speaks of a record at most this many lines before it."""
 LEADING_LINES = 8
@@ -143,7 +147,12 @@ class _Draft:
 
 
 def _is_reversed(burst: Sequence[Piece]) -> bool:
-    """Whether the log stands newest first: the order of a record's own lines decides, then the stamps."""
+    """Whether the log stands newest first: the order of a record's own lines decides, then the stamps.
+
+    One whole record that stands forwards is proof enough: backwards its lines never come in that order.
+    """
+    if _has_whole_record(burst):
+        return False
     forward = backward = 0
     later = earlier = 0
     for before, after in pairwise(burst):
@@ -163,21 +172,56 @@ def _is_reversed(burst: Sequence[Piece]) -> bool:
     return earlier > later
 
 
-def _starts_afresh(before: Piece, after: Piece) -> bool:
-    """Whether a burst can be cut here: a record has just ended and the next begins."""
-    ended = before.fragment is None or before.fragment.closes or before.fragment.part in {"processor", "known"}
-    return ended and after.fragment is not None and after.fragment.opens
+def _printk_pieces(burst: Sequence[Piece]) -> list[tuple[Line, Fragment]]:
+    return [
+        (piece.line, piece.fragment)
+        for piece in burst
+        if piece.fragment is not None and piece.fragment.format is Format.PRINTK and piece.fragment.part != "known"
+    ]
+
+
+def _has_whole_record(burst: Sequence[Piece]) -> bool:
+    pieces = _printk_pieces(burst)
+    return any(fragment.opens and _intact(pieces, at) for at, (_, fragment) in enumerate(pieces))
+
+
+def _starts_afresh(burst: Sequence[Piece], piece: Piece) -> bool:
+    """Whether a burst may be cut before this piece: a record begins, and the one before it is whole."""
+    if piece.fragment is None or not piece.fragment.opens:
+        return False
+    if piece.fragment.format is not Format.PRINTK:
+        return burst[-1].fragment is not None and burst[-1].fragment.closes
+    tail = _printk_pieces(burst[-_TAIL_PIECES:])
+    return any(fragment.opens and _intact(tail, at) == len(tail) - at for at, (_, fragment) in enumerate(tail))
+
+
+def _speaks_of_others(piece: Piece) -> bool:
+    """Whether a line may belong to a record of another format, or to one that stood before."""
+    fragment = piece.fragment
+    return fragment is None or fragment.format is not Format.PRINTK or fragment.part in _CLAIM_PARTS
 
 
 def bursts(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
-    """Cut the stream where evidence is far apart, or where a burst has grown too long and a new record starts."""
+    """Cut the stream where evidence is far apart, and in a storm between two records that nothing else speaks of.
+
+    Such a cut changes nothing: the record before it is whole, and no line within reach behind it can join that one.
+    """
     burst: list[Piece] = []
+    cut: int | None = None
     for piece in pieces:
-        far = burst and abs(piece.line.number - burst[-1].line.number) > BURST_GAP_LINES
-        full = len(burst) >= BURST_MAX_FRAGMENTS and _starts_afresh(burst[-1], piece)
-        if far or full or len(burst) >= 2 * BURST_MAX_FRAGMENTS:
+        if burst and abs(piece.line.number - burst[-1].line.number) > BURST_GAP_LINES:
             yield burst
-            burst = []
+            burst, cut = [], None
+        if cut is not None and _speaks_of_others(piece):
+            cut = None
+        if cut is not None and piece.line.number - burst[cut].line.number > JOIN_LINES:
+            yield burst[:cut]
+            burst, cut = burst[cut:], None
+        if cut is None and len(burst) >= BURST_MAX_FRAGMENTS and _starts_afresh(burst, piece):
+            cut = len(burst)
+        if len(burst) >= _BURST_LIMIT_FACTOR * BURST_MAX_FRAGMENTS:
+            yield burst
+            burst, cut = [], None
         burst.append(piece)
     if burst:
         yield burst
@@ -214,16 +258,14 @@ _WITH_REGISTERS = frozenset(Format) - {Format.EDAC, Format.MEMORY_FAILURE, Forma
 
 
 def _intact(pieces: Sequence[tuple[Line, Fragment]], at: int) -> int:
-    """How many pieces from a head at ``at`` form a whole record (up to PROCESSOR), or 0."""
-    seen: set[str] = set()
+    """How many pieces from a head at ``at`` form a whole record (over TSC up to PROCESSOR), or 0."""
     draft = _Draft(Format.PRINTK)
     for count, (line, fragment) in enumerate(pieces[at:], start=1):
         if (fragment.opens and count > 1) or not draft.takes(fragment) or fragment.part in _CLAIM_PARTS:
             return 0
         draft.add(line, fragment, "")
-        seen.add(fragment.part)
         if fragment.part == "processor":
-            return count
+            return count if "tsc" in draft.registers else 0
     return 0
 
 
@@ -238,7 +280,8 @@ def _needed(pieces: Sequence[tuple[Line, Fragment]], at: int) -> int:
 
 
 def _printk(burst: _Burst, pieces: Sequence[tuple[Line, Fragment]]) -> None:
-    rest: list[tuple[Line, Fragment]] = []
+    # A whole record ends the reach of what is left before it: lines of one record do not stand on both its sides.
+    rest: list[list[tuple[Line, Fragment]]] = [[]]
     context: tuple[Line, Fragment] | None = None
     context_used = True
     at = 0
@@ -249,6 +292,7 @@ def _printk(burst: _Burst, pieces: Sequence[tuple[Line, Fragment]]) -> None:
             for member in pieces[at : at + count]:
                 draft.add(*member, burst.file)
             at += count
+            rest.append([])
             continue
         if fragment.part == "context":
             if context is not None and not context_used:
@@ -260,11 +304,12 @@ def _printk(burst: _Burst, pieces: Sequence[tuple[Line, Fragment]]) -> None:
             draft.add(line, fragment, burst.file)
             context_used = True
         else:
-            rest.append((line, fragment))
+            rest[-1].append((line, fragment))
         at += 1
     if context is not None and not context_used:
         burst.orphan([context[0]], "a machine check was reported, and no bank follows")
-    _printk_leftovers(burst, rest)
+    for leftovers in rest:
+        _printk_leftovers(burst, leftovers)
 
 
 def _printk_leftovers(burst: _Burst, rest: Sequence[tuple[Line, Fragment]]) -> None:

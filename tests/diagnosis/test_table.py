@@ -1,0 +1,264 @@
+"""Both ways of reading a log give the same findings: by columns, and record by record."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+from pathlib import Path
+from random import Random
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.generate import Counts, log
+from ringfence.arch.cpuid import Vendor
+from ringfence.arch.mci_status import CORRECTED_COUNT
+from ringfence.decode.significance import (
+    ALL_BITS,
+    address_class,
+    significance,
+    significant_misc,
+    status_class,
+)
+from ringfence.diagnosis.batches import batches
+from ringfence.diagnosis.events import Relation
+from ringfence.diagnosis.finding import Event, diagnose, events
+from ringfence.diagnosis.table import RELATIONS
+from ringfence.record.evidence import Delivery, Format, Origin, Record, Registers, Unrecognised
+from ringfence.record.reader import read
+from ringfence.record.sources import Source, expand
+from ringfence.views import bulk, summary, text
+from ringfence.views.arrow import table, write_parquet
+
+MODELS = (
+    (Vendor.INTEL, 0x106A5), (Vendor.INTEL, 0x206C2), (Vendor.INTEL, 0x206D7), (Vendor.INTEL, 0x306E4),
+    (Vendor.INTEL, 0x306F2), (Vendor.INTEL, 0x406F1), (Vendor.INTEL, 0x50663), (Vendor.INTEL, 0x50657),
+    (Vendor.INTEL, 0x606A6), (Vendor.INTEL, 0x806F8), (Vendor.INTEL, 0xA06D1), (Vendor.INTEL, 0x130F00),
+    (Vendor.INTEL, 0x906E9), (Vendor.INTEL, 0x6E8), (Vendor.AMD, 0x800F12), (Vendor.AMD, 0x830F10),
+    (Vendor.AMD, 0xA00F11), (Vendor.AMD, 0xA60F12), (Vendor.AMD, 0xB00F21), (Vendor.AMD, 0x600F12),
+    (Vendor.AMD, 0x100F42), (Vendor.HYGON, 0x900F02), (Vendor.ZHAOXIN, 0x107B0),
+)  # fmt: skip
+
+
+def items(source: Source) -> list[Event | Unrecognised]:
+    return list(events(read(source)))
+
+
+def as_text(source: Source) -> str:
+    return "\n".join(
+        text.unrecognised_text(item) if isinstance(item, Unrecognised) else text.event_text(item)
+        for item in items(source)
+    )
+
+
+def as_bulk_text(sources: list[Source]) -> str:
+    writer = bulk.TextWriter(colour=False)
+    out = b"".join(
+        chunk for batch in batches(sources, work=bulk.TextReader) for chunk in writer.write(batch)
+    ) + b"".join(writer.finish())
+    return out.decode()
+
+
+def as_summary(source: Source) -> str:
+    tally = summary.Tally()
+    for item in items(source):
+        tally.add(item)
+    return summary.text(tally)
+
+
+def as_bulk_summary(sources: list[Source]) -> str:
+    tally = summary.Tally()
+    for batch in batches(sources):
+        bulk.tally(tally, batch)
+    return summary.text(tally)
+
+
+def written(folder: Path, lines: list[str]) -> Source:
+    path = folder / "kern.log"
+    path.write_text("".join(lines))
+    (source,) = expand((str(path),))
+    return source
+
+
+@pytest.mark.parametrize("mix", ["intel", "mixed", "smca"])
+def test_text_and_summary_of_a_log_do_not_depend_on_how_it_is_read(mix: str, tmp_path: Path) -> None:
+    source = written(tmp_path, list(log(mix, 1500, 7, Counts())))
+    assert as_bulk_text([source]) == as_text(source)
+    assert as_bulk_summary([source]) == as_summary(source)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_damage_changes_nothing_about_that(seed: int, tmp_path: Path) -> None:
+    draw = Random(seed)
+    lines = list(log(draw.choice(["intel", "mixed", "smca"]), 400, seed, Counts()))
+    extra = [
+        "EDAC MC0: 1 CE memory read error on CPU_SrcID#0_MC#0_Chan#0_DIMM#0 (channel:0 slot:0 page:0x1 offset:0x0)\n",
+        "Memory failure: 0x1234: recovery action for dirty LRU page: Recovered\n",
+        "mce: [Hardware Error]: Machine check: Processor context corrupt\n",
+        "mce: [Hardware Error]: something that nobody knows\n",
+        "mce: [Hardware Error]: CPU 3: Machine Check: 0 Bank 7: 8c00004000010090\n",
+        "STATUS 8c00004000010090 MCGSTATUS 0\n",
+    ]
+    for _ in range(40):
+        at = draw.randrange(len(lines))
+        match draw.randrange(5):
+            case 0:
+                del lines[at]
+            case 1:
+                lines.insert(at, lines[at])
+            case 2:
+                lines[at] = lines[at][: draw.randrange(len(lines[at]))] + "\n"
+            case 3:
+                lines.insert(at, draw.choice(extra))
+            case _:
+                other = draw.randrange(len(lines))
+                lines[at], lines[other] = lines[other], lines[at]
+    source = written(tmp_path, lines)
+    assert as_bulk_text([source]) == as_text(source)
+    assert as_bulk_summary([source]) == as_summary(source)
+
+
+def test_latched_and_doubled_reports_are_folded_alike(tmp_path: Path) -> None:
+    lines = list(log("mixed", 60, 3, Counts()))
+    source = written(tmp_path, [*lines, *lines, *list(log("mixed", 1400, 4, Counts())), *lines])
+    assert as_bulk_text([source]) == as_text(source)
+    assert as_bulk_summary([source]) == as_summary(source)
+
+
+def test_a_table_has_a_row_for_each_report_with_the_same_findings(tmp_path: Path) -> None:
+    source = written(tmp_path, list(log("mixed", 800, 5, Counts())))
+    expected = []
+    for item in items(source):
+        assert isinstance(item, Event)
+        expected.append((item.finding, item.relation, item.count))
+        expected.extend((again.finding, again.relation, 0) for again in item.reports)
+    expected.sort(key=lambda row: row[0].record.origin.line or 0)
+    target = tmp_path / "out.parquet"
+    write_parquet(batches([source]), target)
+    rows = pq.read_table(target).to_pylist()
+    assert len(rows) == len(expected)
+    for row, (finding, relation, count) in zip(rows, expected, strict=True):
+        record, reading = finding.record, finding.reading
+        assert (row["line"], row["cpu"], row["socket"], row["bank"]) == (
+            record.origin.line, record.cpu, record.socket, record.bank,
+        )  # fmt: skip
+        assert (row["severity"], row["unit"], row["error"], row["summary"]) == (
+            finding.severity, reading.unit, reading.error, finding.summary,
+        )  # fmt: skip
+        for name in ("status", "addr", "misc", "synd", "ipid", "tsc", "ppin", "ip", "mcg_status"):
+            assert row[name] == getattr(record.registers, name), name
+        assert row["address"] == reading.address.value
+        assert row["names_a_page"] == reading.address.names_a_page
+        assert row["corrected_count"] == reading.corrected_count
+        assert row["threshold_count"] == reading.threshold_count
+        for name in (
+            "controller",
+            "channel",
+            "rank",
+            "bank_group",
+            "bank",
+            "row",
+            "column",
+            "device",
+            "csrow",
+            "syndrome",
+        ):
+            assert row[f"location_{name}"] == getattr(reading.location, name), name
+        assert (row["relation"], row["count"]) == (relation, count)
+        assert row["time"].timestamp() == record.time
+
+
+def test_a_compressed_or_piped_log_gives_the_same_table(tmp_path: Path) -> None:
+    source = written(tmp_path, list(log("smca", 300, 9, Counts())))
+    packed = tmp_path / "kern.log.gz"
+    packed.write_bytes(gzip.compress(Path(source.name).read_bytes()))
+    (unpacked,) = expand((str(packed),))
+    one = [row | {"file": ""} for batch in batches([source]) for row in table(batch).to_pylist()]
+    two = [row | {"file": ""} for batch in batches([unpacked]) for row in table(batch).to_pylist()]
+    assert one == two
+
+
+registers = st.integers(0, ALL_BITS)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    model=st.sampled_from(MODELS),
+    bank=st.integers(0, 32),
+    code=st.sampled_from((0x90, 0xC1, 0x9F, 0x134, 0x136, 0xE0B, 0x400, 0x5, 0x11B, 0x80B, 0x108, 0x151, 0x0)),
+    status=registers,
+    misc=registers,
+    addr=registers,
+    synd=registers,
+    ipid=st.sampled_from((None, 0x9600050F00, 0x500B000000000, 0xB000000000, 0x2E00000000)),
+    noise=st.tuples(registers, registers, registers, registers),
+    mcg_status=st.sampled_from((0, 4, 5, 7, 15)),
+    high=st.sampled_from((0, (1 << 63), (1 << 63) | (1 << 61), (1 << 63) | (3 << 58), (1 << 63) | (7 << 58))),
+)
+def test_bits_that_do_not_matter_change_only_the_numbers_that_are_declared(
+    model: tuple[Vendor, int], bank: int, code: int, status: int, misc: int, addr: int, synd: int, ipid: int | None,
+    noise: tuple[int, int, int, int], mcg_status: int, high: int,
+) -> None:  # fmt: skip
+    vendor, cpuid = model
+    status = status & ~0xFFFF & ~(0xFF << 56) | code | high
+    matters = significance(vendor, cpuid, bank)
+
+    def record(status: int, misc: int, addr: int, synd: int) -> Record:
+        return Record(
+            origin=Origin("x", 1), format=Format.PRINTK, raw=b"", bank=bank, cpu=1, socket=0, vendor=vendor,
+            cpuid=cpuid, time=1.0, delivery=Delivery.MACHINE_CHECK if mcg_status else Delivery.POLLED,
+            registers=Registers(
+                status=status, misc=misc, addr=addr, mcg_status=mcg_status, tsc=7, ipid=ipid,
+                synd=synd if ipid is not None else None,
+            ),
+        )  # fmt: skip
+
+    other_status = status & matters.status | noise[0] & ~matters.status
+    if status_class(other_status) != status_class(status) and vendor is Vendor.INTEL:
+        other_status = status
+    kept = significant_misc(status, misc, matters.misc, matters.amd)
+    free = ALL_BITS & ~significant_misc(status, ALL_BITS, matters.misc, matters.amd)
+    other_misc = misc & ~free | noise[1] & free
+    if significant_misc(status, other_misc, matters.misc, matters.amd) != kept:
+        other_misc = misc
+    other_synd = synd & matters.synd | noise[2] & ~matters.synd
+    other_addr = addr & ~((1 << 52) - 1) | noise[3] & ((1 << 52) - 1)
+    if address_class(other_addr) != address_class(addr):
+        other_addr = addr
+
+    first = diagnose(record(status, misc, addr, synd))
+    second = diagnose(record(other_status, other_misc, other_addr, other_synd))
+
+    def words(finding: object) -> str:
+        return text.template(finding).text  # type: ignore[arg-type] # both are findings
+
+    assert words(first) == words(second)
+    assert first.severity is second.severity
+    assert first.reading.placed == second.reading.placed
+    assert first.reading.address.mask == second.reading.address.mask
+    for finding, misc_, status_, synd_, addr_ in (
+        (first, misc, status, synd, addr),
+        (second, other_misc, other_status, other_synd, other_addr),
+    ):
+        values = {"misc": misc_, "status": status_, "synd": synd_}
+        for placed in finding.reading.placed:
+            shown = placed.of(values[placed.register])
+            owner = finding.reading if placed.name.endswith("_count") else finding.reading.location
+            assert getattr(owner, placed.name) == shown
+        if finding.reading.address.value is not None:
+            assert finding.reading.address.value == addr_ & finding.reading.address.mask
+
+
+def test_every_relation_has_its_number() -> None:
+    assert set(RELATIONS) == set(Relation)
+    assert CORRECTED_COUNT.mask & ~significance(Vendor.INTEL, 0x50657, 7).status
+
+
+def test_reading_needs_no_second_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = written(tmp_path, list(log("intel", 200, 1, Counts())))
+    monkeypatch.delattr(os, "fork")
+    assert as_bulk_text([source]) == as_text(source)
+    assert io.StringIO(as_bulk_summary([source])).readline()
