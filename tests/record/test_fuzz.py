@@ -145,7 +145,9 @@ def check_lines(lines: Lines, found: list[Evidence], read: list[Piece]) -> None:
 
 _VALIDATOR = jsonschema.Draft202012Validator(jsonl.schema())
 _LINE: Final = jsonl.FindingLine | jsonl.UnrecognisedLine
-_UNSEEMLY = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ue000-\ue01f]")
+_MARKS = "".join(chr(0xE000 + place) for place in range(len(text.SLOTS)))
+_UNSEEMLY = re.compile(rf"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069{_MARKS}]")
+"""Control characters, direction marks, and what a view itself puts where a value will go."""
 VALIDATED: Final = 50
 """One of so many JSON lines is held against the schema; all are decoded into the types that the schema comes from."""
 

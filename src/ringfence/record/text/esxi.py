@@ -45,7 +45,7 @@ _ESX4_GLOBAL = re.compile(
 )
 _ESX3 = re.compile(
     r"MCE: [\d#*]{1,5}: Machine Check Exception: Bank (?P<bank>[\d#*]{1,3}), "
-    rf"Status (?:0x)?(?P<status>{_N}{{1,20}})(?!{_N})"
+    rf"Status (?:0x)?(?P<status>{_N}{{1,20}})(?![\w#*])"
 )
 _SAYS = re.compile(
     r"(?:MCAIntel|MCAAMD|MCA|MCE|IDT): ?\d{1,5}: (?P<text>(?:Force retiring MPN|Uncorrectable/(?:un)?recoverable|"

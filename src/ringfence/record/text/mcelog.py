@@ -62,7 +62,7 @@ _TIME = re.compile(r"TIME (?P<time>\d{1,12})(?P<date> [A-Z][a-z]{2} [A-Z][a-z]{2
 _STATUS = re.compile(rf"STATUS {_H}(?: MCGSTATUS {_H})?$")
 _LONE_STATUS = re.compile(r"STATUS (?:0x[0-9a-fA-F]{1,16}|[0-9a-fA-F]{15,16})$")
 _CAPABILITY = re.compile(
-    r"(?=MCGCAP|APICID|SOCKETID)(?:MCGCAP (?P<cap>[0-9a-f]{1,16}) ?)?(?:APICID (?P<apic>[0-9a-f]{1,8}) ?)?"
+    r"(?=MCGCAP|APICID|SOCKETID)(?:MCGCAP (?P<cap>[0-9a-f]{1,16})\b ?)?(?:APICID (?P<apic>[0-9a-f]{1,8})\b ?)?"
     r"(?:SOCKETID (?P<socket>[0-9a-f]{1,4}) ?)?$"
 )
 _RAW_LINE = re.compile(r"(?P<key>TSC|MCGSTATUS|MCGCAP) (?P<value>0x[0-9a-f]{1,16}|0)$")
