@@ -13,12 +13,13 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
+from ringfence import api
 from ringfence.cli.registers_option import Hexadecimal, ProcessorType
 from ringfence.decode.decoder import KnownProcessor
 from ringfence.diagnosis.finding import Event, events
 from ringfence.diagnosis.severity import Severity
 from ringfence.errors import RingfenceError
-from ringfence.record.evidence import Delivery, Evidence, Format, Origin, Record, Registers, Unrecognised
+from ringfence.record.evidence import Evidence, Registers, Unrecognised
 from ringfence.record.reader import read
 from ringfence.record.sources import STDIN, Source, expand
 
@@ -34,7 +35,6 @@ EXIT_PIPE = 141
 """What a shell shows of a program that SIGPIPE ended: whoever read the output (head, less) had enough of it."""
 
 _UNCORRECTED = "uncorrected"
-_TYPED = ("status", "addr", "misc", "synd", "ipid", "mcg_status", "mcg_cap")
 
 
 @dataclass(slots=True)
@@ -85,25 +85,6 @@ def _fail_on(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
     if value is None:
         return None
     return Severity.DEFERRED if value == _UNCORRECTED else Severity(value.upper())
-
-
-def _typed(options: dict[str, int | None], bank: int | None, known: KnownProcessor | None) -> Record:
-    registers = Registers(**options)
-    mcg_status = registers.mcg_status
-    delivery = Delivery.UNKNOWN
-    if mcg_status is not None:
-        delivery = Delivery.MACHINE_CHECK if mcg_status & 0x4 else Delivery.POLLED
-    raw = " ".join(f"{name}={value:#x}" for name, value in options.items() if value is not None)
-    return Record(
-        origin=Origin("typed"),
-        format=Format.TYPED,
-        raw=raw.encode(),
-        registers=registers,
-        bank=bank,
-        vendor=known.vendor if known is not None else None,
-        cpuid=known.cpuid if known is not None else None,
-        delivery=delivery,
-    )
 
 
 def _colour(choice: str) -> bool:
@@ -353,7 +334,11 @@ def decode_command(  # noqa: PLR0913, PLR0917 (one parameter an option)
     sources = list(_found(files, outcome))
     with _until_the_pipe_breaks(), _Progress(sources, progress) as told:
         evidence: Iterable[Evidence]
-        evidence = [_typed(typed, bank, known)] if typed["status"] is not None else _evidence(sources, outcome, told)
+        evidence = (
+            [api.typed(Registers(**typed), bank=bank, known=known)]
+            if typed["status"] is not None
+            else _evidence(sources, outcome, told)
+        )
         items = events(evidence, known)
         by_columns = typed["status"] is None and not verbose and _bulk(sources)
         if parquet is not None:

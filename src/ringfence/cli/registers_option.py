@@ -6,10 +6,8 @@ import re
 
 import click
 
-from ringfence.arch.cpuid import LINUX_VENDORS, Vendor
+from ringfence import api
 from ringfence.decode.decoder import KnownProcessor
-
-_VENDOR_NAMES = {vendor.value.lower(): vendor for vendor in Vendor}
 
 
 class Hexadecimal(click.ParamType[int]):
@@ -36,14 +34,8 @@ class ProcessorType(click.ParamType[KnownProcessor]):
         """The processor, or a usage error that says what is allowed."""
         if isinstance(value, KnownProcessor):
             return value
-        vendor_text, _, signature = str(value).strip().partition(":")
-        vendor = _VENDOR_NAMES.get(vendor_text.lower())
-        if vendor is None and vendor_text.isdecimal():
-            vendor = LINUX_VENDORS.get(int(vendor_text))
-        signature = signature.lower().removeprefix("0x")
-        if vendor is None or not re.fullmatch(r"[0-9a-f]{0,8}", signature):
-            numbers = ", ".join(f"{number} or {vendor.lower()}" for number, vendor in LINUX_VENDORS.items())
-            self.fail(
-                f"{value!r} is no processor: give VENDOR:SIGNATURE, e.g. 0:306f2; VENDOR is {numbers}", param, ctx
-            )
-        return KnownProcessor(vendor, int(signature, 16) if signature else None, "--cpu")
+        try:
+            known = api.processor(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return KnownProcessor(known.vendor, known.cpuid, "--cpu")

@@ -176,6 +176,12 @@ def table(batch: Batch) -> pa.Table:
     return pa.concat_tables(parts).unify_dictionaries().combine_chunks().take(pa.array(batch.order))
 
 
+def whole_table(batches: Iterable[Batch]) -> pa.Table:
+    """All batches in one table."""
+    parts = [table(batch) for batch in batches]
+    return pa.concat_tables(parts).unify_dictionaries() if parts else SCHEMA.empty_table()
+
+
 def write_parquet(batches: Iterable[Batch], path: Path) -> None:
     """Write a Parquet file, one row group a batch. Raises OSError."""
     with pq.ParquetWriter(path, SCHEMA, compression="zstd", compression_level=1) as writer:
@@ -183,4 +189,4 @@ def write_parquet(batches: Iterable[Batch], path: Path) -> None:
             writer.write_table(table(batch))
 
 
-__all__ = ["SCHEMA", "table", "write_parquet"]
+__all__ = ["SCHEMA", "table", "whole_table", "write_parquet"]
