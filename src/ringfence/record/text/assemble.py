@@ -258,14 +258,22 @@ _WITH_REGISTERS = frozenset(Format) - {Format.EDAC, Format.MEMORY_FAILURE, Forma
 
 
 def _intact(pieces: Sequence[tuple[Line, Fragment]], at: int) -> int:
-    """How many pieces from a head at ``at`` form a whole record (over TSC up to PROCESSOR), or 0."""
+    """How many pieces from a head at ``at`` form a whole record (over TSC up to PROCESSOR, in that order), or 0.
+
+    A head between another head and surplus lines is one of two records that interleave: which lines are whose, their
+    order cannot tell.
+    """
+    rank = -1
     draft = _Draft(Format.PRINTK)
     for count, (line, fragment) in enumerate(pieces[at:], start=1):
-        if (fragment.opens and count > 1) or not draft.takes(fragment) or fragment.part in _CLAIM_PARTS:
+        if (fragment.opens and count > 1) or not draft.takes(fragment) or _RANK.get(fragment.part, -1) <= rank:
             return 0
+        rank = _RANK[fragment.part]
         draft.add(line, fragment, "")
         if fragment.part == "processor":
-            return count if "tsc" in draft.registers else 0
+            behind_head = at > 0 and pieces[at - 1][1].opens
+            surplus = at + count < len(pieces) and _RANK.get(pieces[at + count][1].part, 0) > 0
+            return count if "tsc" in draft.registers and not (behind_head and surplus) else 0
     return 0
 
 
