@@ -19,7 +19,7 @@ _IGNORED = re.compile(
     r"\w+ MC\d+: HANDLING|igen6|skx: |sbridge: |i10nm: |ie31200)"
 )
 _WHAT = re.compile(r"(?P<error>.*?)(?: ?\bon (?P<label>\S.*?))? ?(?:\((?P<detail>[^()]*)\))?$")
-_ITEM = re.compile(r"(?P<key>[a-z_]+)[: ]\s*(?:0x)?(?P<value>[0-9a-fA-F:]+)(?=[\s,)]|$)")
+_ITEM = re.compile(r"(?<![a-z_])(?P<key>[a-z_]{1,16})[: ]\s*(?:0x)?(?P<value>[0-9a-fA-F:]+)(?=[\s,)]|$)")
 _SEVERITIES = {
     "CE": ClaimedSeverity.CORRECTED,
     "UE": ClaimedSeverity.RECOVERABLE,
