@@ -31,7 +31,7 @@ from ringfence.record.columns.objects import record
 from ringfence.record.evidence import Evidence, Record, Unrecognised
 from ringfence.record.reader import raw_lines
 from ringfence.record.sources import Block as TextBlock
-from ringfence.record.text.lines import RawLine
+from ringfence.record.text.lines import WHOLE_RECORD, RawLine
 from ringfence.record.text.reader import MAX_INSIDE_LINES, TOKENS
 from ringfence.record.text.reader import read as read_lines
 
@@ -129,6 +129,15 @@ def _unique_rows(columns: list[Words]) -> tuple[Any, Any, Any]:
     return np.unique(np.stack(columns, axis=1), axis=0, return_index=True, return_inverse=True)
 
 
+def _other_lines(block: Block) -> Iterator[RawLine]:
+    """The lines that no column has, with a mark for the columns' record behind each run of them."""
+    heads = block.records.line
+    for span, following in zip(block.rest, np.searchsorted(heads, [s.line for s in block.rest]).tolist(), strict=True):
+        yield from raw_lines(TextBlock(block.text(span.start, span.end), span.line, span.start))
+        if following < len(heads):
+            yield RawLine(int(heads[following]), WHOLE_RECORD)
+
+
 @dataclass(slots=True)
 class Part:
     """What one process made of a part of a file. ``findings`` are of the kinds that it had not met before."""
@@ -159,8 +168,7 @@ class PartReader:
                 if len(block.records):
                     rows.append(block.records)
                     kinds.append(self.kinds.of(block, self.file))
-                for span in block.rest:
-                    yield from raw_lines(TextBlock(block.text(span.start, span.end), span.line, span.start))
+                yield from _other_lines(block)
 
         evidence = list(read_lines(lines(), self.file))
         return Part(

@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Final
 
 from ringfence.arch.mcg import LMCE_S, MCIP
 from ringfence.record.evidence import (
@@ -60,6 +61,10 @@ class Piece:
 
     line: Line
     fragment: Fragment | None
+
+
+WHOLE: Final = Fragment(Format.PRINTK, "whole")
+"""Stands for a whole record of the kernel's that another reader has taken: leftovers do not reach across it."""
 
 
 @dataclass(slots=True)
@@ -182,6 +187,8 @@ def _printk_pieces(burst: Sequence[Piece]) -> list[tuple[Line, Fragment]]:
 
 def _has_whole_record(burst: Sequence[Piece]) -> bool:
     pieces = _printk_pieces(burst)
+    if any(fragment is WHOLE for _, fragment in pieces):
+        return True
     return any(fragment.opens and _intact(pieces, at) for at, (_, fragment) in enumerate(pieces))
 
 
@@ -302,7 +309,9 @@ def _printk(burst: _Burst, pieces: Sequence[tuple[Line, Fragment]]) -> None:
             at += count
             rest.append([])
             continue
-        if fragment.part == "context":
+        if fragment is WHOLE:
+            rest.append([])
+        elif fragment.part == "context":
             if context is not None and not context_used:
                 burst.orphan([context[0]], "a machine check was reported, and no bank follows")
             context, context_used = (line, fragment), False
@@ -465,25 +474,26 @@ def _edac(burst: _Burst, pieces: Sequence[tuple[Line, Fragment]]) -> None:
 
 
 def _memory_failure(burst: _Burst, pieces: Sequence[tuple[Line, Fragment]]) -> None:
-    by_frame: dict[int, _Draft] = {}
-    current: _Draft | None = None
+    by_frame: dict[int, tuple[_Draft, int]] = {}
+    current: tuple[_Draft, int] | None = None
     for line, fragment in pieces:
         frame = fragment.memory.page_frame if fragment.memory is not None else None
         if fragment.memory is None or frame is None:
-            if current is None:
+            if current is None or line.number - current[1] > JOIN_LINES:
                 _join_claim(burst, line, fragment)
             else:
-                current.add(line, fragment, burst.file)
+                current[0].add(line, fragment, burst.file)
             continue
-        if frame not in by_frame:
+        known = by_frame.get(frame)
+        if known is None or line.number - known[1] > JOIN_LINES:
             near = [
                 d for d in burst.drafts
                 if d.format in _WITH_REGISTERS and line.number - d.last_line <= JOIN_LINES
                 and (a := d.registers.get("addr")) is not None and a >> 12 == frame
             ]  # fmt: skip
-            by_frame[frame] = near[-1] if near else burst.new(Format.MEMORY_FAILURE)
-        current = by_frame[frame]
-        current.add(line, fragment, burst.file)
+            known = (near[-1] if near else burst.new(Format.MEMORY_FAILURE), line.number)
+        current = by_frame[frame] = (known[0], line.number)
+        current[0].add(line, fragment, burst.file)
 
 
 def assemble(pieces: Iterable[Piece], file: str) -> Iterator[Evidence]:

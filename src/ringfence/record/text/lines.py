@@ -15,6 +15,10 @@ MAX_LINE_CHARACTERS = 4096
 """Longer lines are cut for reading (no known format comes near); their raw bytes are kept whole."""
 
 
+WHOLE_RECORD = b"\0"
+"""A line of this alone stands for a whole record of the kernel's that another reader has taken from here."""
+
+
 @dataclass(frozen=True, slots=True)
 class RawLine:
     """A line as it stands in the file: 1-based ``number``, bytes without the line ending.

@@ -20,9 +20,9 @@ from ringfence.record.text import (
     rasdaemon,
     xen_console,
 )
-from ringfence.record.text.assemble import Piece, assemble
+from ringfence.record.text.assemble import WHOLE, Piece, assemble
 from ringfence.record.text.grammar import Fragment, Grammar
-from ringfence.record.text.lines import Line, RawLine, unwrapped
+from ringfence.record.text.lines import WHOLE_RECORD, Line, RawLine, unwrapped
 
 GRAMMARS: tuple[Grammar, ...] = (
     mcelog.GRAMMAR,
@@ -84,6 +84,9 @@ def pieces(lines: Iterable[RawLine]) -> Iterator[Piece]:
     """The lines that are evidence, or promise to be and cannot be read; all others are passed over."""
     reading = _Reading()
     for line in unwrapped(lines):
+        if line.raw == WHOLE_RECORD:
+            yield Piece(line, WHOLE)
+            continue
         if not line.body:
             continue
         fragment = reading.fragment(line)
