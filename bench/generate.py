@@ -12,7 +12,7 @@ the stamps of dmesg. What the log is made of (shares are of the records, drawn w
 - 1 in 12: the notice that events were logged stands before the record.
 - 1 in 100: signalled by #MC (a cache's kind of error, always with a time stamp), with the RIP line, nine in ten of them
   within the kernel, with the symbol.
-- 1 in 500: line by line interleaved with the record of another CPU (H1 H2 T1 T2 P1 P2), without printk's caller ids.
+- 1 in 2,000: line by line interleaved with the record of another CPU (H1 H2 T1 T2 P1 P2), without printk's caller ids.
 - 1 in 100: the record before it once more, a little later, from the same bank (a latched error that is polled again).
 - 1 in 100: the record before it as the sibling hyperthread reports it.
 - One kind of a model's errors has no ADDR, another no MISC.
@@ -288,7 +288,7 @@ def log(mix: str, records: int, seed: int, counts: Counts) -> Iterator[str]:
                 + lines[len(waiting) :]
             )
             waiting = None
-        elif draw.random() < 1 / 500:
+        elif draw.random() < 1 / 2000:
             waiting = lines
             continue
         tagged = [f"mce: [Hardware Error]: {line}" for line in lines]

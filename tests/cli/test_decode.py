@@ -149,7 +149,7 @@ def test_verbose_names_every_field_of_the_registers(log: Write) -> None:
 def test_what_cannot_be_read_is_shown_and_counted(log: Write) -> None:
     result = decode(log(FATAL + UNREADABLE))
     assert "| " + UNREADABLE.strip() in result.stdout
-    assert result.stderr == "ringfence: 1 pieces of evidence could not be read\n"
+    assert result.stderr == "ringfence: 1 piece of evidence could not be read\n"
 
 
 def test_a_summary_groups_what_is_alike_worst_first(log: Write) -> None:
@@ -329,6 +329,18 @@ def test_a_compressed_log_can_be_piped_in() -> None:
 def test_an_empty_pipe_has_no_evidence() -> None:
     done = process()
     assert (done.returncode, done.stdout, done.stderr) == (0, NO_EVIDENCE.encode(), b"")
+
+
+def test_a_record_in_a_silent_pipe_is_shown_before_the_pipe_ends() -> None:
+    with subprocess.Popen(RUN, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
+        assert running.stdin is not None
+        assert running.stdout is not None
+        running.stdin.write(FATAL.encode())
+        running.stdin.flush()
+        # Blocks until the line is there: without following, it would come only after the pipe is closed below.
+        assert running.stdout.readline().startswith(b"Fatal error: ")
+        running.stdin.close()
+        assert running.wait(30) == 0
 
 
 def test_a_pipe_that_trickles_is_read_to_its_end() -> None:

@@ -19,8 +19,8 @@ from ringfence.decode.decoder import KnownProcessor
 from ringfence.diagnosis.finding import Event, events
 from ringfence.diagnosis.severity import Severity
 from ringfence.errors import RingfenceError
-from ringfence.record.evidence import Evidence, Registers, Unrecognised
-from ringfence.record.reader import read
+from ringfence.record.evidence import Evidence, Lull, Registers, Unrecognised
+from ringfence.record.reader import follow
 from ringfence.record.sources import STDIN, Source, expand
 
 if TYPE_CHECKING:
@@ -132,12 +132,21 @@ def _found(names: tuple[str, ...], outcome: Outcome) -> Iterator[Source]:
             _complain(error)
 
 
-def _evidence(sources: list[Source], outcome: Outcome, progress: Callable[[int], None] | None) -> Iterator[Evidence]:
+def _evidence(
+    sources: list[Source], outcome: Outcome, progress: Callable[[int], None] | None
+) -> Iterator[Evidence | Lull]:
     for source in sources:
         try:
-            yield from read(source, progress)
+            yield from follow(source, progress)
         except RingfenceError as error:
             outcome.failed(source, error)
+
+
+def _at_once(items: Iterable[Event | Unrecognised]) -> Iterator[Event | Unrecognised]:
+    """The items, each written out before the next is waited for: somebody may be watching a pipe."""
+    for item in items:
+        yield item
+        sys.stdout.flush()
 
 
 @contextmanager
@@ -333,13 +342,15 @@ def decode_command(  # noqa: PLR0913, PLR0917 (one parameter an option)
         files = (STDIN,)
     sources = list(_found(files, outcome))
     with _until_the_pipe_breaks(), _Progress(sources, progress) as told:
-        evidence: Iterable[Evidence]
+        evidence: Iterable[Evidence | Lull]
         evidence = (
             [api.typed(Registers(**typed), bank=bank, known=known)]
             if typed["status"] is not None
             else _evidence(sources, outcome, told)
         )
         items = events(evidence, known)
+        if STDIN in files:
+            items = _at_once(items)
         by_columns = typed["status"] is None and not verbose and _bulk(sources)
         if parquet is not None:
             _write_parquet(sources, parquet, outcome, known, told)
@@ -354,5 +365,6 @@ def decode_command(  # noqa: PLR0913, PLR0917 (one parameter an option)
         else:
             _write_text(items, outcome, verbose, _colour(color))
     if outcome.unreadable and not as_json:
-        click.echo(f"ringfence: {outcome.unreadable} pieces of evidence could not be read", err=True)
+        pieces = "1 piece" if outcome.unreadable == 1 else f"{outcome.unreadable} pieces"
+        click.echo(f"ringfence: {pieces} of evidence could not be read", err=True)
     ctx.exit(outcome.exit_code(fail_on, strict))

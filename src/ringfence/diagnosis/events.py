@@ -18,7 +18,7 @@ from ringfence.arch.cpuid import Vendor
 from ringfence.arch.mci_status import DEFERRED, PCC, UC
 from ringfence.record.evidence import Format, Record
 
-WINDOW_REPORTS = 65_536
+WINDOW_REPORTS = 16_384
 """A report is compared with those among so many before it: bounds the memory, and spans days of a latched bank."""
 SAME_MOMENT_S = 2
 """Reports of one broadcast or of two hyperthreads polling carry wall times at most this far apart."""

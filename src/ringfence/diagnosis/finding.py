@@ -12,7 +12,7 @@ from ringfence.decode.meaning import BankReading, Meaning, Note
 from ringfence.diagnosis.advice import LEADS, advice
 from ringfence.diagnosis.events import Folder, Relation
 from ringfence.diagnosis.severity import ErrorClass, Reason, Severity, Verdict, is_judgeable, judge
-from ringfence.record.evidence import Evidence, Record, Unrecognised
+from ringfence.record.evidence import Evidence, Lull, Record, Unrecognised
 
 HELD_ITEMS = 1_000
 """An event waits for its further reports while so many later items are held; reports after that are shown alone."""
@@ -160,17 +160,21 @@ class ProcessorMemory:
         return done
 
 
-def events(evidence: Iterable[Evidence], stated: KnownProcessor | None = None) -> Iterator[Event | Unrecognised]:
+def events(evidence: Iterable[Evidence | Lull], stated: KnownProcessor | None = None) -> Iterator[Event | Unrecognised]:
     """Findings of a stream of evidence, reports of one event gathered, in the order of first report.
 
-    Memory is bounded by ``HELD_ITEMS`` and the folder's window.
+    Memory is bounded by ``HELD_ITEMS`` and the folder's window; at a lull, all that is held is handed out.
     """
     folder = Folder()
     memory = ProcessorMemory(stated)
     held: deque[Event | Unrecognised] = deque()
     by_number: dict[int, Event] = {}
     for item in evidence:
-        if isinstance(item, Unrecognised):
+        if isinstance(item, Lull):
+            yield from held
+            held.clear()
+            by_number.clear()
+        elif isinstance(item, Unrecognised):
             held.append(item)
         elif isinstance(finding := judged(memory.complete(item)), Unrecognised):
             held.append(finding)

@@ -154,7 +154,8 @@ class MemoryReport:
     """A memory error as EDAC, firmware or rasdaemon describes it, without or beside the bank's registers.
 
     ``physical_address`` is the host's; ``guest_address`` is the physical address within a guest, as its virtual machine
-    monitor counts: it names no page of the host.
+    monitor counts: it names no page of the host. ``module_handle`` is the SMBIOS handle of the Memory Device (type 17)
+    that failed, in the table of the machine that reported (UEFI 2.10 N.2.5, N.2.6).
     """
 
     severity: ClaimedSeverity | None = None
@@ -165,6 +166,7 @@ class MemoryReport:
     grain_bytes: int | None = None
     page_frame: int | None = None
     guest_address: int | None = None
+    module_handle: int | None = None
 
     def merged(self, other: MemoryReport) -> MemoryReport:
         """This report with the gaps filled from ``other``, the location's gaps too."""
@@ -179,6 +181,7 @@ class MemoryReport:
             grain_bytes=self.grain_bytes if self.grain_bytes is not None else other.grain_bytes,
             page_frame=self.page_frame if self.page_frame is not None else other.page_frame,
             guest_address=self.guest_address if self.guest_address is not None else other.guest_address,
+            module_handle=self.module_handle if self.module_handle is not None else other.module_handle,
         )
 
     def agrees(self, other: MemoryReport) -> bool:
@@ -246,3 +249,8 @@ class Unrecognised:
 
 
 Evidence = Record | Unrecognised
+
+
+@dataclass(frozen=True, slots=True)
+class Lull:
+    """The source has been silent for a while: nothing of the last event is still to come, so it can be shown."""

@@ -10,10 +10,10 @@ from typing import Final
 from ringfence.errors import FormatError, SourceError
 from ringfence.record import binary
 from ringfence.record.binary import pstore, rasdaemon_db
-from ringfence.record.evidence import Evidence, Format, Origin, Unrecognised
-from ringfence.record.sources import Block, Damaged, Source, blocks, chunks, is_compressed, opened
+from ringfence.record.evidence import Evidence, Format, Lull, Origin, Unrecognised
+from ringfence.record.sources import STDIN, Block, Damaged, Source, blocks, chunks, is_compressed, opened
 from ringfence.record.text import reader as text
-from ringfence.record.text.lines import RawLine
+from ringfence.record.text.lines import LULL, RawLine
 
 MAX_BINARY_BYTES: Final = 256 << 20
 """A binary dump is read whole; more than this is no dump of machine checks (ERST holds some megabytes)."""
@@ -36,19 +36,19 @@ def _numbered(log: bytes) -> Iterator[RawLine]:
     return raw_lines(Block(log, 1, 0))
 
 
-def _text(stream: io.BufferedReader, name: str, progress: Callable[[int], None] | None) -> Iterator[Evidence]:
+def _text(stream: io.BufferedReader, name: str, progress: Callable[[int], None] | None) -> Iterator[Evidence | Lull]:
     damage: list[Unrecognised] = []
 
     def lines() -> Iterator[RawLine]:
         offset = 0
         try:
-            for block in blocks(stream, progress=progress):
-                yield from raw_lines(block)
+            for block in blocks(stream, progress=progress, follow=name == STDIN):
+                yield from raw_lines(block) if block.data else (RawLine(block.first_line, LULL),)
                 offset = block.offset + len(block.data)
         except Damaged as error:
             damage.append(Unrecognised(Origin(name, offset=offset), b"", f"the rest cannot be unpacked: {error}"))
 
-    yield from text.read(lines(), name)
+    yield from text.follow(lines(), name)
     yield from damage
 
 
@@ -71,12 +71,15 @@ def _whole(stream: io.BufferedReader, name: str) -> tuple[bytes, list[Unrecognis
     return b"".join(parts), []
 
 
-def _binary(stream: io.BufferedReader, source: Source, progress: Callable[[int], None] | None) -> Iterator[Evidence]:
+def _binary(
+    stream: io.BufferedReader, source: Source, progress: Callable[[int], None] | None
+) -> Iterator[Evidence | Lull]:
+    """A source with NULs at its start: a dump if its whole size makes it one, else a log that a crash left NULs in."""
     blob, damage = _whole(stream, source.name)
     if progress is not None:
         progress(len(blob))
     form = binary.detect(blob[: binary.HEAD_BYTES], source.name, len(blob))
-    found: Iterable[Evidence | pstore.PstoreText]
+    found: Iterable[Evidence | Lull | pstore.PstoreText]
     if form is None:
         found = text.read(_numbered(blob), source.name)
     elif form is Format.RASDAEMON_DB and source.path is not None and len(blob) == source.size_bytes:
@@ -92,7 +95,7 @@ def _binary(stream: io.BufferedReader, source: Source, progress: Callable[[int],
     yield from damage
 
 
-def _pstore_log(stream: io.BufferedReader, name: str) -> Iterator[Evidence]:
+def _pstore_log(stream: io.BufferedReader, name: str) -> Iterator[Evidence | Lull]:
     """A kernel log that pstore saved: its first line is pstore's own."""
     blob, damage = _whole(stream, name)
     try:
@@ -105,7 +108,12 @@ def _pstore_log(stream: io.BufferedReader, name: str) -> Iterator[Evidence]:
 
 
 def read(source: Source, progress: Callable[[int], None] | None = None) -> Iterator[Evidence]:
-    """Every piece of evidence in a source, in its order; memory is bounded.
+    """Every piece of evidence in a source, as ``follow`` reads it, without the lulls."""
+    return (item for item in follow(source, progress) if not isinstance(item, Lull))
+
+
+def follow(source: Source, progress: Callable[[int], None] | None = None) -> Iterator[Evidence | Lull]:
+    """Every piece of evidence in a source, in its order; memory is bounded. A pipe that falls silent gives a Lull.
 
     A compressed source that is damaged yields what could be unpacked, then one ``Unrecognised`` for the rest.
     Raises SourceError if the source cannot be opened, or is binary and unreasonably large.
@@ -114,7 +122,7 @@ def read(source: Source, progress: Callable[[int], None] | None = None) -> Itera
         stored = pstore.parse_name(PurePath(source.name).name)
         if stored is not None and stored.type == "dmesg":
             yield from _pstore_log(stream, source.name)
-        elif is_binary(stream):
+        elif _may_be_binary(stream, source):
             yield from _binary(stream, source, progress)
         else:
             yield from _text(stream, source.name, progress)
@@ -137,9 +145,17 @@ def is_plain_log(source: Source) -> bool:
     return b"\0" not in head and not is_compressed(head)
 
 
-def is_binary(stream: io.BufferedReader) -> bool:
-    """Whether a stream's beginning has a NUL, which no log line has and every binary form does."""
+def _may_be_binary(stream: io.BufferedReader, source: Source) -> bool:
+    """Whether a stream begins like a binary form: with a NUL in it, and, where the size is known, one that detects it.
+
+    A log can have runs of NULs too (a crash, a copy-truncate): it is read as text all the same.
+    """
     try:
-        return b"\0" in stream.peek(binary.HEAD_BYTES)[: binary.HEAD_BYTES]
+        head = stream.peek(binary.HEAD_BYTES)[: binary.HEAD_BYTES]
     except (OSError, EOFError, ValueError):
         return False
+    if b"\0" not in head:
+        return False
+    if source.size_bytes is None or source.size_bytes <= MAX_BINARY_BYTES:
+        return True
+    return binary.detect(head, source.name, source.size_bytes) is not None

@@ -7,6 +7,7 @@ import gzip
 import io
 import lzma
 import os
+import select
 import sys
 import zlib
 from collections.abc import Callable, Iterator
@@ -183,20 +184,45 @@ def chunks(stream: io.BufferedReader) -> Iterator[bytes]:
         yield chunk
 
 
+LULL_S: Final = 0.5
+"""A pipe that brings nothing for so long is taken to be silent: what was read is complete and can be shown.
+
+The kernel prints the lines of a record within milliseconds.
+"""
+
+
+def _is_silent(stream: io.BufferedReader) -> bool:
+    """Whether a pipe brings nothing for ``LULL_S``; never for what has no file descriptor, such as a decompressor."""
+    try:
+        return not select.select([stream.fileno()], [], [], LULL_S)[0]
+    except (OSError, ValueError):
+        return False
+
+
 def blocks(
-    stream: io.BufferedReader, size: int = BLOCK_BYTES, progress: Callable[[int], None] | None = None
+    stream: io.BufferedReader,
+    size: int = BLOCK_BYTES,
+    progress: Callable[[int], None] | None = None,
+    *,
+    follow: bool = False,
 ) -> Iterator[Block]:
     """Cut a stream into blocks of whole lines. ``progress`` is told how many bytes each block has.
 
-    A chunk is handed out as soon as it holds a whole line, so a pipe that trickles is followed.
+    A chunk is handed out as soon as it holds a whole line, so a pipe that trickles is followed. With ``follow``, an
+    empty block is handed out whenever the stream falls silent.
     Raises Damaged when the rest of a compressed stream cannot be unpacked, after what could be was handed out.
     """
     held = b""
     line, offset = 1, 0
     damage: Damaged | None = None
+    quiet = True
     while True:
+        if follow and not quiet and _is_silent(stream):
+            quiet = True
+            yield Block(b"", line, offset)
         try:
             chunk = _chunk(stream, size)
+            quiet = False
         except Damaged as error:
             chunk, damage = b"", error
         if not chunk:

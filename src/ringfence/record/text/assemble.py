@@ -25,6 +25,7 @@ from ringfence.record.evidence import (
     Evidence,
     Format,
     HypervisorReport,
+    Lull,
     MemoryReport,
     Origin,
     Record,
@@ -65,6 +66,10 @@ class Piece:
 
 WHOLE: Final = Fragment(Format.PRINTK, "whole")
 """Stands for a whole record of the kernel's that another reader has taken: leftovers do not reach across it."""
+
+
+SILENCE: Final = Fragment(Format.PRINTK, "silence")
+"""The source has fallen silent: what has come is complete."""
 
 
 @dataclass(slots=True)
@@ -216,6 +221,10 @@ def bursts(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
     burst: list[Piece] = []
     cut: int | None = None
     for piece in pieces:
+        if piece.fragment is SILENCE:
+            yield from (each for each in (burst, [piece]) if each)
+            burst, cut = [], None
+            continue
         if burst and abs(piece.line.number - burst[-1].line.number) > BURST_GAP_LINES:
             yield burst
             burst, cut = [], None
@@ -496,13 +505,16 @@ def _memory_failure(burst: _Burst, pieces: Sequence[tuple[Line, Fragment]]) -> N
         current[0].add(line, fragment, burst.file)
 
 
-def assemble(pieces: Iterable[Piece], file: str) -> Iterator[Evidence]:
+def assemble(pieces: Iterable[Piece], file: str) -> Iterator[Evidence | Lull]:
     """Records and unrecognised evidence of a stream of pieces, in the order in which they begin in the file.
 
     Memory is bounded by one burst. Nothing is dropped: each piece with content ends in a record or is unrecognised.
     """
     for found in bursts(pieces):
-        yield from _assemble_burst(found, file)
+        if found[0].fragment is SILENCE:
+            yield Lull()
+        else:
+            yield from _assemble_burst(found, file)
 
 
 def _assemble_burst(found: list[Piece], file: str) -> list[Evidence]:

@@ -20,6 +20,7 @@ _IGNORED = re.compile(
 )
 _WHAT = re.compile(r"(?P<error>.*?)(?: ?\bon (?P<label>\S.*?))? ?(?:\((?P<detail>[^()]*)\))?$")
 _ITEM = re.compile(r"(?<![a-z_])(?P<key>[a-z_]{1,16})[: ]\s*(?:0x)?(?P<value>[0-9a-fA-F:]+)(?=[\s,)]|$)")
+_HANDLE = re.compile(r"\bDMI handle: 0x(?P<handle>[0-9a-f]{4,8})\b")
 _SEVERITIES = {
     "CE": ClaimedSeverity.CORRECTED,
     "UE": ClaimedSeverity.RECOVERABLE,
@@ -41,6 +42,15 @@ def _value(text: str, radix: int) -> int | None:
     except ValueError:
         return None
     return value if value < 1 << 64 else None
+
+
+def module_handle(detail: str) -> int | None:
+    """The SMBIOS handle that ghes_edac gives in its detail where the kernel cannot name the DIMM, None without one.
+
+    Linux drivers/firmware/efi/cper.c, cper_dimm_err_location; in older kernels ghes_edac.c itself ("DIMM DMI handle").
+    """
+    match = _HANDLE.search(detail)
+    return int(match["handle"], 16) if match is not None else None
 
 
 def _controller(match: re.Match[str], places: dict[str, int]) -> dict[str, int]:
@@ -86,6 +96,7 @@ def _report(match: re.Match[str], old: bool) -> MemoryReport:
         physical_address=(page * PAGE_BYTES + (offset or 0)) if known and page is not None else None,
         grain_bytes=grain if known else None,
         page_frame=page if known else None,
+        module_handle=module_handle(match["what"]),
     )
 
 

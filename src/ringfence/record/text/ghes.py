@@ -48,6 +48,8 @@ _PLACE_NAMES: Final = {
 """The kernel's word to the location's part; card and module are firmware's (UEFI 2.10 N.2.5), not channel and slot."""
 _OTHER_PLACES: Final = frozenset({"bit_position", "requestor_id", "responder_id", "target_id", "chip_id"})
 _DIMM = re.compile(r"DIMM location: (?P<label>(?!not present)\S.{0,80}?)$")
+_HANDLE = re.compile(r"DIMM location: not present\. DMI handle: 0x(?P<handle>[0-9a-f]{4,8})$")
+"""How the kernel says that a section has a module handle and its copy of the SMBIOS table no name for it."""
 _IP = re.compile(r"(?:Instruction Pointer|IP): 0x(?P<ip>[0-9a-f]{1,16})$")
 _MSR = re.compile(r"MSR Address: 0x(?P<msr>[0-9a-f]{8,16})$")
 _CPUID = re.compile(r"CPUID Info:$")
@@ -160,6 +162,11 @@ def _memory(body: str) -> Fragment | None:
         return Fragment(Format.GHES, "error type", memory=MemoryReport(error=match["error"].strip()))
     if match := _DIMM.match(body):
         return Fragment(Format.GHES, "label", memory=MemoryReport(location=Location(label=match["label"])))
+    if match := _HANDLE.match(body):
+        claims = ((ClaimKind.FIRMWARE, body),)
+        return Fragment(
+            Format.GHES, "label", memory=MemoryReport(module_handle=int(match["handle"], 16)), claims=claims
+        )
     if _PLACES.match(body):
         return _places(body)
     return None

@@ -19,6 +19,13 @@ WHOLE_RECORD = b"\0"
 """A line of this alone stands for a whole record of the kernel's that another reader has taken from here."""
 
 
+LULL = b"\0\0"
+"""A line of this alone says that the source has fallen silent (``record.evidence.Lull``)."""
+
+
+_MARKS = frozenset({WHOLE_RECORD, LULL})
+
+
 @dataclass(frozen=True, slots=True)
 class RawLine:
     """A line as it stands in the file: 1-based ``number``, bytes without the line ending.
@@ -197,6 +204,10 @@ def unwrapped(lines: Iterable[RawLine]) -> Iterator[Line]:
     held: Line | None = None
     for raw in _soft_joined(lines):
         line = strip(raw)
+        if raw.raw in _MARKS:
+            yield from (each for each in (held, line) if each is not None)
+            held = None
+            continue
         if held is not None:
             joined = _glued(held, line) if line.number == held.number + 1 + held.raw.count(b"\n") else None
             if joined is not None:

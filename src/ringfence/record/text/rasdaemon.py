@@ -16,6 +16,7 @@ from typing import Final
 
 from ringfence.arch.cpuid import LINUX_VENDORS, Vendor
 from ringfence.record.evidence import ClaimedSeverity, ClaimKind, Format, Location, MemoryReport
+from ringfence.record.text.edac import module_handle
 from ringfence.record.text.grammar import Fragment, Grammar, RegisterValues, Values
 
 _STAMP = r"(?P<stamp>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?: [+-]\d{4})?)"
@@ -224,6 +225,7 @@ def _extlog(match: re.Match[str], stamp: str | None) -> Fragment:
     places = {item["key"]: int(item["value"]) for item in _DETAIL.finditer(match["rest"]) if item["key"] != "imc"}
     named = re.search(r"fru_text='([^']{1,64})'", match["rest"])
     mask = int(match["mask"], 16) if "mask" in match.re.groupindex else None
+    handle = re.search(r"\b(?:module_handle: |mem_dev_handle=)(\d{1,10})\b", match["rest"])
     return Fragment(
         Format.RASDAEMON,
         "extlog",
@@ -237,6 +239,7 @@ def _extlog(match: re.Match[str], stamp: str | None) -> Fragment:
             physical_address=address or None,
             physical_address_mask=mask,
             page_frame=address >> 12 or None,
+            module_handle=int(handle[1]) if handle else None,
         ),
         claims=((ClaimKind.FIRMWARE, match[0]),),
     )
@@ -286,6 +289,7 @@ def _memory_event(match: re.Match[str], address: int | None, syndrome: int | Non
             ),
             physical_address=address or None,
             page_frame=address >> 12 if address else None,
+            module_handle=module_handle(match["detail"] or ""),
         ),
         claims=((ClaimKind.EDAC, match[0]),),
     )

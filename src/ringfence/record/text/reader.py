@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ringfence.record.evidence import Evidence, Format
+from ringfence.record.evidence import Evidence, Format, Lull
 from ringfence.record.text import (
     amd_decoded,
     bmc,
@@ -20,9 +20,9 @@ from ringfence.record.text import (
     rasdaemon,
     xen_console,
 )
-from ringfence.record.text.assemble import WHOLE, Piece, assemble
+from ringfence.record.text.assemble import SILENCE, WHOLE, Piece, assemble
 from ringfence.record.text.grammar import Fragment, Grammar
-from ringfence.record.text.lines import WHOLE_RECORD, Line, RawLine, unwrapped
+from ringfence.record.text.lines import LULL, WHOLE_RECORD, Line, RawLine, unwrapped
 
 GRAMMARS: tuple[Grammar, ...] = (
     mcelog.GRAMMAR,
@@ -47,6 +47,9 @@ TOKENS: tuple[bytes, ...] = tuple(sorted({token.encode() for grammar in GRAMMARS
 _EVIDENCE_TOKENS = tuple(sorted({token for grammar in GRAMMARS for token in grammar.evidence_tokens}))
 _XEN_FIRST = (xen_console.GRAMMAR, *(grammar for grammar in GRAMMARS if grammar is not xen_console.GRAMMAR))
 _INSIDE = tuple(grammar for grammar in GRAMMARS if grammar.inside_lines)
+
+
+_MARKS = {WHOLE_RECORD: WHOLE, LULL: SILENCE}
 
 
 class _Reading:
@@ -84,8 +87,8 @@ def pieces(lines: Iterable[RawLine]) -> Iterator[Piece]:
     """The lines that are evidence, or promise to be and cannot be read; all others are passed over."""
     reading = _Reading()
     for line in unwrapped(lines):
-        if line.raw == WHOLE_RECORD:
-            yield Piece(line, WHOLE)
+        if line.raw in _MARKS:
+            yield Piece(line, _MARKS[line.raw])
             continue
         if not line.body:
             continue
@@ -94,13 +97,18 @@ def pieces(lines: Iterable[RawLine]) -> Iterator[Piece]:
             yield Piece(line, fragment)
 
 
-def read(lines: Iterable[RawLine], file: str) -> Iterator[Evidence]:
-    """Evidence in a text log, in file order; memory is bounded by one burst of evidence.
+def follow(lines: Iterable[RawLine], file: str) -> Iterator[Evidence | Lull]:
+    """Evidence in a text log, in file order, and the lulls that ``lines`` marks; memory is bounded by one burst.
 
     ``lines`` may leave out lines that contain none of ``TOKENS`` and are further than ``MAX_INSIDE_LINES`` from one
     that does.
     """
-    yield from assemble(pieces(lines), file)
+    return assemble(pieces(lines), file)
+
+
+def read(lines: Iterable[RawLine], file: str) -> Iterator[Evidence]:
+    """The same of lines that are all there: no lulls."""
+    return (item for item in follow(lines, file) if not isinstance(item, Lull))
 
 
 MAX_INSIDE_LINES = max((grammar.inside_lines for grammar in GRAMMARS), default=0)
