@@ -204,6 +204,7 @@ def test_libcpers_memory_example_says_what_its_json_says() -> None:
         error="unknown",
         location=Location(card=55781, bank=52608, row=24942, label="+q$`4pGx'S6@wY|5gp!"),
         physical_address_mask=10899239918570409638,
+        module_handle=21116,
     )
     assert record.delivery is Delivery.FIRMWARE
     assert texts(record) == [

@@ -182,6 +182,7 @@ class MemorySection:
             ),
             physical_address=self.physical_address,
             physical_address_mask=self.physical_address_mask,
+            module_handle=self.module_handle,
         )
 
     def claims(self) -> Claims:
@@ -231,6 +232,7 @@ def of_report(report: MemoryReport) -> MemorySection:
         column=location.column,
         rank=location.rank,
         error_type=None if report.error is None else ERROR_TYPES.index(report.error),
+        module_handle=report.module_handle,
     )
 
 

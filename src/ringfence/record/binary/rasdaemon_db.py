@@ -35,6 +35,7 @@ from ringfence.record.evidence import (
     Record,
     Unrecognised,
 )
+from ringfence.record.text.edac import module_handle
 
 SIGNATURE: Final = b"SQLite format 3\0"
 _WRITE_VERSION_AT, _READ_VERSION_AT, _WAL, _ROLLBACK = 18, 19, 2, 1
@@ -204,6 +205,7 @@ def _mc_event(row: _Row) -> Record:
             ),
             # EDAC gives zero where a driver does not know the address.
             physical_address=row.number("address") or None,
+            module_handle=module_handle(row.text("driver_detail") or ""),
         ),
         claims=(*claims, *row.claims((ClaimKind.EDAC, "driver_detail"))),
     )
