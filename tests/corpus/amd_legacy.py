@@ -33,6 +33,7 @@ LOGS: tuple[Log, ...] = (
                 address=0x11244,
                 kind=AddressKind.UNKNOWN,
                 names_a_page=False,
+                note="subcache",
                 place={"node": 2},
             ),
         ),

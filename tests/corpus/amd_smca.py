@@ -442,14 +442,14 @@ LOGS: tuple[Log, ...] = (
         ),
         events=(
             Seen(
-                severity=Severity.FATAL,
+                severity=Severity.NONE,
                 unit="bank 31",
                 error="error code 0x2420",
-                rule="pcc-without-uc",
+                rule="not-an-error",
                 cpu=0,
                 bank=31,
                 model="Raphael",
-                note="contradicts itself",
+                note="noise",
             ),
         ),
     ),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ringfence.arch import mci_status
 from ringfence.arch.cpuid import Processor
-from ringfence.arch.smca_banks import bank_type_named
 from ringfence.decode.amd.errata import contradictions
 from ringfence.decode.meaning import AddressKind
-from ringfence.record.evidence import Location
+from ringfence.record.evidence import Delivery, Format, Location, Record
 from tests.decode.amd_logs import amd, logged, notes_of, read_bank
 
 CEZANNE_A0, ZEN4, ZEN, RAVEN = amd(0x19, 0x50, 0), amd(0x19, 0x61, 2), amd(0x17, 0x01, 1), amd(0x17, 0x11)
@@ -50,14 +53,71 @@ def test_an_enabled_error_of_cezanne_and_another_stepping_are_taken_seriously() 
     assert read_bank(logged(14, 0x8700900800000000, ipid=L3_IPID), amd(0x19, 0x50, 1)).not_an_error is None
 
 
-def test_latched_garbage_of_zen_4_is_only_doubted() -> None:
-    # An incident report of 2025: the same record read 99 times; rasdaemon named it a "Unified Memory Controller V2".
-    reading = read_bank(logged(31, 0xCA0158A452CC2420, ipid=0x8234C5C7B783BE99), ZEN4)
-    assert reading.not_an_error is None
+GARBAGE_STATUS, GARBAGE_IPID = 0xCA0158A452CC2420, 0x8234C5C7B783BE99
+"""An incident report of 2025: the same record read 99 times; rasdaemon named it a "Unified Memory Controller V2"."""
+
+
+def test_a_record_of_which_nothing_holds_together_is_noise_and_the_note_says_why() -> None:
+    reading = read_bank(logged(31, GARBAGE_STATUS, ipid=GARBAGE_IPID), ZEN4)
+    assert reading.not_an_error is not None
+    for reason in ("PCC", "UC=0", "Deferred=1", "EN=0", "error code", "MCA_IPID", "without one"):
+        assert reason in reading.not_an_error.text
     (note,) = reading.notes
     assert "PCC without UC" in note.text
     assert "Poison without UC" in note.text
-    assert "an MCA_IPID that names no known hardware" in note.text
+
+
+@pytest.mark.parametrize(
+    ("record", "processor"),
+    [
+        (logged(31, GARBAGE_STATUS | mci_status.UC.mask, ipid=GARBAGE_IPID), ZEN4),
+        (logged(31, GARBAGE_STATUS | mci_status.EN.mask, ipid=GARBAGE_IPID), ZEN4),
+        (logged(31, GARBAGE_STATUS & ~mci_status.PCC.mask, ipid=GARBAGE_IPID), ZEN4),
+        (logged(31, GARBAGE_STATUS & ~mci_status.DEFERRED.mask, ipid=GARBAGE_IPID), ZEN4),
+        (logged(31, GARBAGE_STATUS & ~0xFFFF | 0x011B, ipid=GARBAGE_IPID), ZEN4),
+        (logged(31, GARBAGE_STATUS, ipid=L3_IPID), ZEN4),
+        (logged(31, GARBAGE_STATUS, ipid=0), ZEN4),
+        (logged(31, GARBAGE_STATUS), ZEN4),
+        (logged(31, GARBAGE_STATUS, ipid=GARBAGE_IPID, mcg_status=4), ZEN4),
+        (replace(logged(31, GARBAGE_STATUS, ipid=GARBAGE_IPID), delivery=Delivery.MACHINE_CHECK), ZEN4),
+        (logged(31, GARBAGE_STATUS, ipid=GARBAGE_IPID), amd(0x1A, 0x90)),
+        (logged(31, GARBAGE_STATUS, ipid=GARBAGE_IPID), None),
+    ],
+    ids=[
+        "UC", "EN", "PCC clear", "not deferred", "a code that AMD defines", "a known unit", "MCA_IPID zero",
+        "no MCA_IPID", "MCIP", "by exception", "a newer family", "an unknown processor",
+    ],
+)  # fmt: skip
+def test_it_is_taken_seriously_as_soon_as_one_thing_speaks_for_it(record: Record, processor: Processor | None) -> None:
+    assert read_bank(record, processor).not_an_error is None
+
+
+@given(status=st.integers(0, (1 << 64) - 1), ipid=st.integers(0, (1 << 64) - 1))
+def test_no_valid_uncorrected_error_is_ever_called_noise(status: int, ipid: int) -> None:
+    status |= mci_status.VAL.mask | mci_status.UC.mask
+    assert read_bank(logged(31, status, ipid=ipid), ZEN4).not_an_error is None
+
+
+@pytest.mark.parametrize("status", [0xDC2040000000011B, 0xBEA0000000000108])
+def test_a_unit_that_no_table_names_may_be_new_and_is_no_contradiction(status: int) -> None:
+    reading = read_bank(logged(9, status, ipid=0x0001_0777_0000_0000, synd=0x5A_0000_0800_0000), amd(0x1A, 0x90))
+    assert reading.unit == "unknown SMCA unit (HardwareID 0x777, McaType 0x1) in bank 9"
+    assert "contradicts" not in notes_of(reading)
+    assert reading.not_an_error is None
+
+
+def test_the_kernels_word_poison_on_the_l3_subcache_bit_of_family_15h_is_set_right() -> None:
+    line = b"CPU:16 (15:2:0) MC4_STATUS[-|CE|MiscV|-|AddrV|-|Poison|CECC]: 0x9c0a4d20011c010b"
+    printed = replace(logged(4, 0x9C0A4D20011C010B), format=Format.AMD_DECODED, raw=line)
+    assert "subcache" in notes_of(read_bank(printed, BULLDOZER))
+    unprinted = replace(printed, raw=line.replace(b"|Poison", b""))
+    for record, processor in (
+        (unprinted, BULLDOZER),
+        (replace(printed, bank=0), BULLDOZER),
+        (printed, amd(0x16, 0x00)),
+        (logged(4, 0x9C0A4D20011C010B), BULLDOZER),
+    ):
+        assert "subcache" not in notes_of(read_bank(record, processor))
 
 
 @pytest.mark.parametrize(
@@ -74,7 +134,7 @@ def test_latched_garbage_of_zen_4_is_only_doubted() -> None:
 )
 def test_each_contradiction_is_seen_alone(bits: dict[str, int], phrase: str) -> None:
     status = mci_status.AMD_SMCA.join({"VAL": 1} | bits)
-    (found,) = contradictions(status, L3_IPID, bank_type_named("L3"))
+    (found,) = contradictions(status)
     assert found.startswith(phrase)
 
 
@@ -91,7 +151,7 @@ def test_each_contradiction_is_seen_alone(bits: dict[str, int], phrase: str) -> 
     ],
 )
 def test_real_records_do_not_contradict_themselves(status: int) -> None:
-    assert contradictions(status, L3_IPID, bank_type_named("L3")) == ()
+    assert contradictions(status) == ()
 
 
 def test_l1_btb_multi_match_is_benign_where_erratum_1114_holds() -> None:

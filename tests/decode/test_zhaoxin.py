@@ -75,7 +75,7 @@ def test_without_a_table_a_bank_reads_as_intels_do(status: int, bank: int | None
         (30, 5, 0x402, None, "Host interface (HIF) 2", "Internal unclassified error 0x0402: CXL poison, corrected", ()),
     ],
 )
-def test_kh50000(  # noqa: PLR0917 - the columns of a table of vectors
+def test_kh50000(
     bank: int, mscod: int, code: int, misc: int | None, unit: str, error: str, details: tuple[str, ...]
 ) -> None:
     status = VALID | mscod << 16 | code | (0 if misc is None else MISCV)

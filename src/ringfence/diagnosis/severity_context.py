@@ -167,9 +167,11 @@ def _mcip_clear(inputs: Inputs, _severity: Severity) -> Reason | None:
     )
 
 
-def _not_enabled(inputs: Inputs, _severity: Severity) -> Reason | None:
+def _not_enabled(inputs: Inputs, severity: Severity) -> Reason | None:
     if not (_valid(inputs) and inputs.has(mci_status.UC)) or inputs.has(mci_status.EN):
         return None
+    if severity is Severity.UCNA and inputs.by_exception:
+        return None  # then EN=0 is what decided, and the rule itself has said so
     return Reason("not-enabled", "EN=0: the error was not enabled to raise an exception", "SDM vol. 3B 17.10.4.1")
 
 

@@ -79,7 +79,7 @@ NO_SER_P: Table = (
 
 _UNCORRECTED_WITH_SER_P: Table = (
     Rule(
-        name="not-enabled",
+        name="uc-not-enabled",
         severity=Severity.UCNA,
         because="UC=1 with EN=0 in an exception: this error was not enabled to raise one, so another bank is the "
         "cause; this one is to be logged, and nothing says that its data was consumed",

@@ -26,13 +26,12 @@ from ringfence.decode.significance import address_class, significance, significa
 from ringfence.diagnosis.events import RULES, WINDOW_REPORTS, Relation, Report, identity
 from ringfence.diagnosis.events import report as report_of
 from ringfence.diagnosis.finding import Finding, ProcessorMemory, diagnose, judged
-from ringfence.record.columns import Block, Columns, LineFilter, Present, map_ranges
+from ringfence.record.columns import Block, Columns, Present, every_grammar, map_ranges
 from ringfence.record.columns.objects import record
 from ringfence.record.evidence import Evidence, Record, Unrecognised
 from ringfence.record.reader import raw_lines
 from ringfence.record.sources import Block as TextBlock
 from ringfence.record.text.lines import WHOLE_RECORD, RawLine
-from ringfence.record.text.reader import MAX_INSIDE_LINES, TOKENS
 from ringfence.record.text.reader import read as read_lines
 
 Words = NDArray[np.uint64]
@@ -362,7 +361,7 @@ class TableReader:
     def __init__(self, stated: KnownProcessor | None = None) -> None:
         self._folding = Folding()
         self._stated = stated
-        self._wanted = LineFilter(TOKENS, context_lines=MAX_INSIDE_LINES)
+        self._wanted = every_grammar()
 
     def read(self, descriptor: int, file: str, work: type[PartReader] = PartReader) -> Iterator[Batch]:
         """The batches of a regular file that is a text log. Raises OSError."""

@@ -19,8 +19,9 @@ _LAST_LEGACY_BANK: Final = 6
 def read_bank(record: Record, processor: Processor | None) -> BankReading:
     """What a bank of an AMD or Hygon processor says; ``record.registers.status`` must not be None.
 
-    A pure function of the record's registers, bank, socket and node and of the processor. Never raises for any register
-    values; raises ValueError if there is no status.
+    A pure function of the record's registers, bank, socket, node and delivery and of the processor, and for what the
+    kernel's decoder printed, of its words. Never raises for any register values; raises ValueError if there is no
+    status.
     """
     status = record.registers.status
     if status is None:

@@ -6,9 +6,11 @@ from typing import Final
 
 from ringfence.arch import mci_status
 from ringfence.arch.cpuid import Signature
+from ringfence.arch.mcg import MCIP
 from ringfence.arch.smca_banks import RESERVED_BANK, BankType
+from ringfence.decode.amd.codes import CodeKind, error_code
 from ringfence.decode.meaning import Note
-from ringfence.record.evidence import Record, Registers
+from ringfence.record.evidence import Delivery, Format, Record
 
 _AMD_C: Final = "Linux arch/x86/kernel/cpu/mce/amd.c"
 
@@ -68,11 +70,27 @@ _ECC_FLAG_CONTRADICTS_UC = Note(
     "APM vol. 2 9.3.2.2; BKDG 26094, MCi_STATUS",
 )
 
+_NOISE = Note(
+    "noise: no two fields of this record agree. PCC says that the processor's context is corrupt, yet UC=0 and "
+    "Deferred=1 say that nothing was consumed: the manuals give PCC for errors with UC=1 only, and such an error stops "
+    "the machine by an exception, while this one was read without one and with EN=0. Its error code is none that AMD "
+    "defines, and its MCA_IPID names no unit of a processor family whose units are all public. Were there an error "
+    "behind it, the record would name neither what nor where. It is taken for leftovers in the bank's registers",
+    "APM vol. 2 9.3.2; PPR 55898 (family 19h), MCA_STATUS and MCA_IPID; the conclusion is ours, no erratum says it",
+)
+_L3_SUBCACHE = Note(
+    "the kernel's word Poison is not what the bit says: in this bank of family 15h bit 43 is the upper one of the L3 "
+    "subcache's number. Older kernels print the word for it in every bank, newer ones leave this bank out",
+    "BKDG 42301 (family 15h), MC4_STATUS, bits 43:42; Linux drivers/edac/mce_amd.c, amd_decode_mce",
+)
+
 _ERRATUM_383_STATUS: Final = 0xB600_0000_0001_0015
 _L1_BTB_MULTI_MATCH: Final = 10
 _WATCHDOG_TIMEOUT: Final = 0
 _GART_ERROR: Final = 5
 _CC6_ALIAS: Final = 0x00FDF7
+_FAMILIES_WITH_PUBLIC_UNITS: Final = (0x17, 0x19)
+_POISON_IN_PRINT: Final = b"|Poison"
 
 
 def is_cc6_alias(address: int) -> bool:
@@ -80,10 +98,9 @@ def is_cc6_alias(address: int) -> bool:
     return address >> 24 & 0xFFFFFF == _CC6_ALIAS
 
 
-def smca_false_positive(
-    registers: Registers, status: int, bank: BankType | None, signature: Signature | None
-) -> Note | None:
+def smca_false_positive(record: Record, status: int, bank: BankType | None, signature: Signature | None) -> Note | None:
     """The reason why a record of an SMCA bank is no error, where that is certain."""
+    registers = record.registers
     if not mci_status.VAL.of(status):
         return INVALID
     if signature is None:
@@ -100,7 +117,32 @@ def smca_false_positive(
         and mci_status.XEC.of(status) == _L1_BTB_MULTI_MATCH
     ):
         return _L1_BTB
+    if signature.family in _FAMILIES_WITH_PUBLIC_UNITS and _is_noise(record, status, bank):
+        return _NOISE
     return None
+
+
+def _is_noise(record: Record, status: int, bank: BankType | None) -> bool:
+    """Whether nothing in an SMCA record holds together. All of it is asked for: an error must not be explained away.
+
+    An unknown unit or code alone may be new hardware, PCC without UC alone a real error that was logged badly.
+    """
+    contradictory = (
+        mci_status.PCC.of(status)
+        and not mci_status.UC.of(status)
+        and mci_status.DEFERRED.of(status)
+        and not mci_status.EN.of(status)
+    )
+    nameless = (
+        bank is None
+        and bool(record.registers.ipid)
+        and error_code(mci_status.ERROR_CODE.of(status)).kind is CodeKind.UNKNOWN
+    )
+    by_exception = (
+        record.delivery in {Delivery.MACHINE_CHECK, Delivery.LOCAL_MACHINE_CHECK}
+        or MCIP.of(record.registers.mcg_status or 0) == 1
+    )
+    return bool(contradictory) and nameless and not by_exception
 
 
 def legacy_false_positive(status: int, bank: int | None, extended_code: int) -> Note | None:
@@ -147,6 +189,10 @@ def legacy_notes(
         notes.append(_CC6_SAVE_AREA)
     if family in (0x10, 0x12, 0x14, 0x15, 0x16) and record.bank == 5 and extended_code == _WATCHDOG_TIMEOUT:
         notes.append(_CORE_HANG)
+    if family == 0x15 and record.bank == mci_status.LEGACY_NORTHBRIDGE_BANK:
+        printed = record.format is Format.AMD_DECODED and _POISON_IN_PRINT in record.raw
+        if printed and mci_status.POISON.of(status):
+            notes.append(_L3_SUBCACHE)
     if mci_status.UC.of(status) and mci_status.CECC.of(status):
         notes.append(_ECC_FLAG_CONTRADICTS_UC)
     if _logged_at_start(record, status):
@@ -154,8 +200,11 @@ def legacy_notes(
     return tuple(notes)
 
 
-def contradictions(status: int, ipid: int | None, bank: BankType | None) -> tuple[str, ...]:
-    """Bits of an SMCA record that cannot hold together, one phrase each; empty for a consistent record."""
+def contradictions(status: int) -> tuple[str, ...]:
+    """Bits of an SMCA record that cannot hold together, one phrase each; empty for a consistent record.
+
+    An MCA_IPID that no table names is none: that is what new hardware looks like.
+    """
     uc, deferred = mci_status.UC.of(status), mci_status.DEFERRED.of(status)
     found: list[str] = []
     if mci_status.PCC.of(status) and not uc:
@@ -172,8 +221,6 @@ def contradictions(status: int, ipid: int | None, bank: BankType | None) -> tupl
         found.append("CECC and UC")
     if mci_status.UECC.of(status) and not uc and not deferred:
         found.append("UECC in a corrected error")
-    if ipid and bank is None:
-        found.append("an MCA_IPID that names no known hardware")
     return tuple(found)
 
 

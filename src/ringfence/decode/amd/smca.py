@@ -39,7 +39,7 @@ def read_smca(record: Record, status: int, signature: Signature | None) -> BankR
     """
     registers = record.registers
     identity = _identify(record, signature)
-    doubts = contradictions(status, identity.ipid, identity.type)
+    doubts = contradictions(status)
     address = read_address(Logged(registers, status, identity.type, signature, doubts))
     error, ambiguity = _error(identity.type, status, signature)
     details = (
@@ -70,7 +70,7 @@ def read_smca(record: Record, status: int, signature: Signature | None) -> BankR
             *(() if doubts else _syndrome_places(registers, status)),
             *(() if counter is None else (COUNT,)),
         ),
-        not_an_error=smca_false_positive(registers, status, identity.type, signature),
+        not_an_error=smca_false_positive(record, status, identity.type, signature),
     )
 
 

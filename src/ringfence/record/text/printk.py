@@ -126,8 +126,10 @@ def _put(key: str, text: str, values: Values, registers: RegisterValues) -> bool
     match key:
         case "PROCESSOR":
             vendor, signature = text.split(":")
+            if not vendor.isdecimal():
+                return False
             values["cpuid"] = int(signature, 16)
-            if (known := LINUX_VENDORS.get(int(vendor, 16))) is not None:
+            if (known := LINUX_VENDORS.get(int(vendor))) is not None:
                 values["vendor"] = known
         case "TIME" | "SOCKET":
             if not text.isdecimal():

@@ -28,7 +28,7 @@ _CBB_PUNIT = choice(
     {
         0x0001: "machine check while CR4.MCE was clear (CR4_MCE_CLEAR)",
         0x0002: "machine check while MCG_STATUS.MCIP was set (MCE_MCIP_SET)",
-        0x0003: "machine check in wait-for-SIPI state (MCE_UNDER_WFS)",
+        0x0003: "machine check under WPS (MCE_UNDER_WFS)",  # mcelog's words (diamond.c); nobody spells them out
         0x0004: "unrecoverable error in a security flow (MCE_LT_HANDSHAKE)",
         0x0005: "shutdown after a triple fault (TRIPLE_FAULT)",
         0x0006: "VMX exit consistency checks failed (VMX_ABORT)",

@@ -38,7 +38,7 @@ _SHUTDOWN_CODE = 0x040C
 _SHUTDOWN_CAUSES = {
     0x1: "machine check while CR4.MCE was clear",
     0x2: "machine check while MCG_STATUS.MCIP was set",
-    0x3: "machine check in wait-for-SIPI state",
+    0x3: "machine check under WPS",  # mcelog's words (sapphire.c); no public source spells WPS out
     0x4: "unrecoverable error in a security flow",
     0x5: "shutdown after a triple fault",
     0x6: "VMX exit consistency checks failed",
