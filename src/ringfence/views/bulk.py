@@ -7,9 +7,10 @@ Needs numpy (the optional dependencies ``columnar``).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Final
+from operator import mod
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from ringfence.decode.meaning import AddressKind, canonical
 from ringfence.diagnosis.events import Relation
 from ringfence.diagnosis.finding import HELD_ITEMS, Event, Finding, Report
 from ringfence.diagnosis.severity import Severity
-from ringfence.diagnosis.table import RELATIONS, Batch, Part, PartReader, address_column, number_column
+from ringfence.diagnosis.table import RELATIONS, Batch, Ids, Part, PartReader, address_column, number_column
 from ringfence.record.columns import Block, Columns
 from ringfence.record.evidence import Location, Origin, Unrecognised
 from ringfence.views import text
@@ -76,7 +77,7 @@ def _unrecognised(batch: Batch) -> Iterator[Unrecognised]:
 
 @dataclass(slots=True)
 class _Texts:
-    """The text of each row of a part, end to end, and where each begins (with the end of the last)."""
+    """The text of each row of a part, an empty line before each, end to end, and where each begins (and the end)."""
 
     joined: bytes
     starts: NDArray[np.int64]
@@ -89,42 +90,27 @@ class TextReader(PartReader):
 
     def __init__(self, file: str) -> None:
         super().__init__(file)
-        self._templates: list[Template] = []
-        self._clock = _Clock()
+        self._forms: list[str] = []
 
     def __call__(self, blocks: Iterator[Block]) -> Part:
         """A part, and in ``extra`` the texts of its rows."""
         part = super().__call__(blocks)
         if part.rows is not None:
-            for finding in self.kinds.findings[len(self._templates) :]:
-                self._templates.append(text.template(finding, colour=self.colour))
-            part.extra = self._texts(part, part.rows)
+            for finding in self.kinds.findings[len(self._forms) :]:
+                self._forms.append("\n" + _form(text.template(finding, colour=self.colour), self.file))
+            part.extra = self._texts(part.kind, part.rows)
         return part
 
-    def _texts(self, part: Part, rows: Columns) -> _Texts:
-        whole = Batch(
-            self.file,
-            rows,
-            part.kind,
-            self.kinds.findings,
-            [],
-            *(np.empty(0),) * 3,  # type: ignore[arg-type] # only rows are asked for
-        )
-        slots = _slots(whole, self._clock)
-        out: list[str] = [""] * len(rows)
-        by_kind = np.argsort(part.kind, kind="stable")
-        ordered = part.kind[by_kind]
-        starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])).tolist()
-        for begin, end in zip(starts, [*starts[1:], len(rows)], strict=True):
-            template = self._templates[int(ordered[begin])]
-            which = by_kind[begin:end].tolist()
-            columns = [slots[name] for name in template.slots]
-            form = template.text
-            for row in which:
-                out[row] = form % tuple([column[row] for column in columns])
-        encoded = [each.encode("utf-8", "surrogateescape") for each in out]
-        sizes = np.fromiter(map(len, encoded), np.int64, len(encoded))
-        return _Texts(b"".join(encoded), np.append(0, np.cumsum(sizes)))
+    def _texts(self, kind: Ids, rows: Columns) -> _Texts:
+        forms = map(self._forms.__getitem__, kind.tolist())
+        out = list(map(mod, forms, zip(*_slots(rows, kind, self.kinds.findings), strict=True)))
+        joined = "".join(out)
+        if joined.isascii():
+            whole, sizes = joined.encode(), map(len, out)
+        else:
+            encoded = [each.encode("utf-8", "surrogateescape") for each in out]
+            whole, sizes = b"".join(encoded), map(len, encoded)
+        return _Texts(whole, np.append(0, np.cumsum(np.fromiter(sizes, np.int64, len(out)))))
 
 
 class ColourTextReader(TextReader):
@@ -133,50 +119,74 @@ class ColourTextReader(TextReader):
     colour = True
 
 
-class _Clock:
-    """Times as text, a day's date and each second once."""
-
-    def __init__(self) -> None:
-        self._known: dict[int, str] = {}
-
-    def __call__(self, times: list[int]) -> list[str]:
-        known = self._known
-        if len(known) > 1 << 18:
-            known.clear()
-        for time in set(times):
-            if time not in known:
-                known[time] = text.when_text(float(time), None)
-        return [known[time] for time in times]
+_ROW_SLOTS: Final = {"cpu": "CPU %s", "address": "%#x"}
+"""Slots that a row fills with a number, and how it is written; the others take what they are given."""
 
 
-def _slots(batch: Batch, clock: _Clock) -> dict[str, list[str]]:
-    """What goes into the templates' slots, for every row."""
-    rows = batch.rows
-    if rows is None:
-        return {}
-    prefix = text.place(Origin(batch.file, 0)).removesuffix("0")
-    address, _ = address_column(batch)
-    linear = np.array([f.reading.address.kind is AddressKind.LINEAR for f in batch.findings], np.bool_)[batch.kind]
+def _form(template: Template, file: str) -> str:
+    """A template that takes all slots of a row in the order of ``text.SLOTS``, those that it does not use for nothing.
+
+    The slots stand in a finding's text in just that order.
+    """
+    place = text.place(Origin(file, 0)).removesuffix("0").replace("%", "%%") + "%s"
+    written = {**_ROW_SLOTS, "place": place}
+    pieces = template.text.split("%s")
+    used = iter([*template.slots, None])
+    here = next(used)
+    out = [pieces[0]]
+    at = 1
+    for slot in text.SLOTS:
+        if slot == here:
+            out += (written.get(slot, "%s"), pieces[at])
+            at += 1
+            here = next(used)
+        else:
+            out.append("%.0s")
+    return "".join(out)
+
+
+def _slots(rows: Columns, kind: Ids, findings: list[Finding]) -> list[Iterable[Any]]:
+    """What goes into the slots, for every row, in the order of ``text.SLOTS``."""
+    whole = Batch("", rows, kind, findings, [], _NO_EVENTS, _NO_RELATIONS, _NO_ORDER)
+    address, _ = address_column(whole)
+    linear = np.array([f.reading.address.kind is AddressKind.LINEAR for f in findings], np.bool_)[kind]
     shown = address.tolist()
     for row in np.flatnonzero(linear).tolist():
         shown[row] = canonical(shown[row])
-    count, _ = number_column(batch, "corrected_count")
-    threshold, _ = number_column(batch, "threshold_count")
-    return {
-        "place": [f"{prefix}{line}" for line in rows.line.tolist()],
-        "when": clock(rows.time.tolist()),
-        "cpu": [f"CPU {cpu}" for cpu in rows.cpu.tolist()],
-        "address": [f"{value:#x}" for value in shown],
-        "count": [str(value) for value in count.tolist()],
-        "threshold": [str(value) for value in threshold.tolist()],
-        "where": _where(batch),
-    }
+    return [
+        rows.line.tolist(),
+        _when(rows.time),
+        rows.cpu.tolist(),
+        _where(whole),
+        shown,
+        number_column(whole, "corrected_count")[0].tolist(),
+        number_column(whole, "threshold_count")[0].tolist(),
+    ]
+
+
+_NO_EVENTS: Final = np.empty(0, np.int64)
+_NO_RELATIONS: Final = np.empty(0, np.int8)
+_NO_ORDER: Final = np.empty(0, np.intp)
+
+
+def _when(times: NDArray[np.int64]) -> list[str]:
+    """Times as text, each different one made once."""
+    known, inverse = np.unique(times, return_inverse=True)
+    if len(known) and known[0] >= 0 and known[-1] < _LAST_SECOND:
+        written = np.char.add(np.char.add(", ", np.datetime_as_string(known.astype("datetime64[s]"))), "Z").tolist()
+    else:
+        written = [text.when_text(float(time), None) for time in known.tolist()]
+    return list(map(written.__getitem__, inverse.tolist()))
+
+
+_LAST_SECOND: Final = 253_402_300_800
+"""The end of the year 9999: what a calendar can show as it stands."""
 
 
 def _where(batch: Batch) -> list[str]:
     """The place in the machine of every row: made once for a kind whose place has no declared numbers."""
     fixed = [text.place_in_machine(finding.reading.location) for finding in batch.findings]
-    out = [fixed[kind] for kind in batch.kind.tolist()]
+    out = list(map(fixed.__getitem__, batch.kind.tolist()))
     moving = np.array(
         [any(placed.name in _NUMBERS for placed in finding.reading.placed) for finding in batch.findings], np.bool_
     )
@@ -192,66 +202,115 @@ def _where(batch: Batch) -> list[str]:
     return out
 
 
+@dataclass(slots=True)
+class _Held:
+    """Items that wait, one after the other: ``count`` rows of ``texts`` from ``row`` on, or one text of its own.
+
+    ``event`` is the number of the first one's event, and new events are numbered in their order; -1: it is none.
+    Every text begins with the empty line before it.
+    """
+
+    event: int
+    count: int
+    texts: _Texts
+    row: int = 0
+
+
 class TextWriter:
-    """Puts the texts of batches together to what ``views.text`` writes, item by item."""
+    """Puts the texts of batches together to what ``views.text`` writes, item by item.
+
+    An item (an event, or something unreadable) is written when ``HELD_ITEMS`` later ones have come, as
+    ``diagnosis.finding.events`` does it, so that its further reports can be written with it. Rows that nothing is
+    added to are written in runs.
+    """
 
     def __init__(self, colour: bool) -> None:
         self._colour = colour
-        self._held: deque[tuple[int, bytes, list[Report]]] = deque()
+        self._held: deque[_Held] = deque()
+        self._items = 0
         self._reports: dict[int, list[Report]] = {}
+        self._written_events = 0
         self.shown = False
 
     def write(self, batch: Batch) -> Iterator[bytes]:
         """The texts that are complete after this batch."""
         count = batch.row_count
         texts: _Texts | None = batch.extra
-        events, relations = batch.event.tolist(), batch.relation.tolist()
-        starts = texts.starts.tolist() if texts is not None else []
-        for at in batch.order.tolist():
-            if at < count and texts is not None:
-                if relations[at] == 0:
-                    self._new(events[at], texts.joined[starts[at] : starts[at + 1]])
-                else:
-                    self._again(events[at], _row_finding(batch, at), RELATIONS[relations[at]])
-            else:
-                item = batch.others[at - count]
-                if isinstance(item, Unrecognised):
-                    self._held.append((-1, text.unrecognised_text(item, colour=self._colour).encode(), []))
-                elif relations[at] == 0:
-                    event = Event(events[at], item, item.record.count)
-                    self._new(events[at], text.event_text(event, colour=self._colour).encode())
-                else:
-                    self._again(events[at], item, RELATIONS[relations[at]])
-            if len(self._held) > HELD_ITEMS:
-                yield self._pop()
+        order = batch.order
+        special = np.flatnonzero((order >= count) | (batch.relation[order] != 0))
+        at = 0
+        for place in [*special.tolist(), len(order)]:
+            if place > at and texts is not None:
+                row = int(order[at])
+                yield from self._hold(_Held(int(batch.event[row]), place - at, texts, row))
+            if place < len(order):
+                yield from self._other(batch, int(order[place]))
+            at = place + 1
 
     def finish(self) -> Iterator[bytes]:
         """All that is still held."""
-        while self._held:
-            yield self._pop()
+        yield from self._release(self._items)
 
-    def _new(self, event: int, shown: bytes) -> None:
-        reports: list[Report] = []
-        self._reports[event] = reports
-        self._held.append((event, shown, reports))
-
-    def _again(self, event: int, finding: Finding, relation: Relation) -> None:
-        reports = self._reports.get(event)
-        if reports is not None:
-            reports.append(Report(finding, relation))
+    def _other(self, batch: Batch, at: int) -> Iterator[bytes]:
+        event, relation = int(batch.event[at]), RELATIONS[int(batch.relation[at])]
+        item = _row_finding(batch, at) if at < batch.row_count else batch.others[at - batch.row_count]
+        if isinstance(item, Unrecognised):
+            yield from self._hold(_single(-1, text.unrecognised_text(item, colour=self._colour)))
+        elif relation is Relation.NEW:
+            shown = text.event_text(Event(event, item, item.record.count), colour=self._colour)
+            yield from self._hold(_single(event, shown))
+        elif event >= self._written_events:
+            self._reports.setdefault(event, []).append(Report(item, relation))
         else:
-            late = Event(event, finding, 0, relation)
-            self._held.append((-1, text.event_text(late, colour=self._colour).encode(), []))
+            late = text.event_text(Event(event, item, 0, relation), colour=self._colour)
+            yield from self._hold(_single(-1, late))
 
-    def _pop(self) -> bytes:
-        event, shown, reports = self._held.popleft()
-        self._reports.pop(event, None)
-        if reports:
-            shown += text.reports_text(reports).encode()
+    def _hold(self, held: _Held) -> Iterator[bytes]:
+        self._held.append(held)
+        self._items += held.count
+        yield from self._release(self._items - HELD_ITEMS)
+
+    def _release(self, items: int) -> Iterator[bytes]:
+        """Write so many items, the oldest first."""
+        while items > 0:
+            held = self._held[0]
+            some = min(items, held.count)
+            yield from self._written(held, some)
+            items -= some
+            self._items -= some
+            held.row += some
+            held.count -= some
+            if held.event >= 0:
+                held.event += some
+                self._written_events = held.event
+            if not held.count:
+                self._held.popleft()
+
+    def _written(self, held: _Held, some: int) -> Iterator[bytes]:
+        """The texts of the first ``some`` items of a run, further reports behind their events."""
+        starts, joined = held.texts.starts, held.texts.joined
+        end = held.row + some
+        row = held.row
+        if held.event >= 0:
+            for event in sorted(each for each in self._reports if held.event <= each < held.event + some):
+                behind = held.row + event - held.event + 1
+                yield self._begun(joined[starts[row] : starts[behind]])
+                yield text.reports_text(self._reports.pop(event)).encode()
+                row = behind
+        if row < end:
+            yield self._begun(joined[starts[row] : starts[end]])
+
+    def _begun(self, shown: bytes) -> bytes:
+        """The text, without its empty line if nothing stands before it."""
         if self.shown:
-            shown = b"\n" + shown
+            return shown
         self.shown = True
-        return shown
+        return shown[1:]
+
+
+def _single(event: int, shown: str) -> _Held:
+    encoded = b"\n" + shown.encode("utf-8", "surrogateescape")
+    return _Held(event, 1, _Texts(encoded, np.array([0, len(encoded)])))
 
 
 def _row_finding(batch: Batch, row: int) -> Finding:
