@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jsonschema
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
@@ -442,3 +443,21 @@ def test_help_shows_examples_and_exit_codes() -> None:
 
 def test_the_command_names_its_version() -> None:
     assert re.fullmatch(r"ringfence, version \d+\.\d+\.\d+\n", CliRunner().invoke(main, ["--version"]).stdout)
+
+
+def test_a_table_that_cannot_be_written_is_said_with_what_to_do(tmp_path: Path) -> None:
+    log = tmp_path / "kern.log"
+    log.write_text(FATAL)
+    done = process(str(log), "--parquet", str(tmp_path / "nowhere" / "out.parquet"))
+    assert done.returncode == 2
+    assert b"No such file or directory" in done.stderr
+    assert b"may write" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_table_has_the_events_of_a_log(tmp_path: Path) -> None:
+    log, out = tmp_path / "kern.log", tmp_path / "out.parquet"
+    log.write_text(FATAL)
+    assert process(str(log), "--parquet", str(out)).returncode == 0
+    (row,) = pq.read_table(out).to_pylist()
+    assert (row["severity"], row["line"], row["count"], row["unrecognised"]) == ("FATAL", 1, 1, None)

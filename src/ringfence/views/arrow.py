@@ -6,8 +6,14 @@ Needs numpy and pyarrow (the optional dependencies ``columnar``).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
+
+from ringfence.errors import MissingExtraError
+
+if find_spec("numpy") is None or find_spec("pyarrow") is None:
+    raise MissingExtraError("writing tables", "columnar")
 
 import numpy as np
 import pyarrow as pa
