@@ -512,6 +512,7 @@ LOGS: tuple[Log, ...] = (
                     "label": "CPU_SrcID#1_Ha#0_Chan#0_DIMM#0",
                     "syndrome": 0,
                 },
+                note="2 by the bank's registers, 0 by the words beside them. 0 is used",
             ),
         ),
     ),

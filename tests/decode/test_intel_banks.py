@@ -342,6 +342,54 @@ def test_granite_rapids_places_the_error_only_if_status_says_that_misc_does() ->
     assert said(read_bank(record(15, status, misc=misc), iv.GRANITE_RAPIDS).location) == {"channel": 2}
 
 
+@pytest.mark.parametrize(
+    ("known", "bank", "status"),
+    [
+        (iv.ICE_LAKE_SP, 13, 0x8C00004000800090),
+        (iv.SAPPHIRE_RAPIDS, 13, 0x8C00004000800090),
+        (iv.SAPPHIRE_RAPIDS, 30, 0x8C00004000800090),
+        (iv.GRANITE_RAPIDS, 13, 0x8C00004200800090),
+        (iv.DIAMOND_RAPIDS, 19, 0x8C00004200800090),
+    ],
+)
+@pytest.mark.parametrize("misc", [0x86, 0x8C, 0x1FF, 0])
+def test_a_misc_of_address_mode_and_granularity_alone_places_nothing(
+    known: Processor, bank: int, status: int, misc: int
+) -> None:
+    reading = read_bank(record(bank, status, misc=misc), known)
+    assert said(reading.location).keys() <= {"controller", "channel"}
+    assert any("no DRAM location" in detail for detail in reading.details)
+    assert not any("rank" in detail or "ECC mode" in detail for detail in reading.details if "no DRAM" not in detail)
+    assert [placed.name for placed in reading.placed if placed.name != "corrected_count"] == []
+    for location_bit in range(9, 64):
+        assert "no DRAM location" not in " ".join(
+            read_bank(record(bank, status, misc=misc | 1 << location_bit), known).details
+        )
+
+
+@pytest.mark.parametrize(
+    ("known", "bank", "code", "channel"),
+    [(iv.HASWELL_EP, 9, 0x93, 0), (iv.IVY_BRIDGE_EP, 11, 0xC0, 2), (iv.ICE_LAKE_SP, 14, 0x90, 1)],
+)
+def test_where_bank_and_error_code_name_two_channels_the_note_names_both_and_the_one_taken(
+    known: Processor, bank: int, code: int, channel: int
+) -> None:
+    reading = read_bank(record(bank, 0x8C00004000000000 | code), known)
+    assert reading.location.channel == channel
+    (note,) = (note for note in reading.notes if "two channels" in note.text)
+    assert f"channel {channel}'s" in note.text
+    assert f"says {code & 0xF}." in note.text
+    assert f"{channel} is taken: " in note.text
+
+
+@pytest.mark.parametrize(
+    ("bank", "code"), [(9, 0x90), (9, 0x9F), (12, 0x93), (13, 0xC0), (16, 0xC3), (7, 0x93), (9, 0x134), (4, 0x402)]
+)
+def test_a_channel_named_once_or_alike_needs_no_note(bank: int, code: int) -> None:
+    reading = read_bank(record(bank, 0x8C00004000000000 | code), iv.HASWELL_EP)
+    assert not any("two channels" in note.text for note in reading.notes)
+
+
 def test_failing_ranks_of_ivy_bridge() -> None:
     """SDM vol. 3B chapter 18, 06_3EH, MCi_MISC: ranks in [50:46] and [55:51], valid with bits 62 and 63."""
     misc = 1 << 62 | 5 << 46 | 1 << 63 | 2 << 51 | 0x86

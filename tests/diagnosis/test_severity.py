@@ -256,9 +256,9 @@ def test_an_error_that_was_not_enabled_did_not_raise_the_exception() -> None:
     # SDM vol. 3B 17.10.4.1
     status = UC & ~bits.EN.mask
     by_exception = judge_inputs(Inputs(vendor=Vendor.INTEL, ser_p=True, status=status, delivery=EXCEPTION))
-    assert by_exception.reasons[0].rule == "not-enabled"
+    assert [reason.rule for reason in by_exception.reasons] == ["uc-not-enabled"]
     polled = judge_inputs(Inputs(vendor=Vendor.INTEL, ser_p=True, status=status, delivery=POLLED))
-    assert polled.reasons[0].rule == "ucna"
+    assert [reason.rule for reason in polled.reasons] == ["ucna", "not-enabled"]
 
 
 def test_lmce_changes_the_scope_and_not_the_class() -> None:

@@ -159,6 +159,21 @@ def test_the_table_is_the_one_its_inputs_are_sent_to(name: str) -> None:
     assert all(rule.because and rule.cite for rule in TABLES[name])
 
 
+@pytest.mark.parametrize("name", TABLES)
+def test_a_reasons_name_says_which_it_is(name: str) -> None:
+    """No fact beside the class is called like a rule, and no verdict gives two reasons of one name."""
+    rules = {rule.name for table in TABLES.values() for rule in table}
+    for inputs in excused(GRIDS[name]()):
+        with_context = replace(inputs, mcg_status=0b0001, cs=0x10, claimed=inputs.claimed or ClaimedSeverity.CORRECTED)
+        for one in (inputs, with_context):
+            if not one.has(bits.VAL) and one.status is not None:
+                continue
+            decided, *beside = [reason.rule for reason in judge_inputs(one).reasons]
+            assert decided in rules
+            assert not rules & set(beside)
+            assert len(set(beside)) == len(beside)
+
+
 SCRUB = {code for code in range(0x10000) if code & 0xEFF0 == 0x00C0}
 WRITEBACK = {0x017A, 0x117A}
 LOAD, FETCH = {0x0134, 0x1134}, {0x0150, 0x1150}

@@ -182,6 +182,7 @@ def test_a_compressed_or_piped_log_gives_the_same_table(tmp_path: Path) -> None:
 
 
 registers = st.integers(0, ALL_BITS)
+hardly_placed = st.sampled_from((0x86, 0x8C, 0x286, 1 << 20 | 0x86, 1 << 46 | 0x86, 1 << 63 | 0x86, 0))
 
 
 @settings(max_examples=400, deadline=None)
@@ -190,7 +191,7 @@ registers = st.integers(0, ALL_BITS)
     bank=st.integers(0, 32),
     code=st.sampled_from((0x90, 0xC1, 0x9F, 0x134, 0x136, 0xE0B, 0x400, 0x5, 0x11B, 0x80B, 0x108, 0x151, 0x0)),
     status=registers,
-    misc=registers,
+    misc=st.one_of(registers, hardly_placed),
     addr=registers,
     synd=registers,
     ipid=st.sampled_from((None, 0x9600050F00, 0x500B000000000, 0xB000000000, 0x2E00000000)),
@@ -250,6 +251,26 @@ def test_bits_that_do_not_matter_change_only_the_numbers_that_are_declared(
             assert getattr(owner, placed.name) == shown
         if finding.reading.address.value is not None:
             assert finding.reading.address.value == addr_ & finding.reading.address.mask
+
+
+def test_a_misc_without_a_place_is_a_kind_of_its_own(tmp_path: Path) -> None:
+    lines = []
+    for number in range(1200):
+        misc = (0x86, 1 << 19 | 0x86, 0x1234 << 19 | 0x86, 0x8C)[number % 4]
+        lines += [
+            f"mce: [Hardware Error]: CPU 3: Machine Check: 0 Bank {13 + number % 3}: 8c00004000800090\n",
+            f"mce: [Hardware Error]: TSC {number + 1:x} ADDR {number << 12:x} MISC {misc:x} \n",
+            f"mce: [Hardware Error]: PROCESSOR 0:606a6 TIME {1700000000 + number} SOCKET 0 APIC 6 microcode d000404\n",
+        ]
+    source = written(tmp_path, lines)
+    whole = as_text(source)
+    assert whole.count("no DRAM location") == 600
+    assert whole.count("row 0x1234") == 300
+    assert as_bulk_text([source]) == whole
+    target = tmp_path / "out.parquet"
+    write_parquet(batches([source]), target)
+    rows = pq.read_table(target).to_pylist()
+    assert [row["location_row"] for row in rows[:4]] == [None, 1, 0x1234, None]
 
 
 def test_every_relation_has_its_number() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from ringfence.arch.cpuid import Processor, Vendor, processor
 from ringfence.decode import amd, intel, zhaoxin
-from ringfence.decode.meaning import Address, AddressKind, BankReading, Meaning
+from ringfence.decode.meaning import Address, AddressKind, BankReading, Meaning, Note
 from ringfence.record.evidence import Format, Location, MemoryReport, Record
 
 _READERS: Mapping[Vendor, Callable[[Record, Processor | None], BankReading]] = {
@@ -75,6 +75,8 @@ def _claimed_address(memory: MemoryReport) -> Address:
     return Address(memory.physical_address, AddressKind.PHYSICAL, granularity, True, because)
 
 
+_PAGE_BYTES = 4096
+
 _UNITS = {
     Format.EDAC: "memory controller, as EDAC reports it",
     Format.MEMORY_FAILURE: "memory page, as the kernel reports it",
@@ -126,7 +128,30 @@ def _joined(record: Record, reading: BankReading, memory: MemoryReport) -> BankR
             because=f"{record.format} beside the bank gives the system physical address"
             + (" (the bank's own is normalised)" if address.kind is AddressKind.NORMALISED else ""),
         )
-    return replace(reading, location=location, address=address)
+    notes = (*reading.notes, *_two_channels(reading, memory))
+    return replace(reading, location=location, address=address, notes=notes)
+
+
+def _two_channels(reading: BankReading, memory: MemoryReport) -> tuple[Note, ...]:
+    """A note where the bank's registers name one channel and what stands beside them another."""
+    by_bank, beside = reading.location.channel, memory.location.channel
+    if by_bank is None or beside is None or by_bank == beside:
+        return ()
+    granularity = reading.address.granularity_bytes
+    doubt = ""
+    if granularity is not None and granularity >= _PAGE_BYTES:
+        doubt = (
+            f". The logged address is only that of {granularity} bytes, though, which usually lie in several channels: "
+            f"what was worked out from it may be wrong, and {by_bank} right (later kernels take the channel of such an "
+            "error from the registers)"
+        )
+    return (
+        Note(
+            f"two channels are named: {by_bank} by the bank's registers, {beside} by the words beside them. {beside} "
+            f"is used, as the rest of the place (DIMM, rank, label) was worked out with it{doubt}",
+            "Linux drivers/edac/sb_edac.c, sbridge_mce_output_error",
+        ),
+    )
 
 
 def decode(record: Record) -> Meaning:

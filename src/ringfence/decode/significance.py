@@ -15,7 +15,7 @@ from ringfence.arch import mci_misc
 from ringfence.arch.cpuid import Vendor, processor
 from ringfence.arch.mci_status import CORRECTED_COUNT, MCACOD
 from ringfence.arch.smca_registers import SYNDROME
-from ringfence.decode.intel.bank import misc_bits_read_by
+from ringfence.decode.intel.bank import DRAM_LOCATION, misc_bits_read_by
 from ringfence.decode.intel.models import model_of
 
 ALL_BITS = (1 << 64) - 1
@@ -23,6 +23,8 @@ _MISC_FORM = mci_misc.ADDRESS_LSB.mask | mci_misc.ADDRESS_MODE.mask
 _STICKY_OVERFLOW = 1 << CORRECTED_COUNT.high
 _COUNT_BITS = CORRECTED_COUNT.mask & ~_STICKY_OVERFLOW
 _IO_CODE, _IO_CODE_MASK = 0x0E0B, 0xEFFF
+_PLACED = 1 << 9
+"""Stands for "some location bit is set" in what ``significant_misc`` gives; MCi_MISC[9] is a location bit itself."""
 _COUNTER = mci_misc.MISC_VALID.mask | mci_misc.COUNTER_PRESENT.mask
 
 
@@ -59,9 +61,14 @@ def status_class(status: Any) -> Any:
 
 
 def significant_misc(status: Any, misc: Any, mask: Any, amd: Any) -> Any:
-    """MCi_MISC without the bits that do not matter beside this status."""
+    """MCi_MISC without the bits that do not matter beside this status.
+
+    Of those that only make up numbers it still matters whether any location bit is set: if none is, there is no place.
+    """
     io_error = (status & MCACOD.mask & _IO_CODE_MASK) == _IO_CODE
-    intel = misc & mask + (io_error & (amd ^ True)) * (ALL_BITS - mask)
+    matters = mask + (io_error & (amd ^ True)) * (ALL_BITS - mask)
+    numbers = (ALL_BITS - matters) & DRAM_LOCATION
+    intel = misc & matters | ((misc & numbers) != 0) * (numbers & _PLACED)
     counts = amd & ((misc & _COUNTER) == _COUNTER)
     return intel ^ counts * (misc & mci_misc.ERROR_COUNT.mask)
 

@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from ringfence.decode.meaning import Address
+from ringfence.decode.meaning import Address, AddressKind
 from ringfence.diagnosis.events import Relation
 from ringfence.diagnosis.finding import Event, Finding
-from ringfence.record.evidence import Location, Record, Registers, Unrecognised
+from ringfence.diagnosis.severity import ErrorClass, Severity
+from ringfence.record.evidence import ClaimKind, Delivery, Format, Location, Record, Registers, Unrecognised
 
 
 class RegistersLine(msgspec.Struct, omit_defaults=True):
@@ -45,7 +46,7 @@ class ReasonLine(msgspec.Struct):
 class AddressLine(msgspec.Struct, omit_defaults=True):
     """MCi_ADDR or the source's own address: what kind it is, and whether it names a page of host memory."""
 
-    kind: str
+    kind: AddressKind
     names_a_page: bool
     because: str
     value: str | None = None
@@ -78,14 +79,14 @@ class LocationLine(msgspec.Struct, omit_defaults=True):
 class ClaimLine(msgspec.Struct):
     """What the source says in its own words."""
 
-    kind: str
+    kind: ClaimKind
     text: str
 
 
 class ReportLine(msgspec.Struct, omit_defaults=True):
     """A further report of the same event: it is not counted again."""
 
-    relation: str
+    relation: Relation
     file: str
     line: int | None = None
     offset: int | None = None
@@ -110,9 +111,9 @@ class FindingLine(msgspec.Struct, omit_defaults=True, rename={"error_class": "cl
     """One event. ``count`` is how many errors it stands for: 0 for a further report of an event already shown."""
 
     file: str
-    format: str
-    error_class: str
-    severity: str
+    format: Format
+    error_class: ErrorClass
+    severity: Severity
     unit: str
     error: str
     summary: str
@@ -136,14 +137,14 @@ class FindingLine(msgspec.Struct, omit_defaults=True, rename={"error_class": "cl
     cpuid: str | None = None
     microarchitecture: str | None = None
     microcode: str | None = None
-    delivery: str | None = None
+    delivery: Delivery | None = None
     corrected_count: int | None = None
     threshold_count: int | None = None
     details: list[str] = []
     claims: list[ClaimLine] = []
     reports: list[ReportLine] = []
     hypervisor: HypervisorLine | None = None
-    relation: str | None = None
+    relation: Relation | None = None
 
 
 class UnrecognisedLine(msgspec.Struct, omit_defaults=True):
@@ -280,10 +281,15 @@ def encode(item: msgspec.Struct) -> bytes:
 
 def schema() -> dict[str, object]:
     """The JSON Schema (2020-12) of one line: a finding, or evidence that cannot be read."""
-    lines, components = msgspec.json.schema_components((FindingLine, UnrecognisedLine), ref_template="#/$defs/{name}")
+    return schema_of("One line of `ringfence decode --json`", FindingLine, UnrecognisedLine)
+
+
+def schema_of(title: str, *lines: type[msgspec.Struct]) -> dict[str, object]:
+    """The JSON Schema (2020-12) of a line that has one of several forms."""
+    forms, components = msgspec.json.schema_components(lines, ref_template="#/$defs/{name}")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "One line of `ringfence decode --json`",
-        "oneOf": list(lines),
+        "title": title,
+        "oneOf": list(forms),
         "$defs": components,
     }

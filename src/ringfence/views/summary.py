@@ -10,8 +10,8 @@ from ringfence.diagnosis.events import Relation
 from ringfence.diagnosis.finding import Event, Finding
 from ringfence.diagnosis.severity import Severity
 from ringfence.record.evidence import Unrecognised
-from ringfence.views.jsonl import iso
-from ringfence.views.text import place, printable, severity_colour
+from ringfence.views.jsonl import iso, schema_of
+from ringfence.views.text import counted, place, printable, severity_colour
 
 SHOWN_UNRECOGNISED = 10
 """Unreadable places that a summary lists one by one; the rest are counted."""
@@ -45,7 +45,7 @@ class Group:
 class GroupLine(msgspec.Struct, omit_defaults=True):
     """One group as JSON."""
 
-    severity: str
+    severity: Severity
     summary: str
     advice: str
     example: str
@@ -103,14 +103,14 @@ def text(tally: Tally, *, colour: bool = False) -> str:
     out = []
     for group in tally.worst_first():
         on, off = severity_colour(group.severity) if colour else ("", "")
-        again = f", reported {group.reports} times" if group.reports != group.events else ""
+        again = f", reported {counted(group.reports, 'time')}" if group.reports != group.events else ""
         span = ""
         if group.first is not None and group.last is not None:
             first, last = iso(group.first), iso(group.last)
             span = f"; at {first}" if first == last else f"; first {first}, last {last}"
         out.append(
             f"{group.errors:>9} x {on}{printable(group.summary)}{off}\n"
-            f"{'':12}{group.events} events{again}{span}; e.g. {group.example}\n"
+            f"{'':12}{counted(group.events, 'event')}{again}{span}; e.g. {group.example}\n"
             f"{'':12}{group.advice}\n"
         )
     if tally.unrecognised:
@@ -137,3 +137,8 @@ def lines(tally: Tally) -> list[GroupLine]:
         )
         for group in tally.worst_first()
     ]
+
+
+def schema() -> dict[str, object]:
+    """The JSON Schema (2020-12) of one line of the summary."""
+    return schema_of("One line of `ringfence decode --summary --json`", GroupLine)

@@ -131,7 +131,7 @@ def _address(finding: Finding) -> str | None:
         return None if address.kind is AddressKind.NONE else address.because
     size = ""
     if address.granularity_bytes is not None:
-        size = f", to {address.granularity_bytes} byte{'s' if address.granularity_bytes != 1 else ''}"
+        size = f", to {counted(address.granularity_bytes, 'byte')}"
     verdict = "names a page" if address.names_a_page else "names no page"
     return f"{_MARK['address']}, {address.kind}{size}; {verdict}: {address.because}"
 
@@ -178,6 +178,11 @@ def place(origin: Origin) -> str:
     if origin.line is not None:
         return f"{name}:{origin.line}"
     return f"{name}@{origin.offset}" if origin.offset is not None else name
+
+
+def counted(number: int, thing: str) -> str:
+    """A number of things: "1 event", "2 events"."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def cpu_text(cpu: int | None) -> str:
@@ -232,7 +237,7 @@ def event_text(event: Event, *, colour: bool = False) -> str:
         return f"Again: {printable(event.finding.summary)}\n  {_report_place(event.finding.record)}: {event.relation}\n"
     text = template(event.finding, colour=colour).fill(_values(event.finding))
     if event.count != 1:
-        text += _row("stands for", f"{event.count} errors, as the source counts them")
+        text += _row("stands for", f"{counted(event.count, 'error')}, as the source counts them")
     return text + reports_text(event.reports)
 
 
@@ -241,7 +246,7 @@ def unrecognised_text(item: Unrecognised, *, colour: bool = False) -> str:
     on, off = ("\x1b[35m", _RESET) if colour else ("", "")
     lines = item.raw.decode("utf-8", "backslashreplace").splitlines() or [""]
     shown = "".join(f"    | {printable(line)[:300]}\n" for line in lines[:8])
-    more = f"    | ... {len(lines) - 8} more lines\n" if len(lines) > 8 else ""
+    more = f"    | ... {counted(len(lines) - 8, 'more line')}\n" if len(lines) > 8 else ""
     return f"{on}Not readable: {printable(item.why)}{off}\n  {place(item.origin)}\n{shown}{more}"
 
 

@@ -53,6 +53,17 @@ class Specific:
 
 NOTHING = Specific()
 
+DRAM_LOCATION = ((1 << 64) - 1) & ~0x1FF
+"""MCi_MISC[63:9], where the newer memory controllers log rank, bank, row, column and device."""
+
+NO_DRAM_LOCATION = Specific(
+    details=(
+        "no DRAM location: MCi_MISC[63:9] is all zero, as it is where software or firmware filled in address mode and "
+        "granularity only (row 0, column 0 of bank 0 in rank 0, device 0 would look the same)",
+    )
+)
+"""What a memory controller's MISC says whose location bits are all zero: to take that for a place would invent one."""
+
 Reader = Callable[[Logged], Specific]
 
 

@@ -26,7 +26,7 @@ from ringfence.decode.intel.capability import Capabilities, Known, capabilities
 from ringfence.decode.intel.codes import ARCHITECTURAL_UCR_NAMES, Code, CodeKind, classify
 from ringfence.decode.intel.known_issues import Sighting
 from ringfence.decode.intel.models import Model, model_of
-from ringfence.decode.meaning import Address, AddressKind, BankReading, Placed
+from ringfence.decode.meaning import Address, AddressKind, BankReading, Note, Placed
 from ringfence.record.evidence import Location, Record
 
 _THERM_PROCHOT = 1 << 0
@@ -85,7 +85,7 @@ def _hardware(record: Record, seen: Sighting, model: Model, can: Capabilities) -
         ),
         address=where.address,
         location=_place(record, row, code, specific.location),
-        notes=known_issues.notes(seen),
+        notes=(*known_issues.notes(seen), *_two_channels(row, code)),
         assumptions=(*count_assumptions, *state_assumptions, *where.assumptions),
         corrected_count=count,
         placed=specific.placed if count is None else (*specific.placed, _COUNT),
@@ -132,6 +132,20 @@ def _place(record: Record, row: Bank | None, code: Code, specific: Location) -> 
         channel = code.channel
     place = Location(socket=record.socket, controller=row.controller if row else None, channel=channel)
     return place if specific is NOWHERE else specific.merged(place)
+
+
+def _two_channels(row: Bank | None, code: Code) -> tuple[Note, ...]:
+    """A note where the bank is one channel's and the error code names another."""
+    if row is None or row.channel is None or not code.is_memory or code.channel in {None, row.channel}:
+        return ()
+    return (
+        Note(
+            f"two channels are named: the bank is channel {row.channel}'s, the error code (CCCC) says {code.channel}. "
+            f"Of these {row.channel} is taken: each channel of this processor reports in a bank of its own, while the "
+            "code may count channels otherwise, or come from software that filled in the registers",
+            "SDM vol. 3B 17.9.2.6 (CCCC) and chapter 18; mcelog (haswell.c, haswell_memerr_misc) goes by the bank too",
+        ),
+    )
 
 
 def _corrected_count(status: int, can: Capabilities) -> tuple[int | None, tuple[str, ...], tuple[str, ...]]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from ringfence.arch.mci_status import OTHER_INFORMATION
 from ringfence.decode.intel.bank import (
+    DRAM_LOCATION,
+    NO_DRAM_LOCATION,
     NOTHING,
     Bank,
     Banks,
@@ -191,6 +193,8 @@ def _dram_location(logged: Logged) -> Specific:
     if logged.mscod >= _FIRST_PROPRIETARY_MSCOD:
         return NOTHING
     misc = logged.misc
+    if not misc & DRAM_LOCATION:
+        return NO_DRAM_LOCATION
     transient = bool(misc_bits(misc, 63, 63))
     placed = _PLACES if transient or not misc_bits(misc, 42, 42) else (*_PLACES, _DEVICE)
     details = [f"subchannel {misc_bits(misc, 49, 49)}", f"subrank {misc_bits(misc, 54, 51)}"]

@@ -6,7 +6,18 @@ Source: mcelog (granite.c) and rasdaemon (mce-intel-granite.c), both by Intel; S
 from __future__ import annotations
 
 from ringfence.arch.mci_status import OTHER_INFORMATION
-from ringfence.decode.intel.bank import NOTHING, Bank, Banks, Logged, Specific, choice, misc_bits, reads_misc
+from ringfence.decode.intel.bank import (
+    DRAM_LOCATION,
+    NO_DRAM_LOCATION,
+    NOTHING,
+    Bank,
+    Banks,
+    Logged,
+    Specific,
+    choice,
+    misc_bits,
+    reads_misc,
+)
 from ringfence.decode.intel.models.core_banks import CORE
 from ringfence.decode.meaning import Placed, located
 from ringfence.record.evidence import Location
@@ -161,6 +172,8 @@ def _dram_location(logged: Logged) -> Specific:
     if 0x0800 <= logged.mscod <= 0x082F:
         return NOTHING
     misc = logged.misc
+    if not misc & DRAM_LOCATION:
+        return NO_DRAM_LOCATION
     transient = bool(misc_bits(misc, 63, 63))
     placed = _PLACES if transient else (*_PLACES, _DEVICE)
     mode = misc_bits(misc, 61, 58)

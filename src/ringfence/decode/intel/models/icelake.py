@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from ringfence.arch.mci_status import UC
 from ringfence.decode.intel.bank import (
+    DRAM_LOCATION,
+    NO_DRAM_LOCATION,
     NOTHING,
     Bank,
     Banks,
@@ -227,6 +229,8 @@ def _dram_location(logged: Logged) -> Specific:
     if logged.misc is None or not has_dram_location(logged):
         return NOTHING
     misc = logged.misc
+    if not misc & DRAM_LOCATION:
+        return NO_DRAM_LOCATION
     rank, transient = misc_bits(misc, 58, 56), bool(misc_bits(misc, 63, 63))
     placed = _PLACES if transient or UC.of(logged.status) else (*_PLACES, _DEVICE)
     details = [

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from ringfence.arch.mci_status import UC
 from ringfence.decode.intel.bank import (
+    DRAM_LOCATION,
+    NO_DRAM_LOCATION,
     NOTHING,
     NOWHERE,
     Bank,
@@ -123,6 +125,8 @@ def _dram_location(logged: Logged) -> Specific:
     if logged.misc is None or not has_dram_location(logged):
         return NOTHING
     misc = logged.misc
+    if not misc & DRAM_LOCATION:
+        return NO_DRAM_LOCATION
     transient = bool(misc_bits(misc, 63, 63))
     mode = misc_bits(misc, 62, 59)
     placed = _PLACES if transient or UC.of(logged.status) else (*_PLACES, _DEVICE)
@@ -143,6 +147,8 @@ def _hbm_location(logged: Logged) -> Specific:
     if logged.misc is None or not logged.code.is_memory:
         return NOTHING
     misc = logged.misc
+    if not misc & DRAM_LOCATION:
+        return NO_DRAM_LOCATION
     details = []
     if (mode := _HBM_MODES.get(misc_bits(misc, 62, 59))) is not None:
         details.append(mode)
