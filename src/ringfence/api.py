@@ -11,22 +11,37 @@ api.table("/var/log/kern.log").to_pandas()
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from os import PathLike, fspath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ringfence.arch.cpuid import LINUX_VENDORS, Vendor
 from ringfence.arch.mcg import MCIP
 from ringfence.decode.decoder import KnownProcessor
+from ringfence.decode.dimm import KnownDimms
 from ringfence.diagnosis.finding import Event, Finding, diagnose, events
+from ringfence.errors import FormatError, SourceError
+from ringfence.record.binary import smbios as smbios_table
 from ringfence.record.evidence import Delivery, Evidence, Format, Origin, Record, Registers, Unrecognised
 from ringfence.record.reader import read
-from ringfence.record.sources import expand
+from ringfence.record.sources import Source, expand, is_of_this_machine
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Event", "Finding", "Unrecognised", "evidence", "finding", "findings", "processor", "table", "typed"]
+__all__ = [
+    "Event",
+    "Finding",
+    "Unrecognised",
+    "dimms",
+    "evidence",
+    "finding",
+    "findings",
+    "processor",
+    "table",
+    "typed",
+]
 
 _VENDOR_NAMES = {vendor.value.lower(): vendor for vendor in Vendor}
 
@@ -57,14 +72,63 @@ def evidence(*paths: str | PathLike[str]) -> Iterator[Evidence]:
         yield from read(source)
 
 
-def findings(*paths: str | PathLike[str], known: KnownProcessor | str | None = None) -> Iterator[Event | Unrecognised]:
+Smbios = str | PathLike[str]
+"""Which SMBIOS table names DIMMs: ``auto``, ``here``, ``none``, or a file (see ``dimms``)."""
+
+
+def dimms(smbios: Smbios, sources: Iterable[Source]) -> KnownDimms | None:
+    """The names of DIMMs that may be given to the evidence of ``sources``, None if there are none.
+
+    ``auto``: those of this machine's own table, for sources that are provably of this machine
+    (``record.sources.OWN_PLACES``); none if the table is not there, not readable or broken. ``here``: the same table,
+    and the caller says that all sources are of this machine. ``none``: none. Anything else is a file with the table of
+    the machine that all sources are of: a copy of /sys/firmware/dmi/tables/DMI, or of ``dmidecode --dump-bin``.
+
+    Raises SourceError, except in ``auto``, if the table cannot be read.
+    """
+    match fspath(smbios):
+        case "none":
+            return None
+        case "auto":
+            own = frozenset(source.name for source in sources if is_of_this_machine(source))
+            try:
+                return KnownDimms(_memory_devices(smbios_table.TABLE_FILE), _OWN_TABLE, own) if own else None
+            except SourceError:
+                return None
+        case "here":
+            return KnownDimms(_memory_devices(smbios_table.TABLE_FILE), _OWN_TABLE)
+        case file:
+            return KnownDimms(_memory_devices(file), f"the SMBIOS table {file}")
+
+
+_OWN_TABLE = "this machine's SMBIOS table"
+
+
+def _memory_devices(file: str) -> tuple[smbios_table.MemoryDevice, ...]:
+    try:
+        with Path(file).open("rb") as stream:
+            table = stream.read(smbios_table.MAX_TABLE_BYTES + 1)
+        return smbios_table.read(table)
+    except OSError as error:
+        raise SourceError(file, error.strerror or str(error), advice="Check the name and your rights.") from error
+    except FormatError as error:
+        raise SourceError(
+            file, str(error), advice="Give a copy of /sys/firmware/dmi/tables/DMI, or what dmidecode --dump-bin writes."
+        ) from error
+
+
+def findings(
+    *paths: str | PathLike[str], known: KnownProcessor | str | None = None, smbios: Smbios = "auto"
+) -> Iterator[Event | Unrecognised]:
     """Every event in files, directories and ``-`` (standard input), in their order, further reports folded in.
 
-    ``known`` names the processor of records that name none (see ``processor``). What looks like evidence and cannot be
-    read comes out as ``Unrecognised``. Memory is bounded. Raises SourceError for what cannot be opened, ValueError for
-    a processor that is none.
+    ``known`` names the processor of records that name none (see ``processor``), ``smbios`` the DIMMs (see ``dimms``).
+    What looks like evidence and cannot be read comes out as ``Unrecognised``. Memory is bounded. Raises SourceError for
+    what cannot be opened, ValueError for a processor that is none.
     """
-    return events(evidence(*paths), processor(known) if isinstance(known, str) else known)
+    sources = list(expand(tuple(fspath(path) for path in paths)))
+    found = (item for source in sources for item in read(source))
+    return events(found, processor(known) if isinstance(known, str) else known, dimms(smbios, sources))
 
 
 def typed(registers: Registers, *, bank: int | None = None, known: KnownProcessor | None = None) -> Record:
@@ -101,7 +165,7 @@ def finding(
 _processor = processor
 
 
-def table(*paths: str | PathLike[str], known: KnownProcessor | str | None = None) -> pa.Table:
+def table(*paths: str | PathLike[str], known: KnownProcessor | str | None = None, smbios: Smbios = "auto") -> pa.Table:
     """Every report in files and directories as an Arrow table, one row a report (``views.arrow.SCHEMA``).
 
     All of it is held in memory, about 250 bytes a report: for more, use ``ringfence decode --parquet``.
@@ -110,5 +174,6 @@ def table(*paths: str | PathLike[str], known: KnownProcessor | str | None = None
     from ringfence.diagnosis.batches import batches  # noqa: PLC0415 (numpy is loaded for tables only)
     from ringfence.views.arrow import whole_table  # noqa: PLC0415
 
-    sources = expand(tuple(fspath(path) for path in paths))
-    return whole_table(batches(sources, processor(known) if isinstance(known, str) else known))
+    sources = list(expand(tuple(fspath(path) for path in paths)))
+    stated = processor(known) if isinstance(known, str) else known
+    return whole_table(batches(sources, stated, dimms(smbios, sources)))

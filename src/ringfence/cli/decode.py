@@ -16,15 +16,16 @@ import click
 from ringfence import api
 from ringfence.cli.registers_option import Hexadecimal, ProcessorType
 from ringfence.decode.decoder import KnownProcessor
+from ringfence.decode.dimm import KnownDimms
 from ringfence.diagnosis.finding import Event, events
 from ringfence.diagnosis.severity import Severity
-from ringfence.errors import RingfenceError
+from ringfence.errors import MissingExtraError, RingfenceError, SourceError
 from ringfence.record.evidence import Evidence, Lull, Registers, Unrecognised
 from ringfence.record.reader import follow
 from ringfence.record.sources import STDIN, Source, expand
 
 if TYPE_CHECKING:
-    from ringfence.diagnosis.table import Batch
+    from ringfence.diagnosis.table import Batch, PartReader
     from ringfence.views.summary import Tally
 
 EXIT_READ = 0
@@ -132,6 +133,13 @@ def _found(names: tuple[str, ...], outcome: Outcome) -> Iterator[Source]:
             _complain(error)
 
 
+def _dimms(smbios: str, sources: list[Source]) -> KnownDimms | None:
+    try:
+        return api.dimms(smbios, sources)
+    except RingfenceError as error:
+        raise click.BadParameter(f"{error}\n  {error.advice}", param_hint="--smbios") from error
+
+
 def _evidence(
     sources: list[Source], outcome: Outcome, progress: Callable[[int], None] | None
 ) -> Iterator[Evidence | Lull]:
@@ -217,34 +225,48 @@ def _show_summary(tally: Tally, as_json: bool, colour: bool) -> None:
         sys.stdout.write(summary.text(tally, colour=colour))
 
 
-def _bulk_summary(
-    sources: list[Source], outcome: Outcome, known: KnownProcessor | None, progress: Callable[[int], None] | None
-) -> Tally:
-    from ringfence.diagnosis.batches import batches  # noqa: PLC0415 (numpy is loaded for large logs only)
-    from ringfence.views import bulk  # noqa: PLC0415
+@dataclass(frozen=True, slots=True)
+class _Bulk:
+    """What is read by columns, and what is known of it beforehand."""
+
+    sources: list[Source]
+    known: KnownProcessor | None
+    dimms: KnownDimms | None
+    progress: Callable[[int], None] | None
+
+    def batches(self, outcome: Outcome, work: type[PartReader] | None = None) -> Iterator[Batch]:
+        """The batches; ``outcome`` is told of sources that cannot be read."""
+        from ringfence.diagnosis.batches import batches  # noqa: PLC0415 (numpy is loaded for large logs only)
+        from ringfence.diagnosis.table import PartReader  # noqa: PLC0415
+
+        return batches(
+            self.sources,
+            self.known,
+            self.dimms,
+            work=PartReader if work is None else work,
+            progress=self.progress,
+            failed=outcome.failed,
+        )
+
+
+def _bulk_summary(read: _Bulk, outcome: Outcome) -> Tally:
+    from ringfence.views import bulk  # noqa: PLC0415 (numpy is loaded for large logs only)
     from ringfence.views.summary import Tally  # noqa: PLC0415
 
     tally = Tally()
-    for batch in batches(sources, known, progress=progress, failed=outcome.failed):
+    for batch in read.batches(outcome):
         outcome.reached(bulk.tally(tally, batch))
     outcome.unreadable = tally.unrecognised
     return tally
 
 
-def _bulk_text(
-    sources: list[Source],
-    outcome: Outcome,
-    known: KnownProcessor | None,
-    progress: Callable[[int], None] | None,
-    colour: bool,
-) -> None:
-    from ringfence.diagnosis.batches import batches  # noqa: PLC0415 (numpy is loaded for large logs only)
-    from ringfence.views import bulk  # noqa: PLC0415
+def _bulk_text(read: _Bulk, outcome: Outcome, colour: bool) -> None:
+    from ringfence.views import bulk  # noqa: PLC0415 (numpy is loaded for large logs only)
 
     writer = bulk.TextWriter(colour)
     out = sys.stdout.buffer
     work = bulk.ColourTextReader if colour else bulk.TextReader
-    for batch in batches(sources, known, work=work, progress=progress, failed=outcome.failed):
+    for batch in read.batches(outcome, work):
         outcome.took(batch)
         out.writelines(writer.write(batch))
     out.writelines(writer.finish())
@@ -253,22 +275,33 @@ def _bulk_text(
         sys.stdout.write("No machine-check evidence found.\n")
 
 
-def _write_parquet(
-    sources: list[Source],
-    path: Path,
-    outcome: Outcome,
-    known: KnownProcessor | None,
-    progress: Callable[[int], None] | None,
-) -> None:
-    from ringfence.diagnosis.batches import batches  # noqa: PLC0415 (numpy is loaded for large logs only)
-    from ringfence.views import arrow  # noqa: PLC0415
-
+def _write_parquet(read: _Bulk, path: Path, outcome: Outcome) -> None:
     def told() -> Iterator[Batch]:
-        for batch in batches(sources, known, progress=progress, failed=outcome.failed):
+        for batch in read.batches(outcome):
             outcome.took(batch)
             yield batch
 
-    arrow.write_parquet(told(), path)
+    try:
+        from ringfence.views import arrow  # noqa: PLC0415 (pyarrow is loaded for tables only)
+
+        arrow.write_parquet(told(), path)
+    except MissingExtraError as error:
+        outcome.failed_sources.append(str(path))
+        _complain(error)
+    except OSError as error:
+        outcome.failed_sources.append(str(path))
+        why = error.strerror or str(error)
+        _complain(SourceError(path, why, advice="Name a file in a directory that you may write to."))
+
+
+def _agree(typed: dict[str, int | None], bank: int | None, files: tuple[str, ...], parquet: Path | None) -> None:
+    """Refuse what does not go with --status, or without it."""
+    if typed["status"] is None and (any(value is not None for value in typed.values()) or bank is not None):
+        raise click.UsageError("--addr, --misc, --bank and the like go with --status")
+    if typed["status"] is not None and parquet is not None:
+        raise click.UsageError("--parquet writes what FILEs hold: it does not go with --status")
+    if typed["status"] is not None and files:
+        raise click.UsageError("--status decodes what is typed: give no FILE with it")
 
 
 @click.command("decode", short_help="Explain machine-check evidence in logs, dumps or typed registers.")
@@ -287,6 +320,14 @@ def _write_parquet(
 )
 @click.option("--strict", is_flag=True, help="Exit with 3 if evidence was found that cannot be read.")
 @click.option("--cpu", "known", type=ProcessorType(), help="Processor of records that do not name one, e.g. 0:306f2.")
+@click.option(
+    "--smbios",
+    default="auto",
+    show_default=True,
+    metavar="auto|here|none|FILE",
+    help="Name DIMMs by this machine's SMBIOS table (auto: if the evidence is surely of this machine; here: you say "
+    "that it is), or by FILE, from the machine that the evidence is of.",
+)
 @click.option("--status", type=Hexadecimal(), help="Decode this MCi_STATUS instead of files.")
 @click.option("--addr", type=Hexadecimal(), help="MCi_ADDR to --status.")
 @click.option("--misc", type=Hexadecimal(), help="MCi_MISC to --status.")
@@ -309,6 +350,7 @@ def decode_command(  # noqa: PLR0913, PLR0917 (one parameter an option)
     fail_on: Severity | None,
     strict: bool,
     known: KnownProcessor | None,
+    smbios: str,
     color: str,
     progress: bool,
     bank: int | None,
@@ -332,15 +374,13 @@ def decode_command(  # noqa: PLR0913, PLR0917 (one parameter an option)
     that cannot be read.
     """
     outcome = Outcome()
-    if typed["status"] is None and (any(value is not None for value in typed.values()) or bank is not None):
-        raise click.UsageError("--addr, --misc, --bank and the like go with --status")
-    if typed["status"] is not None and files:
-        raise click.UsageError("--status decodes what is typed: give no FILE with it")
+    _agree(typed, bank, files, parquet)
     if typed["status"] is None and not files:
         if sys.stdin.isatty():
             raise click.UsageError("nothing to read: name a FILE, pipe a log in, or give --status")
         files = (STDIN,)
     sources = list(_found(files, outcome))
+    dimms = _dimms(smbios, sources)
     with _until_the_pipe_breaks(), _Progress(sources, progress) as told:
         evidence: Iterable[Evidence | Lull]
         evidence = (
@@ -348,20 +388,21 @@ def decode_command(  # noqa: PLR0913, PLR0917 (one parameter an option)
             if typed["status"] is not None
             else _evidence(sources, outcome, told)
         )
-        items = events(evidence, known)
+        items = events(evidence, known, dimms)
         if STDIN in files:
             items = _at_once(items)
+        bulk = _Bulk(sources, known, dimms, told)
         by_columns = typed["status"] is None and not verbose and _bulk(sources)
         if parquet is not None:
-            _write_parquet(sources, parquet, outcome, known, told)
+            _write_parquet(bulk, parquet, outcome)
         elif summary and by_columns:
-            _show_summary(_bulk_summary(sources, outcome, known, told), as_json, _colour(color))
+            _show_summary(_bulk_summary(bulk, outcome), as_json, _colour(color))
         elif summary:
             _write_summary(items, outcome, as_json, _colour(color))
         elif as_json:
             _write_json(items, outcome)
         elif by_columns:
-            _bulk_text(sources, outcome, known, told, _colour(color))
+            _bulk_text(bulk, outcome, _colour(color))
         else:
             _write_text(items, outcome, verbose, _colour(color))
     if outcome.unreadable and not as_json:

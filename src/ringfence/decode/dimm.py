@@ -18,11 +18,15 @@ _NOT_A_NAME = frozenset({"", "any memory", "unknown label", "unknown memory"})
 
 
 @dataclass(frozen=True, slots=True)
-class MemoryMap:
-    """The memory devices of the machine that the evidence is of; ``source`` says where the table was read."""
+class KnownDimms:
+    """The memory devices of the machine that evidence is of; ``source`` says where the table was read.
+
+    ``files`` are the sources whose evidence is this machine's; None is all of them, because the user says so.
+    """
 
     devices: tuple[MemoryDevice, ...]
     source: str
+    files: frozenset[str] | None = None
 
 
 def label(device: MemoryDevice, devices: Sequence[MemoryDevice]) -> str | None:
@@ -49,7 +53,7 @@ def _module(device: MemoryDevice) -> str:
     return f"by it the socket holds {', '.join(words)}" if words else "it does not say what the socket holds"
 
 
-def with_dimm(record: Record, known: MemoryMap | None) -> Record:
+def with_dimm(record: Record, known: KnownDimms | None) -> Record:
     """The record with its DIMM named by ``known``, if the evidence gives a handle of exactly one device in it.
 
     That the table is right for the evidence is listed as an assumption, with the module that the socket holds by the
@@ -57,6 +61,8 @@ def with_dimm(record: Record, known: MemoryMap | None) -> Record:
     6.1.2 forbids to give a handle to another structure). A name that the source itself gives is kept.
     """
     if known is None or record.memory is None or record.memory.module_handle is None:
+        return record
+    if known.files is not None and record.origin.file not in known.files:
         return record
     handle = record.memory.module_handle
     found = [device for device in known.devices if device.handle == handle]

@@ -8,15 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from ringfence.decode.decoder import KnownProcessor
+from ringfence.decode.dimm import KnownDimms
 from ringfence.diagnosis.table import Batch, PartReader, TableReader
 from ringfence.errors import RingfenceError
 from ringfence.record.reader import is_plain_log, read
 from ringfence.record.sources import Source
 
 
-def batches(
+def batches(  # noqa: PLR0913 (what is known, and how to read; each has its default)
     sources: Iterable[Source],
     stated: KnownProcessor | None = None,
+    dimms: KnownDimms | None = None,
     *,
     work: type[PartReader] = PartReader,
     progress: Callable[[int], None] | None = None,
@@ -26,7 +28,7 @@ def batches(
 
     ``failed`` is told of a source that cannot be read, and the next one is taken; without it the SourceError is raised.
     """
-    reader = TableReader(stated)
+    reader = TableReader(stated, dimms)
     for source in sources:
         try:
             if source.path is not None and is_plain_log(source):

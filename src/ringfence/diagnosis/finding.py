@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from ringfence.arch.cpuid import Vendor
 from ringfence.decode.decoder import KnownProcessor, decode, with_processor
+from ringfence.decode.dimm import KnownDimms, with_dimm
 from ringfence.decode.meaning import BankReading, Meaning, Note
 from ringfence.diagnosis.advice import LEADS, advice
 from ringfence.diagnosis.events import Folder, Relation
@@ -160,7 +161,9 @@ class ProcessorMemory:
         return done
 
 
-def events(evidence: Iterable[Evidence | Lull], stated: KnownProcessor | None = None) -> Iterator[Event | Unrecognised]:
+def events(
+    evidence: Iterable[Evidence | Lull], stated: KnownProcessor | None = None, dimms: KnownDimms | None = None
+) -> Iterator[Event | Unrecognised]:
     """Findings of a stream of evidence, reports of one event gathered, in the order of first report.
 
     Memory is bounded by ``HELD_ITEMS`` and the folder's window; at a lull, all that is held is handed out.
@@ -176,7 +179,7 @@ def events(evidence: Iterable[Evidence | Lull], stated: KnownProcessor | None = 
             by_number.clear()
         elif isinstance(item, Unrecognised):
             held.append(item)
-        elif isinstance(finding := judged(memory.complete(item)), Unrecognised):
+        elif isinstance(finding := judged(with_dimm(memory.complete(item), dimms)), Unrecognised):
             held.append(finding)
         else:
             number, relation = folder.place(finding.record)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from ringfence.arch.cpuid import LINUX_VENDORS, Vendor
 from ringfence.arch.mci_status import DEFERRED, PCC, UC
 from ringfence.decode.decoder import KnownProcessor
+from ringfence.decode.dimm import KnownDimms, with_dimm
 from ringfence.decode.meaning import Placed
 from ringfence.decode.significance import address_class, significance, significant_misc, status_class
 from ringfence.diagnosis.events import RULES, WINDOW_REPORTS, Relation, Report, identity
@@ -358,9 +359,10 @@ OBJECTS_PER_BATCH: Final = 4096
 class TableReader:
     """Reads one or more files into batches; numbering of events and known processors go on from file to file."""
 
-    def __init__(self, stated: KnownProcessor | None = None) -> None:
+    def __init__(self, stated: KnownProcessor | None = None, dimms: KnownDimms | None = None) -> None:
         self._folding = Folding()
         self._stated = stated
+        self._dimms = dimms
         self._wanted = every_grammar()
 
     def read(self, descriptor: int, file: str, work: type[PartReader] = PartReader) -> Iterator[Batch]:
@@ -389,7 +391,7 @@ class TableReader:
                 others.append(item)
                 records.append(None)
                 continue
-            complete = processors.complete(item, part.rows)
+            complete = with_dimm(processors.complete(item, part.rows), self._dimms)
             found = judged(complete)
             others.append(found)
             records.append(None if isinstance(found, Unrecognised) else complete)

@@ -131,6 +131,27 @@ def expand(names: tuple[str, ...]) -> Iterator[Source]:
             raise SourceError(name, error.strerror or str(error), advice="Check the name and your rights.") from error
 
 
+OWN_PLACES: Final = (
+    "/sys/fs/pstore",
+    "/sys/firmware/acpi/tables/data/BERT",
+    "/var/lib/rasdaemon/ras-mc_event.db",
+    "/var/lib/systemd/pstore",
+)
+"""Where Linux, rasdaemon and systemd-pstore keep what this machine itself reported. Logs are not among them: /var/log
+also holds what other machines sent, and a guest's console."""
+
+
+def is_of_this_machine(source: Source) -> bool:
+    """Whether a source is evidence of the machine that the program runs on, by the place where it really lies."""
+    if source.path is None:
+        return False
+    try:
+        real = source.path.resolve(strict=True)
+        return any(real.is_relative_to(Path(place).resolve()) for place in OWN_PLACES)
+    except (OSError, RuntimeError):
+        return False
+
+
 def opened(source: Source) -> io.BufferedReader:
     """The source's bytes, decompressed if they are compressed (told by content, twice-packed files too).
 

@@ -18,6 +18,8 @@ from typing import Final
 from ringfence.errors import FormatError
 from ringfence.record.binary.layout import part, take
 
+TABLE_FILE: Final = "/sys/firmware/dmi/tables/DMI"
+"""Where Linux shows the table of the machine that it runs on, to root only; a guest's is what its hypervisor made."""
 MAX_TABLE_BYTES: Final = 16 << 20
 """More is no table: real ones have kilobytes, the 32-bit entry point allows 64 KiB (DSP0134 5.2.1)."""
 
