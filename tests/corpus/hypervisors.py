@@ -100,6 +100,12 @@ LOGS: tuple[Log, ...] = (
                 place={"channel": 0},
                 assumed="names none",
             ),
+            Seen(
+                severity=Severity.SRAO,
+                unit="memory",
+                error="memory error",
+                rule="claimed-recoverable",
+            ),
         ),
     ),
     Log(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -259,6 +259,17 @@ def test_an_error_that_was_not_enabled_did_not_raise_the_exception() -> None:
     assert [reason.rule for reason in by_exception.reasons] == ["uc-not-enabled"]
     polled = judge_inputs(Inputs(vendor=Vendor.INTEL, ser_p=True, status=status, delivery=POLLED))
     assert [reason.rule for reason in polled.reasons] == ["ucna", "not-enabled"]
+
+
+def test_ripv_says_nothing_of_an_exception_that_left_mcip_clear() -> None:
+    # SDM vol. 3B 17.3.1.2: MCIP is set when a machine check is generated; an injected one leaves MCG_STATUS as it was.
+    error = Inputs(vendor=Vendor.INTEL, ser_p=True, status=UC, delivery=EXCEPTION)
+    injected = judge_inputs(replace(error, mcg_status=0))
+    assert injected.interrupted_context_lost is None
+    assert [reason.rule for reason in injected.reasons] == ["ucna", "mcip-clear"]
+    real = judge_inputs(replace(error, mcg_status=4))
+    assert real.interrupted_context_lost is True
+    assert [reason.rule for reason in real.reasons] == ["ucna", "not-restartable"]
 
 
 def test_lmce_changes_the_scope_and_not_the_class() -> None:

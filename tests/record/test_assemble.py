@@ -12,6 +12,7 @@ from ringfence.record.evidence import ClaimKind, Delivery, Evidence, Format, Rec
 from ringfence.record.text.assemble import BURST_MAX_FRAGMENTS, INTERLEAVED
 from ringfence.record.text.lines import RawLine
 from ringfence.record.text.reader import read
+from tests.record.texts import record
 
 
 def evidence(text: str) -> list[Evidence]:
@@ -203,3 +204,22 @@ def test_whatever_happens_to_the_lines_each_ends_up_in_exactly_one_place(
     assert shown == sorted(kept)
     heads = {line.split(" Bank ")[1] for line in kept if "Bank" in line}
     assert {f"7: {item.registers.status:016x}" for item in found if isinstance(item, Record)} == heads
+
+
+INJECTED = """\
+mce: [Hardware Error]: CPU 0: Machine Check: 0 Bank 1: b000000000000000
+mce: [Hardware Error]: TSC 78418fb4a83f
+mce: [Hardware Error]: PROCESSOR 0:406f1 TIME 1605312952 SOCKET 0 APIC 0 microcode 1
+mce: [Hardware Error]: Machine check: MCIP not set in MCA handler
+Kernel panic - not syncing: Fatal machine check
+"""
+"""linux-edac, November 2020: mce-inject in a KVM guest."""
+
+
+def test_a_record_that_the_handler_panicked_over_came_by_exception_though_mcip_is_clear() -> None:
+    one = record(INJECTED)
+    assert (one.delivery, one.registers.mcg_status, one.assumptions) == (Delivery.MACHINE_CHECK, 0, ())
+    assert record(INJECTED.replace("MCIP not set in MCA handler", "Overflowed uncorrected")).delivery is Delivery.POLLED
+    old = record(INJECTED.replace("Check: 0", "Check Exception: 0").partition("mce: [Hardware Error]: Machine")[0])
+    assert old.delivery is Delivery.POLLED
+    assert "polled, not #MC" in old.assumptions[0]

@@ -43,6 +43,7 @@ def test_the_form_of_esx_4_takes_mcg_status_from_the_line_before() -> None:
 def test_the_form_of_esx_3() -> None:
     one = record("ALERT: MCE: 171: Machine Check Exception: Bank 5, Status b200001806000e0f")  # VMware KB 1005184
     assert (one.bank, one.registers) == (5, Registers(status=0xB200001806000E0F))
+    assert one.delivery is Delivery.MACHINE_CHECK
 
 
 @pytest.mark.parametrize(

@@ -223,3 +223,18 @@ def test_the_words_of_rasdaemon_are_its_claim() -> None:
         "error: Corrected error, no action required., CPU 2, bank Load Store Unit (bank=0), mcg mcgstatus=0, mci CECC, "
         "mca DC data error type 2. Ext Err Code: 13"
     ]
+
+
+def test_a_wrapped_line_leaves_out_the_same_as_a_whole_one() -> None:
+    one = record(ICELAKE_WRAPPED)
+    assert (one.vendor, one.assumptions) == (Vendor.INTEL, ("vendor Intel: ras-mc-ctl leaves out vendor number 0",))
+    first = record(ICELAKE_WRAPPED.replace(" cpu=0x00000020,", ""))
+    assert (first.cpu, first.assumptions[1]) == (0, "CPU 0: ras-mc-ctl leaves out zeros")
+    cut = record(ICELAKE_WRAPPED.partition("walltime")[0])
+    assert (cut.vendor, cut.cpu, cut.assumptions) == (None, None, ())
+
+
+@pytest.mark.parametrize("behind", ["required.,", "CPU 2,", "(bank=0),", "mcgstatus=0,", "mcgcap=0x00000107,"])
+def test_a_vendor_that_is_printed_counts_wherever_the_line_is_wrapped(behind: str) -> None:
+    one = record(ZEN5.replace(f"{behind} ", f"{behind}\n"))
+    assert (one.vendor, one.cpu, one.bank, one.assumptions) == (Vendor.AMD, 10, 0, ())

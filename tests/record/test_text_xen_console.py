@@ -137,3 +137,39 @@ def test_xens_own_stamps_do_not_matter() -> None:
         "(XEN) [2023-01-01 00:00:00] CMCI occurred on CPU 3.\n(XEN) [2023-01-01 00:00:00] Bank 7: 8c00004000010090\n"
     )
     assert (one.cpu, one.bank) == (3, 7)
+
+
+UNCORRECTED = "(XEN) CPU1: Machine Check Exception: 5\n(XEN) Bank 5: bd00000000100134[ 86] at 12345000\n"
+FATAL = "(XEN) CPU1: Machine Check Exception: 4\n(XEN) Bank 4: be00000000800400\n"
+CORRECTED = "(XEN) POLLED occurred on CPU 3.\n(XEN) Bank 7: 8c00004000010090[ 86] at 5000\n"
+OWNER = "(XEN) MCE: This error page is ownded by DOM 5\n(XEN) MCE: inject vMCE to d5v0\n"
+PANIC = "(XEN) MCE: Fatal error happened on CPUs 8\n"
+
+
+def test_what_xen_does_for_an_uncorrected_error_is_not_said_of_a_corrected_one() -> None:
+    uncorrected, corrected = records(UNCORRECTED + CORRECTED + OWNER)
+    assert uncorrected.hypervisor == HypervisorReport(owner=5)
+    assert len(said(uncorrected)) == 2
+    assert (corrected.hypervisor, corrected.memory, said(corrected)) == (None, None, [])
+
+
+def test_an_owner_is_told_of_an_error_that_is_recovered_from_and_a_panic_of_any_uncorrected_one() -> None:
+    fatal, corrected, owner = records(FATAL + CORRECTED + PANIC + OWNER)
+    assert said(fatal) == ["panic: MCE: Fatal error happened on CPUs 8"]
+    assert said(corrected) == []
+    assert (owner.registers.status, owner.hypervisor) == (None, HypervisorReport(owner=5))
+    assert said(owner)[1] == "injection: MCE: inject vMCE to d5v0"
+
+
+def test_the_latest_that_fits_within_reach_is_meant() -> None:
+    _, latest, _ = records(UNCORRECTED + UNCORRECTED.replace("12345000", "6789000") + CORRECTED + OWNER)
+    assert latest.registers.addr == 0x6789000
+    assert latest.hypervisor == HypervisorReport(owner=5)
+    far = records(UNCORRECTED + "(XEN) something else\n" * 40 + CORRECTED + OWNER)
+    assert [one.hypervisor for one in far] == [None, None, HypervisorReport(owner=5)]
+
+
+def test_a_panic_without_an_uncorrected_error_before_it_is_shown_as_unread() -> None:
+    *_, unread = evidence(CORRECTED + PANIC)
+    assert isinstance(unread, Unrecognised)
+    assert unread.raw == PANIC.strip().encode()

@@ -89,8 +89,13 @@ def interrupted_context_lost(inputs: Inputs) -> bool | None:
         return True
     if not inputs.by_exception:
         return None
-    restartable = _mcg(inputs, RIPV)
+    restartable = _restartable(inputs)
     return None if restartable is None else not restartable
+
+
+def _restartable(inputs: Inputs) -> bool | None:
+    """RIPV, where MCIP vouches for it: without MCIP the register is not the one that the exception left."""
+    return _mcg(inputs, RIPV) if _mcg(inputs, MCIP) else None
 
 
 Fact = Callable[[Inputs, Severity], Reason | None]
@@ -122,7 +127,7 @@ def _task_corrupt(inputs: Inputs, _severity: Severity) -> Reason | None:
 
 
 def _not_restartable(inputs: Inputs, _severity: Severity) -> Reason | None:
-    if not inputs.by_exception or _mcg(inputs, RIPV) is not False:
+    if not inputs.by_exception or _restartable(inputs) is not False:
         return None
     return Reason("not-restartable", "RIPV=0: what was interrupted cannot be resumed at its saved instruction", _STATUS)
 

@@ -32,7 +32,7 @@ from ringfence.record.evidence import (
     Registers,
     Unrecognised,
 )
-from ringfence.record.text.grammar import Fragment, RegisterValues, Values
+from ringfence.record.text.grammar import Fragment, RegisterValues, Unless, Values
 from ringfence.record.text.lines import Line
 
 BURST_GAP_LINES = 40
@@ -85,6 +85,7 @@ class _Draft:
     memory: MemoryReport | None = None
     hypervisor: HypervisorReport | None = None
     assumptions: list[str] = field(default_factory=list)
+    unless: list[Unless] = field(default_factory=list)
     closed: bool = False
     head: Line | None = None
 
@@ -113,11 +114,30 @@ class _Draft:
         self.hypervisor = self.hypervisor or fragment.hypervisor
         for assumption in fragment.assumptions:
             self.assume(assumption)
+        self.unless.extend(fragment.unless)
         self.closed = self.closed or fragment.closes
 
     def assume(self, assumption: str) -> None:
         if assumption not in self.assumptions:
             self.assumptions.append(assumption)
+
+    def settle(self) -> None:
+        """Take what no line has contradicted."""
+        for unsaid in self.unless:
+            if any(key in self.values for key in unsaid.values):
+                continue
+            self.values |= unsaid.values
+            if unsaid.assumption:
+                self.assume(unsaid.assumption)
+
+    def is_meant(self, line: Line, fragment: Fragment, current: _Draft | None) -> bool:
+        """Whether a line that speaks of one sort of record (its ``subject``) can speak of this one."""
+        status = self.registers.get("status")
+        near = 0 <= line.number - self.last_line <= JOIN_LINES
+        if fragment.subject is None or not near or not self.takes(fragment):
+            return False
+        # Words without a bank are what the source says of one error, line by line.
+        return self is current if status is None else fragment.subject.fits(status)
 
     @property
     def first_line(self) -> int:
@@ -128,6 +148,7 @@ class _Draft:
         return max(line.number for line in self.lines)
 
     def finish(self, file: str) -> Evidence:
+        self.settle()
         lines = sorted(self.lines, key=lambda line: line.number)
         raw = b"\n".join(line.raw for line in lines)
         origin = Origin(file, self.first_line)
@@ -419,6 +440,11 @@ def _sequence(burst: _Burst, format_: Format, pieces: Sequence[tuple[Line, Fragm
         elif fragment.opens:
             give_up(line.number)
             current = begin(line, fragment)
+        elif fragment.subject is not None:
+            meant = [draft for draft in burst.drafts if draft.format is format_]
+            meant = [draft for draft in meant if draft.is_meant(line, fragment, current)]
+            current = max(meant, key=lambda draft: draft.last_line) if meant else burst.new(format_)
+            current.add(line, fragment, burst.file)
         elif near and current is not None and current.takes(fragment):
             current.add(line, fragment, burst.file)
         elif fragment.may_open:

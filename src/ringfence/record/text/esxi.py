@@ -44,7 +44,7 @@ _ESX4_GLOBAL = re.compile(
     r"MCE: [\d#*]{1,5}: Machine Check Global status on cpu(?P<cpu>[\d#*]{1,4}): 0x(?P<mcg>[0-9a-f#*]{1,16})\b"
 )
 _ESX3 = re.compile(
-    r"MCE: [\d#*]{1,5}: Machine Check Exception: Bank (?P<bank>[\d#*]{1,3}), "
+    r"MCE: [\d#*]{1,5}: Machine Check (?P<how>Exception): Bank (?P<bank>[\d#*]{1,3}), "
     rf"Status (?:0x)?(?P<status>{_N}{{1,20}})(?![\w#*])"
 )
 _SAYS = re.compile(
@@ -59,7 +59,12 @@ _FMS = re.compile(
     r"FMS=(?P<family>[0-9a-f]{1,2})/(?P<model>[0-9a-f]{1,2})/(?P<stepping>[0-9a-f]) ?uCode=0x(?P<ucode>[0-9a-f]{1,8}?)"
     r"(?=frame|\s|$)"
 )
-_DELIVERY: Final = {"Poll": Delivery.POLLED, "Intr": Delivery.CMCI, "Excp": Delivery.MACHINE_CHECK}
+_DELIVERY: Final = {
+    "Poll": Delivery.POLLED,
+    "Intr": Delivery.CMCI,
+    "Excp": Delivery.MACHINE_CHECK,
+    "Exception": Delivery.MACHINE_CHECK,
+}
 _DEC = re.compile(r"\d{1,4}$")
 _HEX = re.compile(r"[0-9a-fA-F]{1,16}$")
 _REGISTERS: Final = (("status", "status"), ("addr", "addr"), ("misc", "misc"), ("mcg", "mcg_status"))

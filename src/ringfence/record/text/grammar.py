@@ -53,6 +53,26 @@ class RegisterValues(TypedDict, total=False):
 
 
 @dataclass(frozen=True, slots=True)
+class Unless:
+    """What holds unless some line of the record says otherwise, and how to say that it was assumed (empty: do not)."""
+
+    values: Values
+    assumption: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The record that a line speaks of, by bits of MCi_STATUS: those that are set in it, and those that are clear."""
+
+    set: int
+    clear: int = 0
+
+    def fits(self, status: int) -> bool:
+        """Whether a record with this MCi_STATUS can be meant."""
+        return status & (self.set | self.clear) == self.set
+
+
+@dataclass(frozen=True, slots=True)
 class Fragment:
     """What one line says.
 
@@ -65,8 +85,10 @@ class Fragment:
     ``may_open``: the line begins a record only when no open record takes it (its record lost the lines before).
     ``repeats``: the part can come any number of times in a record (claims). ``needs``: the line means what the fragment
     says only if the open record has this part (a hex dump, after the line that says what is dumped); without it the
-    line is known and without content. The part "boundary" ends the open record; what it carries waits for the next.
-    A ``count`` of 0 is the source's word that there was no error: what carries it is no evidence.
+    line is known and without content. ``unless``: what holds where no other line of the record says otherwise.
+    ``subject``: the line speaks of such a record only, the latest within reach, not simply of the open one; without one
+    it stands alone. The part "boundary" ends the open record; what it carries waits for the next. A ``count`` of 0 is
+    the source's word that there was no error: what carries it is no evidence.
     """
 
     format: Format
@@ -82,6 +104,8 @@ class Fragment:
     may_open: bool = False
     repeats: bool = False
     needs: str | None = None
+    unless: tuple[Unless, ...] = ()
+    subject: Subject | None = None
 
 
 @dataclass(frozen=True, slots=True)

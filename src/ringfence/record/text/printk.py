@@ -11,8 +11,9 @@ import re
 from typing import Final
 
 from ringfence.arch.cpuid import LINUX_VENDORS
+from ringfence.arch.mcg import MCIP
 from ringfence.record.evidence import ClaimKind, Delivery, Format
-from ringfence.record.text.grammar import Fragment, Grammar, RegisterValues, Values
+from ringfence.record.text.grammar import Fragment, Grammar, RegisterValues, Unless, Values
 
 _EDAC_PREFIX = r"(?:EDAC \w+ MC\d+: )?"
 _HEAD = re.compile(
@@ -62,20 +63,21 @@ _REGISTERS: Final = {
 }
 _MAX_U64 = (1 << 64) - 1
 
+_NO_EXCEPTION: Final = "polled, not #MC: the line says 'Exception' but MCG_STATUS.MCIP is clear (kernels < 2.6.38)"
+_IN_THE_HANDLER: Final = "MCIP not set in MCA handler"
+"""Why Linux panics when MCIP is clear in its #MC handler, as an injected exception leaves it (mce/severity.c)."""
+
 
 def _head(body: str) -> Fragment | None:
     if match := _HEAD.match(body):
-        delivery = Delivery.MACHINE_CHECK if match["how"] == " Exception" else Delivery.POLLED
         mcg_status = int(match["mcg"], 16)
-        assumptions: tuple[str, ...] = ()
-        if delivery is Delivery.MACHINE_CHECK and not mcg_status & 0x4:
+        values = Values(cpu=int(match["cpu"]), bank=int(match["bank"]))
+        unless: tuple[Unless, ...] = ()
+        if MCIP.of(mcg_status):
+            values["delivery"] = Delivery.MACHINE_CHECK
+        else:
             # Before 2.6.38 the kernel wrote "Exception" for polled records too; in a real #MC MCIP is set.
-            delivery = Delivery.POLLED
-            assumptions = (
-                "polled, not #MC: the line says 'Exception' but MCG_STATUS.MCIP is clear (kernels < 2.6.38)",
-            )
-        elif delivery is Delivery.POLLED and mcg_status & 0x4:
-            delivery = Delivery.MACHINE_CHECK
+            unless = (Unless(Values(delivery=Delivery.POLLED), _NO_EXCEPTION if match["how"] == " Exception" else ""),)
         more = match["more"].strip()
         registers = RegisterValues(mcg_status=mcg_status, status=int(match["status"], 16))
         if ipid := _IPID.search(more):
@@ -84,10 +86,10 @@ def _head(body: str) -> Fragment | None:
             Format.PRINTK,
             "head",
             opens=True,
-            values=Values(cpu=int(match["cpu"]), bank=int(match["bank"]), delivery=delivery),
+            values=values,
             registers=registers,
             claims=((ClaimKind.OTHER, more),) if more else (),
-            assumptions=assumptions,
+            unless=unless,
         )
     if match := _OLD_HEAD.match(body):
         return Fragment(
@@ -166,7 +168,8 @@ def _fields(body: str) -> Fragment | None:
 
 def _words(body: str) -> Fragment | None:
     if match := _SAYS.match(body):
-        return Fragment(Format.PRINTK, "says", claims=((ClaimKind.ERROR, match["text"]),))
+        values = Values(delivery=Delivery.MACHINE_CHECK) if match["text"].startswith(_IN_THE_HANDLER) else Values()
+        return Fragment(Format.PRINTK, "says", values=values, claims=((ClaimKind.ERROR, match["text"]),))
     if match := _PANIC.match(body):
         return Fragment(Format.PRINTK, "panic", claims=((ClaimKind.PANIC, match["text"]),))
     if match := _FRU.match(body):

@@ -17,7 +17,7 @@ from typing import Final
 from ringfence.arch.cpuid import LINUX_VENDORS, Vendor
 from ringfence.record.evidence import ClaimedSeverity, ClaimKind, Format, Location, MemoryReport
 from ringfence.record.text.edac import module_handle
-from ringfence.record.text.grammar import Fragment, Grammar, RegisterValues, Values
+from ringfence.record.text.grammar import Fragment, Grammar, RegisterValues, Unless, Values
 
 _STAMP = r"(?P<stamp>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?: [+-]\d{4})?)"
 _LEVEL = r"(?:\[[A-Z]{3,7}\] )?"
@@ -45,7 +45,7 @@ _REGISTERS: Final = {
 }
 _VALUES: Final = {"cpuid": 32, "apicid": 32, "microcode": 32, "cpu": 24, "socketid": 16, "bank": 8}
 """The pairs that are no registers, with the number of bits that they can have."""
-_VENDOR = re.compile(r", CPU (?P<number>\d{1,3})(?=,|$)")
+_VENDOR = re.compile(r"(?:^|, )CPU (?P<number>\d{1,3})(?=,|$)")
 _MCG_TEXT = re.compile(r"\bmcgstatus=(?P<value>\d{1,20})\b(?!x)")
 _NAMED_BANK = re.compile(r"\(bank=(?P<bank>\d{1,3})\)")
 _N_ERRORS = re.compile(r"\bn_errors=(?P<count>\d{1,5})\b")
@@ -190,33 +190,47 @@ def _said(text: str) -> tuple[tuple[ClaimKind, str], ...]:
     return ((ClaimKind.ERROR, words),) if words else ()
 
 
+_INTEL_LEFT_OUT: Final = (Unless(Values(vendor=Vendor.INTEL), "vendor Intel: ras-mc-ctl leaves out vendor number 0"),)
+_ZERO_CPU: Final = (Unless(Values(cpu=0), "CPU 0: ras-mc-ctl leaves out zeros"),)
+_ZERO_BANK: Final = (Unless(Values(bank=0), "bank 0: ras-mc-ctl leaves out zeros"),)
+
+
+def _vendor_number(text: str) -> Values:
+    """The maker by the vendor's number, where it is printed; it has no number that we know: nothing."""
+    named = _VENDOR.search(text)
+    maker = LINUX_VENDORS.get(int(named["number"])) if named is not None else None
+    return Values(vendor=maker) if maker is not None else Values()
+
+
+def _left_out(values: Values) -> tuple[Unless, ...]:
+    """What ras-mc-ctl means by not printing it: it prints a column only if it is true in Perl, so no zero (or NULL).
+
+    Vendor and CPU stand before the CPUID signature, so that they are known to be missing once that has come.
+    """
+    return (*_INTEL_LEFT_OUT, *_ZERO_CPU) if "cpuid" in values else ()
+
+
 def _mce_error(match: re.Match[str]) -> Fragment | None:
     """A line (or the first line of a wrapped one) of ``ras-mc-ctl --errors`` for an MCE."""
     text = match["text"]
     values, registers = _pairs(text)
-    assumptions: list[str] = []
-    vendor = _VENDOR.search(text)
-    if vendor is not None and (maker := LINUX_VENDORS.get(int(vendor["number"]))) is not None:
-        values["vendor"] = maker
-    if "status" in registers:
-        # ras-mc-ctl prints a column only if it is true in Perl, so what is missing on a whole line is zero (or NULL).
-        if vendor is None and "cpuid" in values:
-            values["vendor"] = Vendor.INTEL
-            assumptions.append("vendor Intel: ras-mc-ctl leaves out vendor number 0")
-        for key, words in (("cpu", "CPU 0"), ("bank", "bank 0")):
-            if key not in values and "time" in values:
-                values[key] = 0  # type: ignore[literal-required] # two of Values' keys
-                assumptions.append(f"{words}: ras-mc-ctl leaves out zeros")
+    values |= _vendor_number(text)
+    unless = _left_out(values)
+    if "status" in registers and "time" in values:
+        unless += _ZERO_BANK
+    if (stamped := _epoch(match["stamp"])) is not None:
+        # When rasdaemon stored it; the walltime is the error's own, and may be a second older.
+        unless += (Unless(Values(time=stamped)),)
     location = _location(text)
     return Fragment(
         Format.RASDAEMON,
         "head",
         opens=True,
-        values=_timed(values, match["stamp"]),
+        values=values,
         registers=registers,
         claims=_said(text),
         memory=MemoryReport(location=location) if location is not None else None,
-        assumptions=tuple(assumptions),
+        unless=unless,
     )
 
 
@@ -400,6 +414,7 @@ def _log_line(body: str) -> Fragment | None:
 def _continued(body: str) -> Fragment | None:
     """The rest of a line of ``ras-mc-ctl --errors`` that a mail program wrapped."""
     values, registers = _pairs(body)
+    values |= _vendor_number(body)
     if not (registers or values or _CONTINUED.match(body)):
         return None
     location = _location(body)
@@ -411,6 +426,7 @@ def _continued(body: str) -> Fragment | None:
         claims=_said(body),
         memory=MemoryReport(location=location) if location is not None else None,
         repeats=True,
+        unless=_left_out(values),
     )
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import re
 
+from ringfence.arch.mci_status import PCC, UC
 from ringfence.record.evidence import ClaimedSeverity, ClaimKind, Delivery, Format, HypervisorReport, MemoryReport
-from ringfence.record.text.grammar import Fragment, Grammar, RegisterValues, Values
+from ringfence.record.text.grammar import Fragment, Grammar, RegisterValues, Subject, Values
 
 _SOURCE = re.compile(r"(?:d\d{1,5}v\d{1,4} )?(?:[\w/-]{1,40}\.c:\d{1,5}:(?:d\d{1,5}v\d{1,4})? ?)?")
 """What dprintk and gdprintk put before their text: current vCPU, file and line."""
@@ -62,9 +63,25 @@ _KNOWN = re.compile(
 )
 
 
-def _claim(kind: ClaimKind, body: str, report: HypervisorReport | None = None) -> Fragment:
+_FATAL = Subject(set=UC.mask)
+"""Xen panics for an uncorrected error only (mce.c, mce_intel.c)."""
+_RECOVERABLE = Subject(set=UC.mask, clear=PCC.mask)
+"""Xen looks for the owner of a page, and tells it, only for an error that it can recover from (mcaction.c)."""
+
+
+def _claim(
+    kind: ClaimKind, body: str, report: HypervisorReport | None = None, *, subject: Subject | None = None
+) -> Fragment:
     """A statement of Xen's that means nothing without a bank or an owner beside it."""
-    return Fragment(Format.XEN_CONSOLE, "says", claims=((kind, body),), hypervisor=report, repeats=True, may_open=True)
+    return Fragment(
+        Format.XEN_CONSOLE,
+        "says",
+        claims=((kind, body),),
+        hypervisor=report,
+        repeats=True,
+        may_open=True,
+        subject=subject,
+    )
 
 
 def _head(body: str) -> Fragment | None:
@@ -102,14 +119,16 @@ def _memory_action(body: str) -> Fragment | None:
             hypervisor=HypervisorReport(owner=int(match["domain"])),
             memory=MemoryReport(severity=ClaimedSeverity.RECOVERABLE),
             may_open=True,
+            subject=_RECOVERABLE,
         )
     if _INJECT.match(body):
-        return _claim(ClaimKind.INJECTION, body)
+        return _claim(ClaimKind.INJECTION, body, subject=_RECOVERABLE)
     if match := _UNMAP.match(body):
         report = HypervisorReport(owner=int(match["domain"]), machine_frame=int(match["frame"], 16))
-        return _claim(ClaimKind.HYPERVISOR, body, report)
+        return _claim(ClaimKind.HYPERVISOR, body, report, subject=_RECOVERABLE)
     if match := _OFFLINE.match(body):
-        return _claim(ClaimKind.HYPERVISOR, body, HypervisorReport(machine_frame=int(match["frame"], 16)))
+        report = HypervisorReport(machine_frame=int(match["frame"], 16))
+        return _claim(ClaimKind.HYPERVISOR, body, report, subject=_RECOVERABLE)
     return None
 
 
@@ -117,7 +136,7 @@ def _words(body: str) -> Fragment | None:
     if _SIMULATED.match(body):  # stands before the error that it causes; alone it is no error
         return Fragment(Format.XEN_CONSOLE, "says", claims=((ClaimKind.INJECTION, body),), repeats=True)
     if _PANIC.match(body):
-        return _claim(ClaimKind.PANIC, body)
+        return _claim(ClaimKind.PANIC, body, subject=_FATAL)
     if _OUTCOME.match(body):
         return _claim(ClaimKind.HYPERVISOR, body)
     if _CRASHED.match(body):  # a domain can crash for other reasons: told only after its page broke
