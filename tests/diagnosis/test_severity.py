@@ -11,6 +11,8 @@ from ringfence.arch import mci_status as bits
 from ringfence.arch.bitfield import Field
 from ringfence.arch.cpuid import Signature, Vendor
 from ringfence.decode.meaning import Note
+from ringfence.diagnosis.advice import advice
+from ringfence.diagnosis.finding import diagnose
 from ringfence.diagnosis.severity import Inputs, Mode, Scope, Severity, Verdict, judge, judge_inputs
 from ringfence.record.evidence import (
     Claim,
@@ -599,3 +601,27 @@ def test_where_linux_grades_otherwise_there_is_a_reason(case: Linux) -> None:
     )
     assert found.severity is case.ours
     assert (found.severity in AGREES.get(case.linux, set())) == (case.why_we_differ is None)
+
+
+# --- what to do ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("delivery", [Delivery.POLLED, Delivery.UNKNOWN])
+def test_a_fatal_error_that_mcg_status_shows_to_be_polled_is_advised_on_as_one_of_the_past(delivery: Delivery) -> None:
+    # Zen 2, github.com/NixOS (watchdog timeout found at the next start); rasdaemon gives MCG_STATUS and no delivery.
+    watchdog = Record(
+        origin=Origin("x"), format=Format.RASDAEMON, raw=b"", bank=5, vendor=Vendor.AMD, cpuid=0x870F10,
+        delivery=delivery, registers=Registers(status=0xBEA0000000000108, mcg_status=0, ipid=0x500B000000000),
+    )  # fmt: skip
+    found = diagnose(watchdog)
+    assert found.severity is Severity.FATAL
+    assert "left-over" in {reason.rule for reason in found.reasons}
+    assert "after the fact" in found.advice
+    in_handler = replace(watchdog, delivery=Delivery.UNKNOWN, registers=replace(watchdog.registers, mcg_status=4))
+    assert "after the fact" not in diagnose(in_handler).advice
+
+
+def test_a_page_lost_in_the_past_is_kept_out_of_use() -> None:
+    assert "out of use" in advice(Severity.SRAR, True, Delivery.POLLED)
+    assert "out of use" not in advice(Severity.SRAR, False, Delivery.POLLED)
+    assert "after the fact" not in advice(Severity.SRAR, True, Delivery.MACHINE_CHECK)

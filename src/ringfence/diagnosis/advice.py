@@ -46,12 +46,13 @@ _PAST = (
     "It was found by polling, after the fact (often at the start after the reset that it caused): whoever was hit then "
     "cannot be helped now. Keep this evidence, and test or replace the unit named if it comes again."
 )
+_PAST_PAGE = f"{_PAST} Memory does not heal by a reset: keep the page out of use until it is tested."
 
 
 def advice(severity: Severity, names_a_page: bool, delivery: Delivery) -> str:
     """What to do about an error of this severity, whose address names a page of memory or not, by how it came."""
     if delivery is Delivery.POLLED and severity in {Severity.SRAR, Severity.FATAL}:
-        return _PAST
+        return _PAST_PAGE if names_a_page else _PAST
     if severity in _ANY:
         return _ANY[severity]
     return (_PAGE if names_a_page else _NO_PAGE)[severity]

@@ -90,7 +90,7 @@ class Finding:
     @property
     def advice(self) -> str:
         """What to do about it."""
-        return advice(self.severity, self.reading.address.names_a_page, self.record.delivery)
+        return advice(self.severity, self.reading.address.names_a_page, self.verdict.delivery)
 
 
 def diagnose(record: Record) -> Finding:

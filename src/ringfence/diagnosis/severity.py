@@ -69,7 +69,8 @@ class Verdict:
 
     ``reasons`` begins with the rule that decided, the others are facts beside it, which do not change the class;
     ``assumptions`` are sentences on what the evidence lacks and the class depends on. ``interrupted_context_lost`` is
-    None where the evidence does not say. ``table`` is the key in ``TABLES``.
+    None where the evidence does not say. ``table`` is the key in ``TABLES``. ``delivery`` is how the error came, as the
+    source says, or else as MCG_STATUS tells.
     """
 
     severity: Severity
@@ -79,6 +80,7 @@ class Verdict:
     interrupted_context_lost: bool | None = None
     scope: Scope = Scope.UNKNOWN
     mode: Mode = Mode.UNKNOWN
+    delivery: Delivery = Delivery.UNKNOWN
 
     @property
     def error_class(self) -> ErrorClass:
@@ -121,6 +123,7 @@ def judge_inputs(inputs: Inputs) -> Verdict:
                 interrupted_context_lost=interrupted_context_lost(inputs),
                 scope=scope(inputs),
                 mode=mode(inputs),
+                delivery=inputs.delivery,
             )
     raise DeclarationError(f"no rule of the table {name} matches {inputs}")
 
