@@ -60,7 +60,7 @@ GARBAGE_STATUS, GARBAGE_IPID = 0xCA0158A452CC2420, 0x8234C5C7B783BE99
 def test_a_record_of_which_nothing_holds_together_is_noise_and_the_note_says_why() -> None:
     reading = read_bank(logged(31, GARBAGE_STATUS, ipid=GARBAGE_IPID), ZEN4)
     assert reading.not_an_error is not None
-    for reason in ("PCC", "UC=0", "Deferred=1", "EN=0", "error code", "MCA_IPID", "without one"):
+    for reason in ("PCC=1", "UC=0", "Deferred=1", "EN=0", "error code", "MCA_IPID", "without an exception"):
         assert reason in reading.not_an_error.text
     (note,) = reading.notes
     assert "PCC without UC" in note.text

@@ -71,11 +71,9 @@ _ECC_FLAG_CONTRADICTS_UC = Note(
 )
 
 _NOISE = Note(
-    "noise: no two fields of this record agree. PCC says that the processor's context is corrupt, yet UC=0 and "
-    "Deferred=1 say that nothing was consumed: the manuals give PCC for errors with UC=1 only, and such an error stops "
-    "the machine by an exception, while this one was read without one and with EN=0. Its error code is none that AMD "
-    "defines, and its MCA_IPID names no unit of a processor family whose units are all public. Were there an error "
-    "behind it, the record would name neither what nor where. It is taken for leftovers in the bank's registers",
+    "noise, as nothing in the record holds together: PCC=1 with UC=0, Deferred=1 and EN=0, read without an exception; an "
+    "error code that AMD does not define; an MCA_IPID that no source knows for this processor family. A real error with "
+    "PCC sets UC and stops the machine; these are leftovers in the bank's registers",
     "APM vol. 2 9.3.2; PPR 55898 (family 19h), MCA_STATUS and MCA_IPID; the conclusion is ours, no erratum says it",
 )
 _L3_SUBCACHE = Note(
