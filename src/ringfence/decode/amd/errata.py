@@ -71,9 +71,9 @@ _ECC_FLAG_CONTRADICTS_UC = Note(
 )
 
 _NOISE = Note(
-    "noise, as nothing in the record holds together: PCC=1 with UC=0, Deferred=1 and EN=0, read without an exception; an "
-    "error code that AMD does not define; an MCA_IPID that no source knows for this processor family. A real error with "
-    "PCC sets UC and stops the machine; these are leftovers in the bank's registers",
+    "noise, as nothing in the record holds together: PCC=1 with UC=0, Deferred=1 and EN=0, read without an exception; "
+    "an error code that AMD does not define; an MCA_IPID that no source knows for this processor family. A real error "
+    "with PCC sets UC and stops the machine; these are leftovers in the bank's registers",
     "APM vol. 2 9.3.2; PPR 55898 (family 19h), MCA_STATUS and MCA_IPID; the conclusion is ours, no erratum says it",
 )
 _L3_SUBCACHE = Note(
