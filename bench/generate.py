@@ -19,8 +19,8 @@ the stamps of dmesg. What the log is made of (shares are of the records, drawn w
 - TIME advances with the stamp; CPUs are drawn evenly, so that they interleave.
 
 More than half of the records differ from all others in STATUS, ADDR and MISC taken together; on Intel more than half in
-ADDR alone and in MISC alone too (STATUS has a 14-bit count to differ in, AMD's STATUS nothing and MISC a 12-bit counter).
-The kinds of error are few, as in real logs. The counts are printed on standard error.
+each alone too. An AMD STATUS has nothing to differ in (no count), its MISC a 12-bit counter: there ADDR does it. The
+kinds of error are few, as in real logs. The counts are printed on standard error.
 
 ``corpus`` repeats the files of a folder, one after the other, until as many head lines of records have been written.
 """
