@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from inspect import cleandoc
 
 import msgspec
 
@@ -291,5 +292,11 @@ def schema_of(title: str, *lines: type[msgspec.Struct]) -> dict[str, object]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": title,
         "oneOf": list(forms),
-        "$defs": components,
+        "$defs": {name: _dedented(component) for name, component in components.items()},
     }
+
+
+def _dedented(component: dict[str, object]) -> dict[str, object]:
+    """A component whose description is as Python 3.13 has docstrings: without the indentation of the source."""
+    description = component.get("description")
+    return component | {"description": cleandoc(description)} if isinstance(description, str) else component
