@@ -64,7 +64,7 @@ def test_execution_watchdog_of_zen_logs_an_instruction_address(processor: Proces
     assert (reading.address.kind, reading.address.names_a_page) == (AddressKind.LINEAR, False)
     assert canonical(addr) == linear
     assert "logged with priority: fatal" in reading.details
-    assert "the context of the interrupted task is corrupt (TCC)" in reading.details
+    assert not any("TCC" in detail for detail in reading.details)  # PCC=1: TCC says nothing (APM vol. 2 9.3.2.2)
     assert "the core hung" in notes_of(reading)
     assert "left over from before that moment" in notes_of(reading)
     assert reading.corrected_count is None
@@ -386,3 +386,9 @@ def test_deferred_error_register_is_the_same_error_or_another() -> None:
     assert any("holds another, deferred error" in detail for detail in other.details)
     none = read_bank(logged(21, status_with(CECC=1), ipid=UMC_IPID, destat=0), ZEN)
     assert not [detail for detail in none.details if "DESTAT" in detail]
+
+
+def test_tcc_says_that_the_interrupted_task_may_be_corrupt_where_pcc_is_clear() -> None:
+    # Arch wiki, Ryzen: consumed poison, Zen 3.
+    reading = read_bank(logged(1, 0xBC800800060C0859, ipid=0x100B000000000), ZEN3)
+    assert "the context of the interrupted task may be corrupt (TCC)" in reading.details

@@ -603,6 +603,21 @@ def test_where_linux_grades_otherwise_there_is_a_reason(case: Linux) -> None:
     assert (found.severity in AGREES.get(case.linux, set())) == (case.why_we_differ is None)
 
 
+def test_tcc_is_a_fact_only_where_pcc_is_clear() -> None:
+    def rules(status: int) -> set[str]:
+        return {each.rule for each in judge_inputs(Inputs(vendor=Vendor.AMD, smca=True, status=status)).reasons}
+
+    assert "task-context-corrupt" in rules(0xBC80080000000000)
+    assert "task-context-corrupt" not in rules(0xBE80080000000000)
+
+
+def test_an_srao_by_its_code_alone_does_not_claim_that_s_is_clear() -> None:
+    # Skylake-SP, mcelog (055): a memory scrub error that came by an exception, S=1.
+    found = judge_inputs(Inputs(vendor=Vendor.INTEL, ser_p=True, status=0xBD000000000000C0, delivery=EXCEPTION))
+    assert found.reasons[0].rule == "srao-scrub"
+    assert "S=0" not in found.reasons[0].because
+
+
 # --- what to do ------------------------------------------------------------------------------------------------------
 
 

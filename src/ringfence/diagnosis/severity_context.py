@@ -117,12 +117,12 @@ def _left_over(inputs: Inputs, _severity: Severity) -> Reason | None:
 
 
 def _task_corrupt(inputs: Inputs, _severity: Severity) -> Reason | None:
-    if not (_valid(inputs) and _task_context_corrupt(inputs)):
-        return None
+    if not (_valid(inputs) and _task_context_corrupt(inputs)) or inputs.has(mci_status.PCC):
+        return None  # TCC means something only where PCC is 0: with PCC=1 all of the processor's context is in doubt
     return Reason(
         "task-context-corrupt",
-        "TCC=1: the context of the interrupted task is lost; the processor and other tasks are not affected",
-        "PPR 55898 (family 19h), MCA_STATUS",
+        "TCC=1: the context of the interrupted task may be corrupt; the processor and other tasks are not affected",
+        "APM vol. 2 9.3.2.2; PPR 55898 (family 19h), MCA_STATUS",
     )
 
 

@@ -99,7 +99,7 @@ _UNCORRECTED_WITH_SER_P: Table = (
     Rule(
         name="srao-scrub",
         severity=Severity.SRAO,
-        because="the memory scrubber found the error before anybody used the data (S=0 only says that it came by CMCI)",
+        because="the memory scrubber found the error before anybody used the data",
         cite="SDM vol. 3B 17.9.3.1 and 17.6.3",
         set=(UC,),
         clear=(AR,),
@@ -108,8 +108,7 @@ _UNCORRECTED_WITH_SER_P: Table = (
     Rule(
         name="srao-l3-writeback",
         severity=Severity.SRAO,
-        because="the last-level cache wrote bad data back to memory: nobody has used it since (S=0 only means that it "
-        "came by CMCI)",
+        because="the last-level cache wrote bad data back to memory: nobody has used it since",
         cite="SDM vol. 3B 17.9.3.1 and 17.6.3",
         set=(UC,),
         clear=(AR,),

@@ -42,7 +42,10 @@ def _fields(register: Register, value: int) -> Iterator[str]:
         if piece.field is None:
             yield f"      {bits:>6}  {piece.value:#x}  not declared for this processor"
         else:
-            yield f"      {bits:>6}  {piece.field.name} = {piece.value:#x}  ({piece.field.meaning})"
+            # A flag's sentence says what it means when set.
+            is_clear_flag = piece.high == piece.low and not piece.value
+            meaning = "clear" if is_clear_flag else piece.field.meaning
+            yield f"      {bits:>6}  {piece.field.name} = {piece.value:#x}  ({meaning})"
 
 
 def registers_text(finding: Finding) -> str:

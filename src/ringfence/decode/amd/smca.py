@@ -124,11 +124,12 @@ def _status_details(status: int) -> tuple[str, ...]:
         (mci_status.UECC, "an uncorrectable ECC error (UECC)"),
         (mci_status.DEFERRED, "deferred: the data was found bad and marked as poison; nothing has consumed it yet"),
         (mci_status.POISON, "poison: poisoned data was consumed"),
-        (mci_status.TCC, "the context of the interrupted task is corrupt (TCC)"),
         (mci_status.SCRUB, "found by a scrubber"),
         (mci_status.OVER, "overflow: at least one more error came and was not kept"),
     )
     phrases = [phrase for field, phrase in flags if field.of(status)]
+    if mci_status.TCC.of(status) and not mci_status.PCC.of(status):  # with PCC=1 it says nothing (APM vol. 2 9.3.2.2)
+        phrases.append("the context of the interrupted task may be corrupt (TCC)")
     if not mci_status.EN.of(status):
         phrases.append("reporting of this error is not enabled (EN clear)")
     if mci_status.ERR_CORE_ID_VAL.of(status):
