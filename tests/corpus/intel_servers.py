@@ -810,9 +810,9 @@ LOGS: tuple[Log, ...] = (
                 unit="APEI",
                 error="Memory error reported by firmware",
                 rule="claimed-recoverable",
-                address=None,
+                address=0xE16677000,
                 kind=AddressKind.PHYSICAL,
-                names_a_page=False,
+                names_a_page=True,
                 place={
                     "socket": 0,
                     "controller": 0,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringfence.record.evidence import ClaimKind, Delivery, Evidence, Format, Record, Unrecognised
-from ringfence.record.text.assemble import BURST_MAX_FRAGMENTS, INTERLEAVED
+from ringfence.record.text.assemble import BURST_MAX_FRAGMENTS, GIVEN_AWAY, INTERLEAVED, TAKEN_FROM_FEWER
 from ringfence.record.text.lines import RawLine
 from ringfence.record.text.reader import read
 from tests.record.texts import record
@@ -71,6 +72,14 @@ def test_interleaved_records_are_joined_in_order_and_say_so() -> None:
     found = records("\n".join([one[0], two[0], one[1], two[1], one[2], two[2]]))
     assert [is_whole(record) for record in found] == [True, True]
     assert all(INTERLEAVED in record.assumptions for record in found[:1])
+
+
+def test_one_set_of_lines_behind_two_heads_goes_to_the_second_and_both_say_that_it_is_not_certain() -> None:
+    one, two = lines_of(1), lines_of(2)
+    first, second = records("\n".join([one[0], two[0], *two[1:]]))
+    assert (first.registers.addr, first.assumptions) == (None, (GIVEN_AWAY,))
+    assert is_whole(second)
+    assert second.assumptions == (TAKEN_FROM_FEWER,)
 
 
 def test_printk_caller_ids_make_the_joining_certain() -> None:
@@ -153,6 +162,59 @@ def test_edac_of_another_address_stands_alone() -> None:
     machine_check, alone = records(text)
     assert machine_check.memory is None
     assert (alone.format, alone.count) == (Format.EDAC, 4)
+
+
+def _beside(status: int, edac: str, *, vendor: int = 0) -> list[Record]:
+    return records(
+        f"mce: [Hardware Error]: CPU 1: Machine Check: 0 Bank 1: {status:016x}\n"
+        "mce: [Hardware Error]: TSC 0 ADDR 1234567040 MISC 86\n"
+        f"mce: [Hardware Error]: PROCESSOR {vendor}:50657 TIME 1600000000 SOCKET 0 APIC 0 microcode 1\n"
+        f"EDAC MC0: {edac} memory read error on CPU_SrcID#0_MC#0_Chan#0_DIMM#0 (channel:0 slot:0 page:0x1234567 "
+        "offset:0x40 grain:32)"
+    )
+
+
+CORRECTED, SRAR, DEFERRED = 0x8C00004000010090, 0xBD80000000100134, 0x8C00100000000000
+
+
+@pytest.mark.parametrize(
+    ("status", "vendor", "kind", "joins"),
+    [
+        (CORRECTED, 0, "CE", True),
+        (CORRECTED, 0, "UE", False),
+        (CORRECTED, 0, "Fatal", False),
+        (SRAR, 0, "CE", False),
+        (SRAR, 0, "UE", True),
+        (SRAR, 0, "Fatal", True),
+        (SRAR, 0, "Deferred", False),
+        (DEFERRED, 2, "CE", False),
+        (DEFERRED, 2, "UE", True),
+        (DEFERRED, 2, "Deferred", True),
+        (DEFERRED, 2, "Fatal", False),
+        (DEFERRED, 0, "CE", True),  # on Intel bit 44 counts corrected errors
+        (DEFERRED, 0, "UE", False),
+    ],
+)
+def test_edac_joins_a_record_of_its_own_kind_only(status: int, vendor: int, kind: str, joins: bool) -> None:
+    assert len(_beside(status, f"1 {kind}", vendor=vendor)) == (1 if joins else 2)
+
+
+def test_edacs_count_is_never_the_count_of_a_banks_record() -> None:
+    uncorrected, corrected = _beside(SRAR, "500 CE")
+    assert (uncorrected.count, uncorrected.memory) == (1, None)
+    assert (corrected.format, corrected.count) == (Format.EDAC, 500)
+    (joined,) = _beside(CORRECTED, "500 CE")
+    assert joined.count == 1
+    assert joined.claims[-1].text.startswith("EDAC MC0: 500 CE")
+
+
+def test_edac_of_another_line_of_the_same_page_stands_alone() -> None:
+    edac = "EDAC MC0: 1 CE error on DIMM0 (channel:2 slot:0 page:0x2 offset:{} grain:8{})"
+    text = "\n".join(lines_of(1))
+    code = " -  err_code:0001:0090"
+    assert len(records(f"{text}\n{edac.format('0x20', '')}")) == 1
+    assert len(records(f"{text}\n{edac.format('0x40', '')}")) == 2
+    assert len(records(f"{text}\n{edac.format('0x40', code)}")) == 2
 
 
 def test_what_the_kernel_did_with_the_page_joins_the_record_of_that_page() -> None:

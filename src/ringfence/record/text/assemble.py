@@ -14,13 +14,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Final
 
+from ringfence.arch.cpuid import Vendor
 from ringfence.arch.mcg import LMCE_S, MCIP
+from ringfence.arch.mci_status import DEFERRED, UC
 from ringfence.record.evidence import (
     Claim,
+    ClaimedSeverity,
     Delivery,
     Evidence,
     Format,
@@ -49,6 +52,14 @@ LEADING_LINES = 8
 """Lines that come before their head (the severity of a decoded AMD record) wait at most this many lines for it."""
 
 INTERLEAVED = "lines of several CPUs are interleaved: they were joined in order of arrival"
+TAKEN_FROM_FEWER = (
+    "several records began before their lines came, and some lines are missing: those that came were given to the "
+    "record that began last; they, the address among them, may be another record's"
+)
+GIVEN_AWAY = (
+    "several records began before their lines came, and some lines are missing: those that came were given to the "
+    "record that began last; they, the address among them, may be this record's"
+)
 _NO_STATUS = "part of a machine-check record whose MCi_STATUS is missing"
 _PARTS_IN_ORDER = ("head", "rip", "tsc", "addr", "misc", "synd", "ipid", "ppin", "smca", "processor", "code", "level")
 _RANK = {part: rank for rank, part in enumerate(_PARTS_IN_ORDER)}
@@ -314,6 +325,18 @@ def _intact(pieces: Sequence[tuple[Line, Fragment]], at: int) -> int:
     return 0
 
 
+def _robbed(pieces: Sequence[tuple[Line, Fragment]], at: int, count: int, draft: _Draft) -> list[Line]:
+    """The head right before a whole record, which has no lines of its own: those that follow may be its lines.
+
+    They are not if printk's caller ids (CONFIG_PRINTK_CALLER) say that one CPU printed all of the whole record.
+    """
+    callers = {line.caller for line, _ in pieces[at : at + count]}
+    if at == 0 or not pieces[at - 1][1].opens or (len(callers) == 1 and None not in callers):
+        return []
+    draft.assume(TAKEN_FROM_FEWER)
+    return [pieces[at - 1][0]]
+
+
 def _needed(pieces: Sequence[tuple[Line, Fragment]], at: int) -> int:
     """How many lines of the same part as the one at ``at`` come before the next head, itself included."""
     count = 0
@@ -329,6 +352,7 @@ def _printk(burst: _Burst, pieces: Sequence[tuple[Line, Fragment]]) -> None:
     rest: list[list[tuple[Line, Fragment]]] = [[]]
     context: tuple[Line, Fragment] | None = None
     context_used = True
+    without: list[Line] = []
     at = 0
     while at < len(pieces):
         line, fragment = pieces[at]
@@ -336,6 +360,7 @@ def _printk(burst: _Burst, pieces: Sequence[tuple[Line, Fragment]]) -> None:
             draft = burst.new(Format.PRINTK)
             for member in pieces[at : at + count]:
                 draft.add(*member, burst.file)
+            without.extend(_robbed(pieces, at, count, draft))
             at += count
             rest.append([])
             continue
@@ -357,6 +382,9 @@ def _printk(burst: _Burst, pieces: Sequence[tuple[Line, Fragment]]) -> None:
         burst.orphan([context[0]], "a machine check was reported, and no bank follows")
     for leftovers in rest:
         _printk_leftovers(burst, leftovers)
+    for draft in burst.drafts:
+        if draft.head in without:
+            draft.assume(GIVEN_AWAY)
 
 
 def _printk_leftovers(burst: _Burst, rest: Sequence[tuple[Line, Fragment]]) -> None:
@@ -385,7 +413,10 @@ def _printk_leftovers(burst: _Burst, rest: Sequence[tuple[Line, Fragment]]) -> N
         first_come = _needed(rest, at) >= len(choice)
         draft = choice[0] if first_come else choice[-1]
         if len(choice) > 1 and not same:
-            draft.assume(INTERLEAVED)
+            draft.assume(INTERLEAVED if first_come else TAKEN_FROM_FEWER)
+            if not first_come:
+                for other in choice[:-1]:
+                    other.assume(GIVEN_AWAY)
         draft.add(line, fragment, burst.file)
 
 
@@ -468,16 +499,48 @@ def _unused(burst: _Burst, context: tuple[Line, Fragment] | None, used: bool) ->
 # --- lines that speak of another format's record --------------------------------------------------------------------
 
 
+_LINE_BYTES = 64
+"""A cache line: some drivers clear the bits of MCi_ADDR below it, and two errors within one are of the same place."""
+
+
+def _same_kind(draft: _Draft, memory: MemoryReport) -> bool:
+    """Whether EDAC's CE, UE or Fatal is what MCi_STATUS says of the error; without a status or a kind nothing speaks
+    against it.
+
+    EDAC prints UE for what AMD calls deferred (edac_mc.c has two forms of line only). Bit 44 is Deferred on AMD alone;
+    elsewhere it belongs to the corrected error count.
+    """
+    status = draft.registers.get("status")
+    if status is None or memory.severity is None:
+        return True
+    corrected = memory.severity in {ClaimedSeverity.CORRECTED, ClaimedSeverity.INFORMATIONAL}
+    if UC.of(status):
+        return not corrected and memory.severity is not ClaimedSeverity.DEFERRED
+    vendor = draft.values.get("vendor")
+    amd = draft.format is Format.AMD_DECODED or vendor in {Vendor.AMD, Vendor.HYGON} or "ipid" in draft.registers
+    if DEFERRED.of(status) and (amd or vendor is None):
+        return memory.severity is not ClaimedSeverity.FATAL and not (amd and corrected)
+    return corrected
+
+
+def _same_address(address: int, memory: MemoryReport) -> bool:
+    """Whether MCi_ADDR and EDAC's page and offset are of one cache line, or of one piece of EDAC's grain if larger."""
+    if memory.physical_address is None:
+        return memory.page_frame == address >> 12
+    unit = max(_LINE_BYTES, memory.grain_bytes or 0)
+    return address // unit == memory.physical_address // unit
+
+
 def _speaks_of(draft: _Draft, memory: MemoryReport, text: str) -> bool:
-    """Whether an EDAC or memory-failure line names this record: its error code, or its address."""
-    if (match := _ERR_CODE.search(text)) is not None and (status := draft.registers.get("status")) is not None:
+    """Whether an EDAC line names this record: its error code, or its address."""
+    status, address = draft.registers.get("status"), draft.registers.get("addr")
+    known = address is not None and memory.page_frame is not None
+    if address is not None and known and not _same_address(address, memory):
+        return False
+    if (match := _ERR_CODE.search(text)) is not None and status is not None:
         mscod, mcacod = (int(part, 16) for part in match.groups() if part is not None)
-        if (status >> 16 & 0xFFFF, status & 0xFFFF) != (mscod, mcacod):
-            return False
-        address = draft.registers.get("addr")
-        return address is None or memory.page_frame is None or address >> 12 == memory.page_frame
-    address = draft.registers.get("addr")
-    return memory.page_frame is not None and address is not None and address >> 12 == memory.page_frame
+        return (status >> 16 & 0xFFFF, status & 0xFFFF) == (mscod, mcacod)
+    return known
 
 
 def _bare(memory: MemoryReport) -> bool:
@@ -492,7 +555,7 @@ def _edac(burst: _Burst, pieces: Sequence[tuple[Line, Fragment]]) -> None:
         if memory is not None:
             near = [
                 d for d in burst.drafts
-                if d.format in _WITH_REGISTERS and d.memory is None
+                if d.format in _WITH_REGISTERS and d.memory is None and _same_kind(d, memory)
                 and d.first_line < line.number and line.number - d.last_line <= JOIN_LINES
             ]  # fmt: skip
             near.sort(key=lambda draft: draft.first_line)
@@ -504,7 +567,8 @@ def _edac(burst: _Burst, pieces: Sequence[tuple[Line, Fragment]]) -> None:
         if target is None:
             alone.append((line, fragment))
         else:
-            target.add(line, fragment, burst.file)
+            # EDAC's count is of the errors that the driver accounts for; the bank's record is one event. It is a claim.
+            target.add(line, replace(fragment, values=Values()), burst.file)
     _sequence(burst, Format.EDAC, alone)
 
 

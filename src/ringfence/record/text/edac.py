@@ -94,7 +94,7 @@ def _report(match: re.Match[str], old: bool) -> MemoryReport:
         error=(error or "").strip() or None,
         location=Location(label=label, **_controller(match, places), **places),
         physical_address=(page * PAGE_BYTES + (offset or 0)) if known and page is not None else None,
-        grain_bytes=grain if known else None,
+        grain_bytes=(grain if offset is not None else PAGE_BYTES) if known else None,
         page_frame=page if known else None,
         module_handle=module_handle(match["what"]),
     )
