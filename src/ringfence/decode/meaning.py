@@ -28,7 +28,8 @@ class AddressKind(StrEnum):
 class Address:
     """MCi_ADDR with its kind, granularity, and whether it can be trusted to name a page of host memory, and why.
 
-    ``mask`` says which bits of MCi_ADDR are the address: where ``value`` comes from there it is MCi_ADDR & ``mask``.
+    ``mask`` says which bits of MCi_ADDR are the address: where ``value`` comes from there it is MCi_ADDR & ``mask``, of
+    a linear address with the sign extended (``canonical``).
     """
 
     value: int | None

@@ -22,7 +22,7 @@ from ringfence.arch.cpuid import LINUX_VENDORS, Vendor
 from ringfence.arch.mci_status import DEFERRED, PCC, UC
 from ringfence.decode.decoder import KnownProcessor
 from ringfence.decode.dimm import KnownDimms, with_dimm
-from ringfence.decode.meaning import Placed
+from ringfence.decode.meaning import AddressKind, Placed, canonical
 from ringfence.decode.significance import address_class, significance, significant_misc, status_class
 from ringfence.diagnosis.events import RULES, WINDOW_REPORTS, Relation, Report, identity
 from ringfence.diagnosis.events import report as report_of
@@ -501,10 +501,14 @@ def _of(placed: Placed, register: Words) -> Words:
 
 
 def address_column(batch: Batch) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
-    """The address of every row, and which rows have one."""
+    """The address of every row (a linear one canonical), and which rows have one."""
     rows = batch.rows
     if rows is None:
         return np.empty(0, np.uint64), np.empty(0, np.bool_)
     mask = np.array([finding.reading.address.mask for finding in batch.findings], np.uint64)[batch.kind]
     has = np.array([finding.reading.address.value is not None for finding in batch.findings], np.bool_)[batch.kind]
-    return rows.addr & mask, has
+    linear = np.array([f.reading.address.kind is AddressKind.LINEAR for f in batch.findings], np.bool_)[batch.kind]
+    value = rows.addr & mask
+    for row in np.flatnonzero(linear).tolist():
+        value[row] = canonical(int(value[row]))
+    return value, has

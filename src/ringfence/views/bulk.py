@@ -15,7 +15,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ringfence.decode.meaning import AddressKind, canonical
 from ringfence.diagnosis.events import Relation
 from ringfence.diagnosis.finding import HELD_ITEMS, Event, Finding, Report
 from ringfence.diagnosis.severity import Severity
@@ -149,16 +148,12 @@ def _slots(rows: Columns, kind: Ids, findings: list[Finding]) -> list[Iterable[A
     """What goes into the slots, for every row, in the order of ``text.SLOTS``."""
     whole = Batch("", rows, kind, findings, [], _NO_EVENTS, _NO_RELATIONS, _NO_ORDER)
     address, _ = address_column(whole)
-    linear = np.array([f.reading.address.kind is AddressKind.LINEAR for f in findings], np.bool_)[kind]
-    shown = address.tolist()
-    for row in np.flatnonzero(linear).tolist():
-        shown[row] = canonical(shown[row])
     return [
         rows.line.tolist(),
         _when(rows.time),
         rows.cpu.tolist(),
         _where(whole),
-        shown,
+        address.tolist(),
         number_column(whole, "corrected_count")[0].tolist(),
         number_column(whole, "threshold_count")[0].tolist(),
     ]

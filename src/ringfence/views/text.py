@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ringfence.decode.meaning import AddressKind, canonical
+from ringfence.decode.meaning import AddressKind
 from ringfence.diagnosis.events import Relation
 from ringfence.diagnosis.finding import Event, Finding, Report
 from ringfence.diagnosis.severity import Severity
@@ -197,20 +197,13 @@ def when_text(time: float | None, stamp: str | None) -> str:
     return f", stamp {printable(stamp)}" if stamp else ""
 
 
-def address_text(kind: AddressKind, value: int | None) -> str:
-    """An address in hexadecimal; a linear one with its sign extended, as software knows it."""
-    if value is None:
-        return ""
-    return f"{canonical(value) if kind is AddressKind.LINEAR else value:#x}"
-
-
 def _values(finding: Finding) -> dict[str, str]:
     record, reading = finding.record, finding.reading
     return {
         "place": place(record.origin),
         "when": when_text(record.time, record.stamp),
         "cpu": cpu_text(record.cpu),
-        "address": address_text(reading.address.kind, reading.address.value),
+        "address": "" if reading.address.value is None else f"{reading.address.value:#x}",
         "count": str(reading.corrected_count),
         "threshold": str(reading.threshold_count),
         "where": place_in_machine(reading.location),
