@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from ringfence.arch.cpuid import Processor, Vendor, processor
+from ringfence.arch.mci_status import ADDRV
 from ringfence.decode import amd, intel, zhaoxin
 from ringfence.decode.meaning import Address, AddressKind, BankReading, Meaning, Note, canonical
-from ringfence.record.evidence import Format, Location, MemoryReport, Record
+from ringfence.record.evidence import ClaimKind, Format, Location, MemoryReport, Record
 
 _READERS: Mapping[Vendor, Callable[[Record, Processor | None], BankReading]] = {
     Vendor.INTEL: intel.read_bank,
@@ -108,28 +109,51 @@ def _claimed(record: Record, memory: MemoryReport) -> BankReading:
     )
 
 
+_UNTRANSLATED = frozenset({AddressKind.NORMALISED, AddressKind.NONE, AddressKind.UNKNOWN, AddressKind.GENERIC})
+
+
+def _beside(record: Record) -> str:
+    """Who gave the memory report that stands beside a bank's registers."""
+    said = {claim.kind for claim in record.claims}
+    if ClaimKind.EDAC in said:
+        return "the kernel's EDAC line"
+    if ClaimKind.MEMORY_FAILURE in said:
+        return "the kernel's memory failure line"
+    return "the firmware's record" if record.format in _FIRMWARE else "the source"
+
+
+def _joined_address(record: Record, address: Address, memory: MemoryReport) -> tuple[Address, tuple[str, ...]]:
+    """The address beside the bank's registers where those have none, or none of the machine's; and what is assumed."""
+    status = record.registers.status or 0
+    missing = address.value is None and bool(ADDRV.of(status))
+    if memory.physical_address is None or not (missing or address.kind in _UNTRANSLATED):
+        return address, ()
+    beside = _beside(record)
+    # MISC may say that the address is coarser than EDAC's grain: then it stays so.
+    grains = [known for known in (memory.grain_bytes, address.granularity_bytes) if known]
+    coarse = replace(memory, grain_bytes=max(grains)) if missing and grains else memory
+    translated = _claimed_address(coarse)
+    because = translated.because
+    if translated.names_a_page:
+        because = f"{beside} gives the system physical address"
+        because += " (the bank's own is normalised)" if address.kind is AddressKind.NORMALISED else ""
+    granularity = translated.granularity_bytes or address.granularity_bytes
+    assumed = (
+        (f"address: MCi_ADDR is missing from the evidence; the one that {beside} gives is taken",) if missing else ()
+    )
+    return replace(translated, granularity_bytes=granularity, because=because), assumed
+
+
 def _joined(record: Record, reading: BankReading, memory: MemoryReport) -> BankReading:
     """A bank's reading with what EDAC or firmware adds: the place, and a translated address."""
     # EDAC knows the place better than the bank does, but cuts the syndrome to 16 bits where the register has more.
     location = memory.location.merged(reading.location)
     if reading.location.syndrome is not None:
         location = replace(location, syndrome=reading.location.syndrome)
-    address = reading.address
-    if memory.physical_address is not None and address.kind in {
-        AddressKind.NORMALISED,
-        AddressKind.NONE,
-        AddressKind.UNKNOWN,
-        AddressKind.GENERIC,
-    }:
-        translated = _claimed_address(memory)
-        address = replace(
-            translated,
-            granularity_bytes=translated.granularity_bytes or address.granularity_bytes,
-            because=f"{record.format} beside the bank gives the system physical address"
-            + (" (the bank's own is normalised)" if address.kind is AddressKind.NORMALISED else ""),
-        )
+    address, assumptions = _joined_address(record, reading.address, memory)
     notes = (*reading.notes, *_two_channels(reading, memory))
-    return replace(reading, location=location, address=address, notes=notes)
+    assumptions = (*reading.assumptions, *assumptions)
+    return replace(reading, location=location, address=address, notes=notes, assumptions=assumptions)
 
 
 def _two_channels(reading: BankReading, memory: MemoryReport) -> tuple[Note, ...]:
