@@ -300,6 +300,8 @@ def _agree(typed: dict[str, int | None], bank: int | None, files: tuple[str, ...
         raise click.UsageError("--addr, --misc, --bank and the like go with --status")
     if typed["status"] is not None and parquet is not None:
         raise click.UsageError("--parquet writes what FILEs hold: it does not go with --status")
+    if parquet is not None and str(parquet) == STDIN:
+        raise click.UsageError("--parquet needs a file: the format cannot be written to a pipe")
     if typed["status"] is not None and files:
         raise click.UsageError("--status decodes what is typed: give no FILE with it")
 
