@@ -52,31 +52,47 @@ _INSIDE = tuple(grammar for grammar in GRAMMARS if grammar.inside_lines)
 _MARKS = {WHOLE_RECORD: WHOLE, LULL: SILENCE}
 
 
+REMEMBERED_LINES = 8192
+"""So many lines are remembered with what they say: more than a folder of examples has, less than memory notices."""
+
+
 class _Reading:
     """Which multi-line formats are open, from line to line."""
 
     def __init__(self) -> None:
         self._last_line: dict[Format, int] = {}
+        self._read: dict[tuple[str, str, bool, tuple[Format, ...]], tuple[Fragment | None, Grammar | None]] = {}
 
     def inside(self, grammar: Grammar, number: int) -> bool:
         last = self._last_line.get(grammar.format)
         return last is not None and 0 < number - last <= grammar.inside_lines
 
     def fragment(self, line: Line) -> Fragment | None:
-        order = _XEN_FIRST if line.xen else GRAMMARS
+        """What a line says. Lines that repeat, as in a storm or an archive, are read once."""
         open_grammars = [grammar for grammar in _INSIDE if self.inside(grammar, line.number)]
-        for grammar in open_grammars:
-            if (found := grammar.read(line.body, True)) is not None:
-                self._last_line[grammar.format] = line.number
-                return found
-        for grammar in order:
-            if grammar in open_grammars or not any(token in line.text for token in grammar.tokens):
-                continue
-            if (found := grammar.read(line.body, False)) is not None:
-                if grammar.inside_lines:
-                    self._last_line[grammar.format] = line.number
-                return found
-        return None
+        key = (line.text, line.body, line.xen, tuple([grammar.format for grammar in open_grammars]))
+        known = self._read.get(key)
+        if known is None:
+            if len(self._read) >= REMEMBERED_LINES:
+                self._read.clear()
+            known = self._read[key] = _first_reading(line, open_grammars)
+        found, grammar = known
+        if grammar is not None and grammar.inside_lines:
+            self._last_line[grammar.format] = line.number
+        return found
+
+
+def _first_reading(line: Line, open_grammars: list[Grammar]) -> tuple[Fragment | None, Grammar | None]:
+    """The fragment that the first grammar makes of a line, open records' grammars first; and that grammar."""
+    for grammar in open_grammars:
+        if (found := grammar.read(line.body, True)) is not None:
+            return found, grammar
+    for grammar in _XEN_FIRST if line.xen else GRAMMARS:
+        if grammar in open_grammars or not any(token in line.text for token in grammar.tokens):
+            continue
+        if (found := grammar.read(line.body, False)) is not None:
+            return found, grammar
+    return None, None
 
 
 def _promises(line: Line) -> bool:
