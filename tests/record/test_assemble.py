@@ -109,6 +109,10 @@ def test_lines_whose_head_is_lost_are_shown_as_unreadable() -> None:
     assert is_whole(kept)
 
 
+ANNOUNCED = "Hardware event. This is not a software error.\nMCE 0"
+MCELOG = f"{ANNOUNCED}\nCPU 3 BANK 7 TSC 11\nADDR 2000\nSTATUS 8c00004000010090 MCGSTATUS 0"
+
+
 def test_old_kernels_print_the_cpu_once_and_each_bank_by_itself() -> None:
     # Form of Linux 2.4/2.6 i386 (arch/i386/kernel/cpu/mcheck/k7.c); values: OpenVZ wiki, "Machine check exception".
     (record,) = records(
@@ -119,6 +123,17 @@ def test_old_kernels_print_the_cpu_once_and_each_bank_by_itself() -> None:
     assert (record.cpu, record.bank, record.registers.mcg_status) == (0, 4, 4)
     assert record.registers.addr == 0x7E4F2F68
     assert record.claims[-1].kind is ClaimKind.PANIC
+
+
+@pytest.mark.parametrize("text", [ANNOUNCED, ANNOUNCED.split("\n", maxsplit=1)[0], f"{MCELOG}\n{ANNOUNCED}"])
+def test_an_announced_record_that_does_not_follow_is_shown_as_lost(text: str) -> None:
+    lost = [item for item in evidence(text) if isinstance(item, Unrecognised)]
+    assert [item.raw.decode() for item in lost] == [text.removeprefix(f"{MCELOG}\n")]
+    assert "no record follows" in lost[0].why
+
+
+def test_an_announced_record_that_follows_is_whole() -> None:
+    assert len(records("\n".join([MCELOG] * 3))) == 3
 
 
 def test_a_decoded_amd_record_takes_the_severity_before_and_edac_within() -> None:

@@ -183,7 +183,3 @@ def test_the_daemons_chatter_is_no_evidence() -> None:
         "Kernel does not support page offline interface\n"
     )
     assert evidence(chatter) == []
-
-
-def test_an_announcement_alone_is_no_record() -> None:
-    assert evidence("Hardware event. This is not a software error.\nMCE 0\n") == []

@@ -142,11 +142,11 @@ def is_plain_log(source: Source) -> bool:
         raise SourceError(
             source.name, error.strerror or str(error), advice="Check the name and your rights."
         ) from error
-    return b"\0" not in head and not is_compressed(head)
+    return binary.is_text(head) and not is_compressed(head)
 
 
 def _may_be_binary(stream: io.BufferedReader, source: Source) -> bool:
-    """Whether a stream begins like a binary form: with a NUL in it, and, where the size is known, one that detects it.
+    """Whether a stream begins like a binary form: with a NUL or a signature; in a large file, one must be detected.
 
     A log can have runs of NULs too (a crash, a copy-truncate): it is read as text all the same.
     """
@@ -154,7 +154,7 @@ def _may_be_binary(stream: io.BufferedReader, source: Source) -> bool:
         head = stream.peek(binary.HEAD_BYTES)[: binary.HEAD_BYTES]
     except (OSError, EOFError, ValueError):
         return False
-    if b"\0" not in head:
+    if binary.is_text(head):
         return False
     if source.size_bytes is None or source.size_bytes <= MAX_BINARY_BYTES:
         return True

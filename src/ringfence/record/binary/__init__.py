@@ -41,7 +41,17 @@ def detect(head: bytes, name: str, size: int) -> Format | None:
     stored = pstore.parse_name(PurePath(name).name)
     if (stored is not None and stored.type == "mce") or struct_mce.detect(head, size):
         return Format.STRUCT_MCE
-    return Format.GHES_BLOCK if ghes.detect(head, name) else None
+    if ghes.detect(head, name):
+        return Format.GHES_BLOCK
+    # What begins as a dump and does not go on as one is a damaged dump: its reader says what it cannot read.
+    if cper.begins_with_one(head):
+        return Format.CPER
+    return Format.STRUCT_MCE if struct_mce.begins_with_one(head) else None
+
+
+def is_text(head: bytes) -> bool:
+    """Whether a file that begins with ``head`` can only be text: a binary form has a NUL there, or a signature."""
+    return b"\0" not in head and not cper.begins_with_one(head)
 
 
 def read(format: Format, blob: bytes, file: str) -> Iterator[Evidence | PstoreText]:  # noqa: A002 (the word of the enum)

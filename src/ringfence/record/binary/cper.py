@@ -36,6 +36,8 @@ SIGNATURE: Final = b"CPER"
 _SIGNATURE_END: Final = b"\xff\xff\xff\xff"
 _SIGNATURE_END_AT: Final = 6
 
+_NO_TEXT: Final = frozenset({*range(9), *range(0x0E, 0x20), 0x7F, 0xFF})
+"""Bytes that no text has: control characters, and what UTF-8 never uses. The header's revision is of them."""
 _ERST_MAGIC: Final = b"ERSTSTOR"
 """What QEMU's acpi-erst storage begins with (hw/acpi/erst.c, ERST_STORE_MAGIC)."""
 _ERST_HEADER = Struct("<8sII")
@@ -163,6 +165,11 @@ def detect(head: bytes) -> bool:
     """Whether a file that begins with ``head`` is a CPER record, or an ERST storage file, which holds such records."""
     at = _SIGNATURE_END_AT
     return head.startswith(_ERST_MAGIC) or (head.startswith(SIGNATURE) and head[at : at + 4] == _SIGNATURE_END)
+
+
+def begins_with_one(head: bytes) -> bool:
+    """Whether ``head`` begins with a record's signature and goes on as no text does: a damaged or cut header."""
+    return head.startswith(SIGNATURE) and any(byte in _NO_TEXT for byte in head[len(SIGNATURE) : _SIGNATURE_END_AT + 4])
 
 
 def read(blob: bytes, file: str, base_offset: int = 0) -> Iterator[Evidence | PstoreText]:

@@ -303,6 +303,15 @@ def detect(head: bytes, size: int) -> bool:
     )
 
 
+def begins_with_one(head: bytes) -> bool:
+    """Whether ``head`` begins with what a kernel could have written as a ``struct mce``, whatever follows it.
+
+    True of a dump that is cut off or damaged further on; text never begins so, as MCi_STATUS.VAL is the top bit of the
+    eighth byte. Of less than the shortest structure, nothing can be told.
+    """
+    return len(head) >= min(LENGTHS) and _is_plausible_at(head, 0, min(LENGTHS))
+
+
 def read(blob: bytes, file: str, base_offset: int = 0) -> Iterator[Evidence]:
     """Every record of a dump of ``struct mce``, with or without the kernel's log header before it.
 

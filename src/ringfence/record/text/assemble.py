@@ -13,6 +13,7 @@ A log loses lines, interleaves CPUs, and may stand newest first. So fragments ar
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -245,6 +246,10 @@ def _speaks_of_others(piece: Piece) -> bool:
     return fragment is None or fragment.format is not Format.PRINTK or fragment.part in _CLAIM_PARTS
 
 
+def _announces(piece: Piece) -> bool:
+    return piece.fragment is not None and piece.fragment.part == "boundary"
+
+
 def bursts(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
     """Cut the stream where evidence is far apart, and in a storm between two records that nothing else speaks of.
 
@@ -267,7 +272,7 @@ def bursts(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
             burst, cut = burst[cut:], None
         if cut is None and len(burst) >= BURST_MAX_FRAGMENTS and _starts_afresh(burst, piece):
             cut = len(burst)
-        if len(burst) >= _BURST_LIMIT_FACTOR * BURST_MAX_FRAGMENTS:
+        if len(burst) >= _BURST_LIMIT_FACTOR * BURST_MAX_FRAGMENTS and not _announces(burst[-1]):
             yield burst
             burst, cut = [], None
         burst.append(piece)
@@ -595,6 +600,24 @@ def _memory_failure(burst: _Burst, pieces: Sequence[tuple[Line, Fragment]]) -> N
         current[0].add(line, fragment, burst.file)
 
 
+def _unfulfilled(burst: _Burst, ordered: Sequence[Piece], backwards: bool) -> None:
+    """An announcement of a record that is followed by none is evidence that a record was lost."""
+    step = -1 if backwards else 1
+    begun = [step * line.number for draft in burst.drafts for line in draft.lines]
+    begun += [step * (orphan.origin.line or 0) for orphan in burst.orphans]
+    begun.sort()
+    lost: list[Line] = []
+    for piece in ordered:
+        if not _announces(piece):
+            continue
+        at = step * piece.line.number
+        following = bisect_left(begun, at)
+        if following == len(begun) or begun[following] > at + LEADING_LINES:
+            lost.append(piece.line)
+    if lost:
+        burst.orphan(lost[::step], "a machine check was announced, and no record follows")
+
+
 def assemble(pieces: Iterable[Piece], file: str) -> Iterator[Evidence | Lull]:
     """Records and unrecognised evidence of a stream of pieces, in the order in which they begin in the file.
 
@@ -609,7 +632,8 @@ def assemble(pieces: Iterable[Piece], file: str) -> Iterator[Evidence | Lull]:
 
 def _assemble_burst(found: list[Piece], file: str) -> list[Evidence]:
     burst = _Burst(file)
-    ordered = found[::-1] if _is_reversed(found) else found
+    backwards = _is_reversed(found)
+    ordered = found[::-1] if backwards else found
     by_format: dict[Format, list[tuple[Line, Fragment]]] = {}
     for piece in ordered:
         if piece.fragment is None:
@@ -625,6 +649,7 @@ def _assemble_burst(found: list[Piece], file: str) -> list[Evidence]:
     for format_, join in late.items():
         if format_ in by_format:
             join(burst, by_format[format_])
+    _unfulfilled(burst, ordered, backwards)
     evidence: list[Evidence] = [draft.finish(file) for draft in burst.drafts if draft.values.get("count") != 0]
     evidence.extend(burst.orphans)
     evidence.sort(key=lambda item: item.origin.line or 0)
