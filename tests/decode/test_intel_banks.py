@@ -269,7 +269,7 @@ def test_a_logged_bank_means(vector: Vector) -> None:
             0x0015,
             0x80F,
             "Bus or interconnect error, generic level: generic request, other "
-            "transaction, request of this processor, no timeout: uncorrected: receiver SGX MAC error",
+            "transaction, request of this processor, no timeout: receiver SGX MAC error",
         ),
         (
             iv.GRANITE_RAPIDS,
@@ -295,6 +295,42 @@ def test_a_logged_bank_means(vector: Vector) -> None:
 )
 def test_model_specific_codes(cpu: Processor, bank: int, mscod: int, code: int, error: str) -> None:
     assert read_bank(record(bank, 1 << 63 | mscod << 16 | code), cpu).error == error
+
+
+INTERCONNECT_BANKS = [
+    (iv.NEHALEM_EP, 0),
+    (iv.HASWELL_EP, 5),
+    (iv.SKYLAKE_SP, 5),
+    (iv.ICE_LAKE_SP, 5),
+    (iv.SAPPHIRE_RAPIDS, 5),
+    (iv.GRANITE_RAPIDS, 5),
+    (iv.DIAMOND_RAPIDS, 18),
+]
+
+
+@pytest.mark.parametrize(("cpu", "bank"), INTERCONNECT_BANKS)
+def test_codes_of_an_interconnect_bank_are_named_for_bus_errors_only(cpu: Processor, bank: int) -> None:
+    names = {read_bank(record(bank, 0xB2 << 56 | mscod << 16 | 0xE0F), cpu).error for mscod in (0, 1, 2, 3)}
+    assert len(names) > 1
+    for mscod in (0, 1, 2, 3):
+        assert (
+            read_bank(record(bank, 0xB2 << 56 | mscod << 16 | 0x402), cpu).error == "Internal unclassified error 0x0402"
+        )
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "uc"),
+    [(0xB200000000200E0F, "a corrected", 1), (0x9000000000010E0F, "an uncorrected", 0)],
+)
+def test_a_code_listed_as_of_the_other_kind_than_uc_says_is_noted(status: int, kind: str, uc: int) -> None:
+    reading = read_bank(record(5, status), iv.SKYLAKE_SP)
+    assert "corrected:" not in reading.error
+    (note,) = (note.text for note in reading.notes if "MCi_STATUS.UC is" in note.text)
+    assert f"listed as {kind} error's" in note
+    assert f"UC is {uc}" in note
+    agreeing = read_bank(record(5, status ^ 1 << 61), iv.SKYLAKE_SP)
+    assert f"{kind.split()[1]}: " in agreeing.error
+    assert not [note for note in agreeing.notes if "MCi_STATUS.UC is" in note.text]
 
 
 def test_a_field_is_compared_whole() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ringfence.arch.mci_status import MSCOD
-from ringfence.decode.intel.codes import Code
+from ringfence.decode.intel.codes import Code, CodeKind
 from ringfence.decode.meaning import Placed
 from ringfence.record.evidence import Location
 
@@ -146,6 +146,15 @@ def only_for(matches: Callable[[Logged], bool], *readers: Reader) -> Reader:
         return apply(readers, logged) if matches(logged) else NOTHING
 
     return reads_misc(misc_bits_read_by(readers))(read)
+
+
+def for_interconnect(*readers: Reader) -> Reader:
+    """``readers`` of a QPI or UPI bank: the manuals define its MSCOD for bus and interconnect codes only.
+
+    SDM vol. 3B chapter 18: such a bank logs MCACOD in the form 000F 1PPT RRRR IILL (0E0BH, I/O, is one of these). What
+    else stands there, such as an internal error, has a MSCOD that no table explains.
+    """
+    return only_for(lambda logged: logged.code.kind in {CodeKind.BUS, CodeKind.IO}, *readers)
 
 
 def apply(readers: tuple[Reader, ...], logged: Logged) -> Specific:

@@ -6,6 +6,9 @@ error was delivered: equal inputs give equal readings.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Final
+
 from ringfence.arch import mci_misc
 from ringfence.arch.cpuid import Processor
 from ringfence.arch.mci_status import (
@@ -70,6 +73,7 @@ def _hardware(record: Record, seen: Sighting, model: Model, can: Capabilities) -
     logged = Logged(-1 if record.bank is None else record.bank, status, misc, code)
     row = model.banks.get(logged.bank)
     specific = apply((*(row.readers if row else ()), *model.anywhere), logged)
+    specific, contradictions = _against_uc(status, specific)
     count, count_details, count_assumptions = _corrected_count(status, can)
     state_details, state_assumptions = _state(status, code, can)
     where = read_address(status, record.registers.addr, misc, code, can)
@@ -85,7 +89,7 @@ def _hardware(record: Record, seen: Sighting, model: Model, can: Capabilities) -
         ),
         address=where.address,
         location=_place(record, row, code, specific.location),
-        notes=(*known_issues.notes(seen), *_two_channels(row, code)),
+        notes=(*known_issues.notes(seen), *contradictions, *_two_channels(row, code)),
         assumptions=(*count_assumptions, *state_assumptions, *where.assumptions),
         corrected_count=count,
         placed=specific.placed if count is None else (*specific.placed, _COUNT),
@@ -98,6 +102,33 @@ def _error(code: Code, specific: Specific) -> str:
     # A memory error's flags may repeat each other; each thing is said once, in the table's order.
     refinements = "; ".join(said for said in dict.fromkeys(specific.phrases) if said != phrase)
     return f"{phrase}: {refinements}" if refinements else phrase
+
+
+_KINDS: Final = {"corrected": (False, "a corrected"), "uncorrected": (True, "an uncorrected")}
+"""How a table names the kind of error that a code is of: UC in it, and with its article."""
+
+
+def _against_uc(status: int, specific: Specific) -> tuple[Specific, tuple[Note, ...]]:
+    """What the tables say with the kind of error left out where UC says otherwise, and a note of each such case.
+
+    The manuals sort the codes of some banks into corrected and uncorrected ones; a table names that before a colon.
+    """
+    phrases: list[str] = []
+    notes: list[Note] = []
+    for phrase in specific.phrases:
+        kind, colon, what = phrase.partition(": ")
+        if not colon or kind not in _KINDS or _KINDS[kind][0] is bool(UC.of(status)):
+            phrases.append(phrase)
+            continue
+        phrases.append(what)
+        notes.append(
+            Note(
+                f'the model-specific code is listed as {_KINDS[kind][1]} error\'s ("{what}"), but MCi_STATUS.UC is '
+                f"{int(bool(UC.of(status)))}: they contradict each other, and the severity goes by UC",
+                "SDM vol. 3B chapter 18, the model-specific codes of the bank",
+            )
+        )
+    return (replace(specific, phrases=tuple(phrases)) if notes else specific), tuple(notes)
 
 
 def _unnamed(logged: Logged, specific: Specific) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from ringfence.decode.intel.bank import (
     Specific,
     choice,
     code_names,
+    for_interconnect,
     misc_bits,
     only_for,
     reads_misc,
@@ -223,7 +224,7 @@ DIAMOND_RAPIDS: Banks = {
         ),
     ),
     11: Bank("IMH power management unit (Punit)", (*_IMH_PUNIT, _which_imh)),
-    18: Bank("Intel UPI", (_UPI,)),
+    18: Bank("Intel UPI", (for_interconnect(_UPI),)),
     **{
         bank: Bank(
             f"Memory controller (MCCHAN), channel {bank - 19} of its IMH",

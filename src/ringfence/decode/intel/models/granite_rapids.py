@@ -15,6 +15,7 @@ from ringfence.decode.intel.bank import (
     Logged,
     Specific,
     choice,
+    for_interconnect,
     misc_bits,
     reads_misc,
 )
@@ -189,7 +190,7 @@ def _dram_location(logged: Logged) -> Specific:
 
 
 _UNCORE: Banks = {
-    5: Bank("Intel UPI", (_UPI,)),
+    5: Bank("Intel UPI", (for_interconnect(_UPI),)),
     6: Bank("Power management unit (Punit)", (_PUNIT_HARDWARE, _PUNIT_FIRMWARE)),
     12: Bank("Mesh to memory (B2CMI)", (_B2CMI,)),
     **{

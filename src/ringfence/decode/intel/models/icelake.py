@@ -19,6 +19,7 @@ from ringfence.decode.intel.bank import (
     choice,
     code_names,
     flags,
+    for_interconnect,
     misc_bits,
     reads_misc,
 )
@@ -110,10 +111,12 @@ _UPI_CONTROL: tuple[Reader, ...] = (
         lambda logged: Specific(details=(f"MSCOD[15:6] {logged.bits(31, 22):#05x}, defined for control errors only",)),
     ),
 )
-UPI_READERS: tuple[Reader, ...] = (choice(UPI_NAMES, high=21, low=16), *_UPI_CONTROL)
+UPI_READERS: tuple[Reader, ...] = (for_interconnect(choice(UPI_NAMES, high=21, low=16), *_UPI_CONTROL),)
 _UPI_READERS = (
-    choice({**UPI_NAMES, 0x32: "corrected: sender received a link-level retry"}, high=21, low=16),
-    *_UPI_CONTROL,
+    for_interconnect(
+        choice({**UPI_NAMES, 0x32: "corrected: sender received a link-level retry"}, high=21, low=16),
+        *_UPI_CONTROL,
+    ),
 )
 
 IMC_NAMES = {

@@ -14,6 +14,7 @@ from ringfence.decode.intel.bank import (
     Specific,
     choice,
     flags,
+    for_interconnect,
     misc_bits,
     only_for,
     reads_misc,
@@ -100,7 +101,7 @@ def _memory_misc(logged: Logged) -> Specific:
 internal = only_for(lambda logged: logged.code.kind is CodeKind.UNCLASSIFIED, _INTERNAL)
 """Internal errors (MCACOD 0001h)."""
 
-_qpi = only_for(lambda logged: logged.code.kind in (CodeKind.BUS, CodeKind.IO), _QPI, _qpi_misc)
+_qpi = for_interconnect(_QPI, _qpi_misc)
 
 NEHALEM: Banks = {
     0: Bank("Intel QPI 0", (_qpi,)),

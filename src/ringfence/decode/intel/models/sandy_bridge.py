@@ -17,6 +17,7 @@ from ringfence.decode.intel.bank import (
     choice,
     code_names,
     flags,
+    for_interconnect,
     misc_bits,
     reads_misc,
 )
@@ -259,7 +260,7 @@ IVY_BRIDGE_EP: Banks = {
 HASWELL_EP: Banks = {
     **CORE,
     4: Bank(_PCU, (_PCU_CODES, _SEQUENCER_HSW, choice(_FIRMWARE_HSW, high=31, low=24))),
-    **dict.fromkeys((5, 20, 21), Bank(_QPI, (_QPI_HSW,))),
+    **dict.fromkeys((5, 20, 21), Bank(_QPI, (for_interconnect(_QPI_HSW),))),
     **_IIO,
     **_HOME_AGENTS,
     **_channels(9, _IMC_HSW, ranks=True),

@@ -19,6 +19,7 @@ from ringfence.decode.intel.bank import (
     Specific,
     choice,
     code_names,
+    for_interconnect,
     misc_bits,
     only_for,
     reads_misc,
@@ -63,10 +64,13 @@ _PCU_READERS = (
 )
 
 _UPI_READERS = (
-    only_for(
-        lambda logged: logged.bits(21, 16) == 0x15, lambda _: Specific(phrases=("uncorrected: receiver SGX MAC error",))
+    for_interconnect(
+        only_for(
+            lambda logged: logged.bits(21, 16) == 0x15,
+            lambda _: Specific(phrases=("uncorrected: receiver SGX MAC error",)),
+        ),
+        only_for(lambda logged: logged.bits(21, 16) != 0x15, *UPI_READERS),
     ),
-    only_for(lambda logged: logged.bits(21, 16) != 0x15, *UPI_READERS),
 )
 
 _M2M_NAMES = {

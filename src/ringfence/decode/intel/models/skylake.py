@@ -16,6 +16,7 @@ from ringfence.decode.intel.bank import (
     choice,
     code_names,
     flags,
+    for_interconnect,
     misc_bits,
     only_for,
 )
@@ -104,8 +105,10 @@ UPI_CONTROL_FLAGS = {
 }
 
 _UPI = (
-    choice(UPI_NAMES, high=21, low=16),
-    only_for(lambda logged: logged.bits(21, 16) == UPI_CONTROL_ERROR, flags(UPI_CONTROL_FLAGS, high=31, low=22)),
+    for_interconnect(
+        choice(UPI_NAMES, high=21, low=16),
+        only_for(lambda logged: logged.bits(21, 16) == UPI_CONTROL_ERROR, flags(UPI_CONTROL_FLAGS, high=31, low=22)),
+    ),
 )
 
 M2M_FLAGS = {
