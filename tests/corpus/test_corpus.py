@@ -72,7 +72,9 @@ def seen(event: Event, expected: Seen) -> Seen:
         counted=reading.corrected_count,
         count=event.count,
         reports=len(event.reports),
-        note=said(expected.note, *(note.text for note in finding.notes)) if expected.note else "",
+        note=said(expected.note, *(note.text for note in finding.notes), finding.reasons[0].because)
+        if expected.note
+        else "",
         assumed=said(expected.assumed, *finding.assumptions) if expected.assumed else "",
     )
 

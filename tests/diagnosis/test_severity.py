@@ -11,7 +11,6 @@ from ringfence.arch import mci_status as bits
 from ringfence.arch.bitfield import Field
 from ringfence.arch.cpuid import Signature, Vendor
 from ringfence.decode.meaning import Note
-from ringfence.diagnosis.advice import advice
 from ringfence.diagnosis.finding import diagnose
 from ringfence.diagnosis.severity import Inputs, Mode, Scope, Severity, Verdict, judge, judge_inputs
 from ringfence.record.evidence import (
@@ -634,9 +633,3 @@ def test_a_fatal_error_that_mcg_status_shows_to_be_polled_is_advised_on_as_one_o
     assert "after the fact" in found.advice
     in_handler = replace(watchdog, delivery=Delivery.UNKNOWN, registers=replace(watchdog.registers, mcg_status=4))
     assert "after the fact" not in diagnose(in_handler).advice
-
-
-def test_a_page_lost_in_the_past_is_kept_out_of_use() -> None:
-    assert "out of use" in advice(Severity.SRAR, True, Delivery.POLLED)
-    assert "out of use" not in advice(Severity.SRAR, False, Delivery.POLLED)
-    assert "after the fact" not in advice(Severity.SRAR, True, Delivery.MACHINE_CHECK)

@@ -9,6 +9,7 @@ from ringfence.arch.cpuid import Processor, Vendor, processor
 from ringfence.arch.mci_status import ADDRV
 from ringfence.decode import amd, intel, zhaoxin
 from ringfence.decode.meaning import Address, AddressKind, BankReading, Meaning, Note, canonical
+from ringfence.decode.upkeep import is_past_threshold, names_no_error, unit_kind
 from ringfence.record.evidence import ClaimKind, Format, Location, MemoryReport, Record
 
 _READERS: Mapping[Vendor, Callable[[Record, Processor | None], BankReading]] = {
@@ -195,7 +196,9 @@ def decode(record: Record) -> Meaning:
         if record.memory is None:
             raise ValueError(f"{record.origin}: nothing to decode")
         known = processor(record.vendor, record.cpuid) if record.vendor and record.cpuid else None
-        return Meaning(record=record, vendor=record.vendor, processor=known, reading=_claimed(record, record.memory))
+        claimed = _claimed(record, record.memory)
+        claimed = replace(claimed, unit_kind=unit_kind(record, record.vendor, known, claimed))
+        return Meaning(record=record, vendor=record.vendor, processor=known, reading=claimed)
     vendor, assumptions = _vendor(record)
     known = processor(vendor, record.cpuid) if record.cpuid is not None else None
     if known is None:
@@ -209,5 +212,11 @@ def decode(record: Record) -> Meaning:
         record=record,
         vendor=vendor,
         processor=known,
-        reading=replace(reading, assumptions=(*record.assumptions, *assumptions, *reading.assumptions)),
+        reading=replace(
+            reading,
+            assumptions=(*record.assumptions, *assumptions, *reading.assumptions),
+            unit_kind=unit_kind(record, vendor, known, reading),
+            past_threshold=is_past_threshold(record, vendor, known),
+            names_no_error=names_no_error(record, vendor),
+        ),
     )

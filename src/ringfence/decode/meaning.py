@@ -24,6 +24,16 @@ class AddressKind(StrEnum):
     UNKNOWN = "unknown"
 
 
+class UnitKind(StrEnum):
+    """What sort of thing an error is about, as far as what to do depends on it."""
+
+    MEMORY = "memory"
+    CORE = "core or cache"
+    LINK = "link"
+    GUEST_MEMORY = "guest memory"
+    OTHER = "other"
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     """MCi_ADDR with its kind, granularity, and whether it can be trusted to name a page of host memory, and why.
@@ -98,7 +108,9 @@ class BankReading:
     MCi_STATUS[52:38]), ``threshold_count`` the state of AMD's threshold counter (MCA_MISC0[43:32]: software presets
     it, so it is no count of this record's errors). ``placed`` declares which numbers of the reading are plain bit
     fields: whatever else it says does not depend on those bits. ``not_an_error`` gives the reason why the record is no
-    hardware error at all (a thermal event, VAL=0), else None.
+    hardware error at all (a thermal event, VAL=0), else None. ``unit_kind``, ``past_threshold`` (its corrected errors
+    came too often, by the registers' own threshold or count) and ``names_no_error`` (valid, with the error code 0) are
+    filled in for every vendor alike (``decode.upkeep``).
     """
 
     unit: str
@@ -112,6 +124,9 @@ class BankReading:
     threshold_count: int | None = None
     placed: tuple[Placed, ...] = ()
     not_an_error: Note | None = None
+    unit_kind: UnitKind = UnitKind.OTHER
+    past_threshold: bool = False
+    names_no_error: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,9 +10,9 @@ from ringfence.arch.cpuid import Vendor
 from ringfence.decode.decoder import KnownProcessor, decode, with_processor
 from ringfence.decode.dimm import KnownDimms, with_dimm
 from ringfence.decode.meaning import BankReading, Meaning, Note
-from ringfence.diagnosis.advice import LEADS, advice
+from ringfence.diagnosis.advice import LEADS, Consumer, Situation, advice, page_state
 from ringfence.diagnosis.events import Folder, Relation
-from ringfence.diagnosis.severity import ErrorClass, Reason, Severity, Verdict, is_judgeable, judge
+from ringfence.diagnosis.severity import ErrorClass, Mode, Reason, Severity, Verdict, is_judgeable, judge
 from ringfence.record.evidence import Evidence, Lull, Record, Unrecognised
 
 HELD_ITEMS = 1_000
@@ -70,27 +70,54 @@ class Finding:
 
     @property
     def notes(self) -> tuple[Note, ...]:
-        """What a reader should know besides."""
-        excuse = self.reading.not_an_error
-        return (*((excuse,) if excuse is not None else ()), *self.reading.notes)
+        """What a reader should know besides (why a record is no error stands in ``reasons``)."""
+        return self.reading.notes
+
+    @property
+    def is_left_over(self) -> bool:
+        """Whether the error is one of an earlier exception or of the time before a reset, read now."""
+        return any(reason.rule == "left-over" for reason in self.reasons)
 
     @property
     def summary(self) -> str:
         """What happened and how bad, in one sentence."""
         reading = self.reading
         if reading.not_an_error is not None:
-            return f"{LEADS[Severity.NONE]}: {reading.error}: {reading.not_an_error.text}"
+            return f"{LEADS[Severity.NONE]}: {reading.error} (see why)"
         place = reading.unit
         if reading.location.label:
             place += f", {reading.location.label}"
         elif reading.location.socket is not None:
             place += f", socket {reading.location.socket}"
-        return f"{LEADS[self.severity]}: {reading.error}; reported by {place}"
+        error = "the error code is 0 (no error): injected or incomplete?" if reading.names_no_error else reading.error
+        lead = LEADS[self.severity]
+        if self.is_left_over:
+            lead = f"Left over from before: {lead[0].lower()}{lead[1:]}"
+        return f"{lead}: {error}; reported by {place}"
 
     @property
     def advice(self) -> str:
         """What to do about it."""
-        return advice(self.severity, self.reading.address.names_a_page, self.verdict.delivery)
+        return advice(
+            Situation(
+                severity=self.severity,
+                unit=self.reading.unit_kind,
+                names_a_page=self.reading.address.names_a_page,
+                delivery=self.verdict.delivery,
+                consumer=self._consumer,
+                past_threshold=self.reading.past_threshold,
+                names_no_error=self.reading.names_no_error,
+                page=page_state(self.record.claims),
+            )
+        )
+
+    @property
+    def _consumer(self) -> Consumer:
+        if any(reason.rule == "consumer-elsewhere" for reason in self.reasons):
+            return Consumer.UNKNOWN
+        if self.verdict.mode is Mode.KERNEL:
+            return Consumer.KERNEL
+        return Consumer.LOST if self.verdict.interrupted_context_lost else Consumer.UNKNOWN
 
 
 def diagnose(record: Record) -> Finding:

@@ -58,7 +58,7 @@ def tally(into: Tally, batch: Batch) -> Severity:
     for line, finding, errors, reports, first_s, last_s, events in sorted(found, key=lambda each: each[0]):
         if finding.severity.badness > worst.badness:
             worst = finding.severity
-        group = into.group(finding.severity, finding.summary, finding.advice, text.place(Origin(batch.file, line)))
+        group = into.group(finding, text.place(Origin(batch.file, line)))
         group.errors += errors
         group.events += events
         group.reports += reports

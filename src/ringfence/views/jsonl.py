@@ -10,7 +10,7 @@ import msgspec
 from ringfence.decode.meaning import Address, AddressKind
 from ringfence.diagnosis.events import Relation
 from ringfence.diagnosis.finding import Event, Finding
-from ringfence.diagnosis.severity import ErrorClass, Severity
+from ringfence.diagnosis.severity import ErrorClass, Mode, Scope, Severity
 from ringfence.record.evidence import ClaimKind, Delivery, Format, Location, Record, Registers, Unrecognised
 
 
@@ -109,7 +109,11 @@ class HypervisorLine(msgspec.Struct, omit_defaults=True):
 
 
 class FindingLine(msgspec.Struct, omit_defaults=True, rename={"error_class": "class"}):
-    """One event. ``count`` is how many errors it stands for: 0 for a further report of an event already shown."""
+    """One event. ``count`` is how many errors it stands for: 0 for a further report of an event already shown.
+
+    ``context_lost``: whether what the processor was executing cannot be resumed; ``mode``: what was interrupted;
+    ``scope``: to which processors the exception went. Each is absent where the evidence does not say.
+    """
 
     file: str
     format: Format
@@ -139,6 +143,9 @@ class FindingLine(msgspec.Struct, omit_defaults=True, rename={"error_class": "cl
     microarchitecture: str | None = None
     microcode: str | None = None
     delivery: Delivery | None = None
+    context_lost: bool | None = None
+    mode: Mode | None = None
+    scope: Scope | None = None
     corrected_count: int | None = None
     threshold_count: int | None = None
     details: list[str] = []
@@ -228,6 +235,9 @@ def line(event: Event) -> FindingLine:
         microarchitecture=finding.microarchitecture,
         microcode=_hex(record.microcode),
         delivery=record.delivery,
+        context_lost=finding.verdict.interrupted_context_lost,
+        mode=None if finding.verdict.mode is Mode.UNKNOWN else finding.verdict.mode,
+        scope=None if finding.verdict.scope is Scope.UNKNOWN else finding.verdict.scope,
         registers=_registers(record.registers),
         error_class=finding.error_class,
         severity=finding.severity,

@@ -19,7 +19,7 @@ SHOWN_UNRECOGNISED = 10
 
 @dataclass(slots=True)
 class Group:
-    """Events with the same summary sentence.
+    """Events with the same summary sentence and the same advice.
 
     ``errors`` counts what the sources count, each event once; ``reports`` counts every report, read again or not.
     ``first``/``last`` are seconds since the epoch, None if no report carries a time.
@@ -29,6 +29,7 @@ class Group:
     summary: str
     advice: str
     example: str
+    is_left_over: bool = False
     errors: int = 0
     events: int = 0
     reports: int = 0
@@ -60,16 +61,16 @@ class GroupLine(msgspec.Struct, omit_defaults=True):
 class Tally:
     """The groups of everything seen. Memory grows with the number of kinds of error, not of errors."""
 
-    groups: dict[tuple[Severity, str], Group] = field(default_factory=dict)
+    groups: dict[tuple[Severity, str, str], Group] = field(default_factory=dict)
     unrecognised: int = 0
     unrecognised_places: list[str] = field(default_factory=list)
 
-    def group(self, severity: Severity, summary: str, advice: str, example: str) -> Group:
-        """The group of one kind of error, made when it is first seen at ``example``."""
-        key = (severity, summary)
+    def group(self, finding: Finding, example: str) -> Group:
+        """The group of a finding's kind of error, made when it is first seen at ``example``."""
+        severity, summary, advice = key = (finding.severity, finding.summary, finding.advice)
         found = self.groups.get(key)
         if found is None:
-            found = self.groups[key] = Group(severity, summary, advice, example)
+            found = self.groups[key] = Group(severity, summary, advice, example, finding.is_left_over)
         return found
 
     def add(self, item: Event | Unrecognised) -> None:
@@ -86,14 +87,16 @@ class Tally:
             self._reported(again.finding)
 
     def _reported(self, finding: Finding) -> Group:
-        group = self.group(finding.severity, finding.summary, finding.advice, place(finding.record.origin))
+        group = self.group(finding, place(finding.record.origin))
         group.reports += 1
         group.saw(finding.record.time)
         return group
 
     def worst_first(self) -> list[Group]:
-        """The groups, worst severity first, then by the number of errors."""
-        return sorted(self.groups.values(), key=lambda g: (-g.severity.badness, -g.errors, g.summary))
+        """The groups: worst severity first, what is left over behind the live ones, then by the number of errors."""
+        return sorted(
+            self.groups.values(), key=lambda g: (-g.severity.badness, g.is_left_over, -g.errors, g.summary, g.advice)
+        )
 
 
 def text(tally: Tally, *, colour: bool = False) -> str:

@@ -83,11 +83,9 @@ def _broadcast() -> BankReading:
         unit="virtual machine check (QEMU)",
         error="a machine check of another virtual processor, broadcast",
         address=Address(None, AddressKind.NONE, None, False, "the broadcast carries no address"),
-        notes=(
-            Note(
-                "not hardware: QEMU raises this empty record on every other virtual processor when it injects a "
-                "memory error into one; the error itself is in bank 9 of that one",
-                _BROADCAST_SOURCE,
-            ),
+        not_an_error=Note(
+            "not hardware: QEMU raises this empty record on every other virtual processor when it injects an error of "
+            "memory into one; the error itself is in bank 9 of that one",
+            _BROADCAST_SOURCE,
         ),
     )

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ringfence.arch.cpuid import Processor, Signature, Vendor
-from ringfence.arch.mcg import EIPV, LMCE_S, RIPV
+from ringfence.arch.mcg import EIPV, LMCE_S, MCIP, RIPV
 from ringfence.arch.mci_status import ADDRV, AR, EN, MISCV, OVER, PCC, UC, VAL, S
 from ringfence.decode.intel.codes import Code, CodeKind
 from ringfence.decode.meaning import Note
@@ -110,7 +110,21 @@ def _is_srar(status: int) -> bool:
     return status & _SRAR_MASK == _SRAR
 
 
+def _is_qemu_broadcast(seen: Sighting) -> bool:
+    """All that QEMU fills in (target/i386/helper.c, cpu_x86_inject_mce): no hardware logs code 0 with UC and EN=0."""
+    return seen.bank == 1 and seen.status == _QEMU_BROADCAST_STATUS and seen.mcg_status == RIPV.mask | MCIP.mask
+
+
 NOT_AN_ERROR: tuple[Row, ...] = (
+    Row(
+        "QEMU broadcast",
+        _is_qemu_broadcast,
+        Note(
+            "not hardware: QEMU puts exactly this into bank 1 of every other virtual processor when it broadcasts a "
+            "machine check; the error itself is in the record of another virtual processor.",
+            "QEMU target/i386/helper.c cpu_x86_inject_mce (MCE_INJECT_BROADCAST)",
+        ),
+    ),
     Row(
         "thermal event",
         lambda seen: seen.bank == THERMAL_BANK,
@@ -165,8 +179,8 @@ NOTES: tuple[Row, ...] = (
         ),
     ),
     Row(
-        "QEMU broadcast",
-        lambda seen: seen.status == _QEMU_BROADCAST_STATUS and seen.bank == 1,
+        "QEMU broadcast, perhaps",
+        lambda seen: seen.status == _QEMU_BROADCAST_STATUS and seen.bank == 1 and not _is_qemu_broadcast(seen),
         Note(
             "QEMU puts exactly this into bank 1 of the other virtual processors when it broadcasts a machine check: "
             "the error itself is in the record of another virtual processor.",
