@@ -13,11 +13,12 @@ from ringfence.arch.smca_banks import (
     BankType,
     assumed_bank_type,
     bank_type,
-    bank_type_named,
     error_names,
 )
 
 CODES = range(64)
+
+NAMED = {bank.symbol: bank for bank in BANK_TYPES}
 
 
 def signature(family: int, model: int, stepping: int = 0, vendor: Vendor = Vendor.AMD) -> Signature:
@@ -67,7 +68,7 @@ def test_every_code_of_every_type_is_named_once_or_not_at_all(bank: BankType) ->
     ],
 )  # fmt: skip
 def test_tables_have_as_many_codes_as_amd_published(symbol: str, count: int, last: int) -> None:
-    errors = bank_type_named(symbol).errors
+    errors = NAMED[symbol].errors
     assert (len(errors), max(errors)) == (count, last)
 
 
@@ -86,29 +87,29 @@ def test_tables_have_as_many_codes_as_amd_published(symbol: str, count: int, las
 def test_erratum_1384_renumbers_the_coherent_stations_codes_on_its_models(
     family: int, model: int, meaning: str
 ) -> None:
-    assert error_names(bank_type_named("CS_V2"), 9, signature(family, model)) == (meaning,)
+    assert error_names(NAMED["CS_V2"], 9, signature(family, model)) == (meaning,)
 
 
 def test_mi300a_has_its_own_names_for_memory_and_smu_errors() -> None:
     mi300a = signature(0x19, 0x90)
-    assert error_names(bank_type_named("UMC"), 0, mi300a) == ("DRAM on-die ECC error",)
-    assert error_names(bank_type_named("UMC"), 3, mi300a) == ()
-    assert error_names(bank_type_named("SMU_V2"), 62, mi300a) == ("poison error from a GFX sub-IP",)
-    assert error_names(bank_type_named("SMU_V2"), 62, signature(0x19, 0x11)) == ()
+    assert error_names(NAMED["UMC"], 0, mi300a) == ("DRAM on-die ECC error",)
+    assert error_names(NAMED["UMC"], 3, mi300a) == ()
+    assert error_names(NAMED["SMU_V2"], 62, mi300a) == ("poison error from a GFX sub-IP",)
+    assert error_names(NAMED["SMU_V2"], 62, signature(0x19, 0x11)) == ()
 
 
 def test_without_a_processor_every_meaning_is_offered_the_common_one_first() -> None:
-    assert error_names(bank_type_named("CS_V2"), 9, None) == (
+    assert error_names(NAMED["CS_V2"], 9, None) == (
         "probe filter protocol error",
         "SDP read response with an unexpected RETRY",
     )
-    assert error_names(bank_type_named("CS_V2"), 0, None) == ("illegal request",)
-    assert error_names(bank_type_named("LS"), 12, None) == ("DC data error type 1 and poison consumption",)
+    assert error_names(NAMED["CS_V2"], 0, None) == ("illegal request",)
+    assert error_names(NAMED["LS"], 12, None) == ("DC data error type 1 and poison consumption",)
 
 
 def test_every_reassignment_names_a_type_and_changes_something() -> None:
     for change in REASSIGNMENTS:
-        assert change.errors != bank_type_named(change.symbol).errors
+        assert change.errors != NAMED[change.symbol].errors
         assert change.holds_for(signature(change.family, change.first_model))
         assert not change.holds_for(signature(change.family, change.last_model + 1))
         assert not change.holds_for(signature(change.family + 1, change.first_model))

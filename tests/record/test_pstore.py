@@ -10,15 +10,11 @@ from hypothesis import strategies as st
 
 from ringfence.errors import FormatError
 from ringfence.record.binary import detect, pstore, read
-from ringfence.record.binary.pstore import PstoreName, PstoreText, dmesg_text, dumps, inflate, parse_name, read_text
+from ringfence.record.binary.pstore import PstoreName, PstoreText, inflate, parse_name, read_text
 from ringfence.record.binary.struct_mce import StructMce
 from ringfence.record.evidence import Format, Origin, Record
 
 FILE = Origin("dmesg-erst-1")
-
-
-def part(number: int, text: bytes, *, reason: str = "Panic", count: int = 1, time: float | None = None) -> PstoreText:
-    return read_text(b"%s#%d Part%d\n%s" % (reason.encode(), count, number, text), FILE, time)
 
 
 @pytest.mark.parametrize(
@@ -68,36 +64,6 @@ def test_text_without_any_header_is_all_text() -> None:
 def test_a_compressed_ramoops_record_is_an_error_not_a_guess() -> None:
     with pytest.raises(FormatError, match="compressed"):
         read_text(b"====1667244167.500000-C\n\x78\x9c...", FILE)
-
-
-def test_the_parts_of_a_dump_are_put_together_from_the_last_to_the_first() -> None:
-    # Part 1 holds the newest lines (fs/pstore/platform.c, pstore_dump).
-    parts = [part(1, b"panic\n"), part(3, b"oldest"), part(2, b"middle\n")]
-    assert dmesg_text(parts) == b"oldest\nmiddle\npanic\n"
-
-
-def test_dumps_are_kept_apart_by_reason_and_count_and_ordered_by_time() -> None:
-    parts = [
-        part(1, b"panic", count=2, time=20.0),
-        part(2, b"oops a\n", reason="Oops", time=10.0),
-        part(1, b"oops b\n", reason="Oops", time=10.0),
-    ]
-    assert [[text.text for text in dump] for dump in dumps(parts)] == [[b"oops a\n", b"oops b\n"], [b"panic"]]
-
-
-def test_the_same_dump_number_from_another_boot_is_another_dump() -> None:
-    parts = [
-        part(2, b"a2\n", time=1.0),
-        part(1, b"a1\n", time=1.0),
-        part(1, b"b1\n", time=9.0),
-        part(2, b"b2\n", time=9.0),
-    ]
-    assert dmesg_text(parts) == b"a2\na1\nb2\nb1\n"
-
-
-@given(st.permutations(range(1, 9)))
-def test_the_order_in_which_parts_are_found_does_not_matter(order: list[int]) -> None:
-    assert dmesg_text(part(number, b"%d\n" % number) for number in order) == b"8\n7\n6\n5\n4\n3\n2\n1\n"
 
 
 @given(st.binary(max_size=2000), st.sampled_from([15, 12, -11, -15]))

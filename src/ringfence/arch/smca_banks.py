@@ -611,11 +611,6 @@ def bank_type(hardware_id: int, mca_type: int) -> BankType | None:
     return _BY_IDENTITY.get((hardware_id, mca_type))
 
 
-def bank_type_named(symbol: str) -> BankType:
-    """The bank type with AMD's short name, such as ``UMC``. Raises KeyError for a name that no type has."""
-    return _BY_SYMBOL[symbol]
-
-
 def error_names(bank: BankType, extended_code: int, signature: Signature | None) -> tuple[str, ...]:
     """What ``extended_code`` means in this bank: one name, none (reserved or unpublished), or several.
 

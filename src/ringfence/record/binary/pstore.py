@@ -1,15 +1,14 @@
 """What Linux's pstore keeps over a crash: the kernel log in parts, and ``struct mce`` (files ``mce-erst-*``).
 
 /sys/fs/pstore has a file for every record, named TYPE-BACKEND-ID (Linux fs/pstore/inode.c). The log is cut into parts,
-the newest lines in part 1 (fs/pstore/platform.c, pstore_dump), so the parts of one dump are put together from the last
-to the first. The text goes to the textual readers; what is here gets it into the order in which it was written.
+the newest lines in part 1 (fs/pstore/platform.c, pstore_dump). The text of each part goes to the textual readers by
+itself.
 """
 
 from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -115,32 +114,3 @@ def inflate(packed: bytes) -> bytes:
         if stream.eof and _PART.match(text):
             return text
     raise FormatError("compressed part of a kernel log: not deflate, damaged, or too large")
-
-
-def dumps(parts: Iterable[PstoreText]) -> Iterator[tuple[PstoreText, ...]]:
-    """The parts of each dump, in the order in which the kernel logged them; dumps by time, then by count.
-
-    Parts belong together if reason and count agree; a part number that comes again starts another dump (another boot
-    that failed in the same way). Parts without a header are dumps of their own.
-    """
-    groups: list[dict[int, PstoreText]] = []
-    latest: dict[tuple[str | None, int | None], dict[int, PstoreText]] = {}
-    for text in sorted(parts, key=lambda part: (part.time or 0.0, part.count or 0)):
-        key = (text.reason, text.count)
-        group = latest.get(key)
-        number = text.part or 0
-        if group is None or number in group or text.part is None:
-            group = latest[key] = {}
-            groups.append(group)
-        group[number] = text
-    for group in groups:
-        yield tuple(group[number] for number in sorted(group, reverse=True))
-
-
-def dmesg_text(parts: Iterable[PstoreText]) -> bytes:
-    """The kernel logs in ``parts``, oldest line first, each part ending in a newline."""
-    return b"".join(
-        text.text if text.text.endswith(b"\n") or not text.text else text.text + b"\n"
-        for dump in dumps(parts)
-        for text in dump
-    )
