@@ -153,8 +153,8 @@ TABLE: tuple[Row, ...] = (
     ),
     Row(_PAST, _SRAR | _FATAL, polled=True),
     Row(
-        f"{_OUT_OF_USE}, and the kernel's own access was the consumer: if the host still runs, what it was doing was "
-        "given up; restart the victim from good data, and the host if the kernel did not recover.",
+        f"{_OUT_OF_USE}, but its own access was the consumer: restart whom it worked for from good data, and the host "
+        "if it did not recover.",
         _SRAR,
         consumer=Consumer.KERNEL,
         page=PageState.OUT_OF_USE,
