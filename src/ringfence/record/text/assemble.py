@@ -12,31 +12,20 @@ A log loses lines, interleaves CPUs, and may stand newest first. So fragments ar
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from ringfence.arch.cpuid import Vendor
-from ringfence.arch.mcg import LMCE_S, MCIP
-from ringfence.arch.mci_status import DEFERRED, UC
 from ringfence.record.evidence import (
-    Claim,
-    ClaimedSeverity,
-    Delivery,
     Evidence,
     Format,
-    HypervisorReport,
     Lull,
-    MemoryReport,
-    Origin,
-    Record,
-    Registers,
-    Unrecognised,
 )
-from ringfence.record.text.grammar import Fragment, RegisterValues, Unless, Values
+from ringfence.record.text.drafts import JOIN_LINES, NO_STATUS, Burst, Draft
+from ringfence.record.text.grammar import Fragment
+from ringfence.record.text.joins import join_claim, join_edac, join_memory_failures
 from ringfence.record.text.lines import Line
 
 BURST_GAP_LINES = 40
@@ -47,8 +36,6 @@ _BURST_LIMIT_FACTOR = 8
 """If there is no such place, a burst is cut all the same when it has grown to so many times its size."""
 _TAIL_PIECES = 16
 """More pieces than a record has, known lines between them included."""
-JOIN_LINES = 32
-"""An EDAC, memory-failure, panic or summary line speaks of a record at most this many lines before it."""
 LEADING_LINES = 8
 """Lines that come before their head (the severity of a decoded AMD record) wait at most this many lines for it."""
 
@@ -61,11 +48,9 @@ GIVEN_AWAY = (
     "several records began before their lines came, and some lines are missing: those that came were given to the "
     "record that began last; they, the address among them, may be this record's"
 )
-_NO_STATUS = "part of a machine-check record whose MCi_STATUS is missing"
 _PARTS_IN_ORDER = ("head", "rip", "tsc", "addr", "misc", "synd", "ipid", "ppin", "smca", "processor", "code", "level")
 _RANK = {part: rank for rank, part in enumerate(_PARTS_IN_ORDER)}
 _CLAIM_PARTS = frozenset({"says", "panic", "fru"})
-_ERR_CODE = re.compile(r"err_code:0x?([0-9a-f]{4}):0?x?([0-9a-f]{4})|err_code:([0-9a-f]{4}):([0-9a-f]{4})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,111 +67,6 @@ WHOLE: Final = Fragment(Format.PRINTK, "whole")
 
 SILENCE: Final = Fragment(Format.PRINTK, "silence")
 """The source has fallen silent: what has come is complete."""
-
-
-@dataclass(slots=True)
-class _Draft:
-    """A record while its lines are being collected."""
-
-    format: Format
-    lines: list[Line] = field(default_factory=list)
-    parts: set[str] = field(default_factory=set)
-    values: Values = field(default_factory=Values)
-    registers: RegisterValues = field(default_factory=RegisterValues)
-    claims: list[Claim] = field(default_factory=list)
-    memory: MemoryReport | None = None
-    hypervisor: HypervisorReport | None = None
-    assumptions: list[str] = field(default_factory=list)
-    unless: list[Unless] = field(default_factory=list)
-    closed: bool = False
-    head: Line | None = None
-
-    def takes(self, fragment: Fragment) -> bool:
-        """Whether the fragment adds to this record without contradicting or repeating it."""
-        return (
-            not self.closed
-            and (fragment.repeats or fragment.part not in self.parts)
-            and not (self.registers.keys() & fragment.registers.keys())
-            and not any(key in self.values and self.values[key] != value for key, value in fragment.values.items())  # type: ignore[literal-required] # keys of one TypedDict
-            and (self.memory is None or fragment.memory is None or self.memory.agrees(fragment.memory))
-        )
-
-    def add(self, line: Line, fragment: Fragment, file: str) -> None:
-        self.lines.append(line)
-        if fragment.opens and self.head is None:
-            self.head = line
-        self.parts.add(fragment.part)
-        for key, value in fragment.values.items():
-            self.values.setdefault(key, value)  # type: ignore[misc] # keys of one TypedDict
-        for name, register in fragment.registers.items():
-            self.registers.setdefault(name, register)  # type: ignore[misc] # keys of one TypedDict
-        self.claims.extend(Claim(kind, text, Origin(file, line.number)) for kind, text in fragment.claims)
-        if fragment.memory is not None:
-            self.memory = fragment.memory if self.memory is None else self.memory.merged(fragment.memory)
-        self.hypervisor = self.hypervisor or fragment.hypervisor
-        for assumption in fragment.assumptions:
-            self.assume(assumption)
-        self.unless.extend(fragment.unless)
-        self.closed = self.closed or fragment.closes
-
-    def assume(self, assumption: str) -> None:
-        if assumption not in self.assumptions:
-            self.assumptions.append(assumption)
-
-    def settle(self) -> None:
-        """Take what no line has contradicted."""
-        for unsaid in self.unless:
-            if any(key in self.values for key in unsaid.values):
-                continue
-            self.values |= unsaid.values
-            if unsaid.assumption:
-                self.assume(unsaid.assumption)
-
-    def is_meant(self, line: Line, fragment: Fragment, current: _Draft | None) -> bool:
-        """Whether a line that speaks of one sort of record (its ``subject``) can speak of this one."""
-        status = self.registers.get("status")
-        near = 0 <= line.number - self.last_line <= JOIN_LINES
-        if fragment.subject is None or not near or not self.takes(fragment):
-            return False
-        # Words without a bank are what the source says of one error, line by line.
-        return self is current if status is None else fragment.subject.fits(status)
-
-    @property
-    def first_line(self) -> int:
-        return (self.head or self.lines[0]).number
-
-    @property
-    def last_line(self) -> int:
-        return max(line.number for line in self.lines)
-
-    def finish(self, file: str) -> Evidence:
-        self.settle()
-        lines = sorted(self.lines, key=lambda line: line.number)
-        raw = b"\n".join(line.raw for line in lines)
-        origin = Origin(file, self.first_line)
-        if "status" not in self.registers and (self.memory is None or self.memory.severity is None):
-            return Unrecognised(origin, raw, "; ".join((_NO_STATUS, *self.assumptions)))
-        stamped = self.head if self.head is not None and self.head.stamp is not None else None
-        stamped = stamped or next((line for line in lines if line.stamp is not None), None)
-        values = dict(self.values)
-        if "time" not in values and stamped is not None and stamped.time is not None:
-            values["time"] = stamped.time
-        mcg_status = self.registers.get("mcg_status", 0)
-        if mcg_status & MCIP.mask and values.get("delivery", Delivery.UNKNOWN) is not Delivery.FIRMWARE:
-            local = mcg_status & LMCE_S.mask
-            values["delivery"] = Delivery.LOCAL_MACHINE_CHECK if local else Delivery.MACHINE_CHECK
-        return Record(
-            origin=origin,
-            format=self.format,
-            raw=raw,
-            registers=Registers(**self.registers),
-            memory=self.memory,
-            hypervisor=self.hypervisor,
-            claims=tuple(self.claims),
-            assumptions=tuple(self.assumptions),
-            stamp=stamped.stamp if stamped is not None else None,
-            **values,  # type: ignore[arg-type] # Values declares these attributes of Record
-        )
 
 
 def _is_reversed(burst: Sequence[Piece]) -> bool:
@@ -280,33 +160,6 @@ def bursts(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
         yield burst
 
 
-class _Burst:
-    """One burst of pieces on its way to records."""
-
-    def __init__(self, file: str) -> None:
-        self.file = file
-        self.drafts: list[_Draft] = []
-        self.orphans: list[Unrecognised] = []
-
-    def new(self, format_: Format) -> _Draft:
-        draft = _Draft(format_)
-        self.drafts.append(draft)
-        return draft
-
-    def orphan(self, lines: Sequence[Line], why: str) -> None:
-        raw = b"\n".join(line.raw for line in lines)
-        self.orphans.append(Unrecognised(Origin(self.file, lines[0].number), raw, why))
-
-    def latest(self, before: Line, formats: frozenset[Format]) -> _Draft | None:
-        """The record of one of these formats that ended last before a line, within reach."""
-        reach = [d for d in self.drafts if d.format in formats and d.first_line <= before.number
-                 and before.number - d.last_line <= JOIN_LINES]  # fmt: skip
-        return max(reach, key=lambda draft: draft.first_line, default=None)
-
-
-_WITH_REGISTERS = frozenset(Format) - {Format.EDAC, Format.MEMORY_FAILURE, Format.QEMU, Format.MCELOG_CLIENT}
-
-
 # --- the kernel's own records ---------------------------------------------------------------------------------------
 
 
@@ -317,7 +170,7 @@ def _intact(pieces: Sequence[tuple[Line, Fragment]], at: int) -> int:
     order cannot tell.
     """
     rank = -1
-    draft = _Draft(Format.PRINTK)
+    draft = Draft(Format.PRINTK)
     for count, (line, fragment) in enumerate(pieces[at:], start=1):
         if (fragment.opens and count > 1) or not draft.takes(fragment) or _RANK.get(fragment.part, -1) <= rank:
             return 0
@@ -330,7 +183,7 @@ def _intact(pieces: Sequence[tuple[Line, Fragment]], at: int) -> int:
     return 0
 
 
-def _robbed(pieces: Sequence[tuple[Line, Fragment]], at: int, count: int, draft: _Draft) -> list[Line]:
+def _robbed(pieces: Sequence[tuple[Line, Fragment]], at: int, count: int, draft: Draft) -> list[Line]:
     """The head right before a whole record, which has no lines of its own: those that follow may be its lines.
 
     They are not if printk's caller ids (CONFIG_PRINTK_CALLER) say that one CPU printed all of the whole record.
@@ -352,7 +205,7 @@ def _needed(pieces: Sequence[tuple[Line, Fragment]], at: int) -> int:
     return count
 
 
-def _printk(burst: _Burst, pieces: Sequence[tuple[Line, Fragment]]) -> None:
+def _printk(burst: Burst, pieces: Sequence[tuple[Line, Fragment]]) -> None:
     # A whole record ends the reach of what is left before it: lines of one record do not stand on both its sides.
     rest: list[list[tuple[Line, Fragment]]] = [[]]
     context: tuple[Line, Fragment] | None = None
@@ -392,9 +245,9 @@ def _printk(burst: _Burst, pieces: Sequence[tuple[Line, Fragment]]) -> None:
             draft.assume(GIVEN_AWAY)
 
 
-def _printk_leftovers(burst: _Burst, rest: Sequence[tuple[Line, Fragment]]) -> None:
-    open_drafts: list[_Draft] = []
-    headless: list[_Draft] = []
+def _printk_leftovers(burst: Burst, rest: Sequence[tuple[Line, Fragment]]) -> None:
+    open_drafts: list[Draft] = []
+    headless: list[Draft] = []
     for at, (line, fragment) in enumerate(rest):
         if fragment.opens:
             draft = burst.new(Format.PRINTK)
@@ -403,7 +256,7 @@ def _printk_leftovers(burst: _Burst, rest: Sequence[tuple[Line, Fragment]]) -> N
             headless.clear()
             continue
         if fragment.part in _CLAIM_PARTS:
-            _join_claim(burst, line, fragment)
+            join_claim(burst, line, fragment)
             continue
         able = [d for d in open_drafts if d.takes(fragment) and line.number - d.last_line <= BURST_GAP_LINES]
         same = [d for d in able if d.head is not None and d.head.caller == line.caller] if line.caller else []
@@ -425,19 +278,11 @@ def _printk_leftovers(burst: _Burst, rest: Sequence[tuple[Line, Fragment]]) -> N
         draft.add(line, fragment, burst.file)
 
 
-def _join_claim(burst: _Burst, line: Line, fragment: Fragment) -> None:
-    draft = burst.latest(line, frozenset({Format.PRINTK, Format.AMD_DECODED}))
-    if draft is None:
-        burst.orphan([line], "it speaks of a machine check whose record is missing")
-    else:
-        draft.add(line, fragment, burst.file)
-
-
 # --- formats that never interleave ----------------------------------------------------------------------------------
 
 
-def _sequence(burst: _Burst, format_: Format, pieces: Sequence[tuple[Line, Fragment]]) -> None:
-    current: _Draft | None = None
+def _sequence(burst: Burst, format_: Format, pieces: Sequence[tuple[Line, Fragment]]) -> None:
+    current: Draft | None = None
     context: tuple[Line, Fragment] | None = None
     context_used = True
     waiting: list[tuple[Line, Fragment]] = []
@@ -446,9 +291,9 @@ def _sequence(burst: _Burst, format_: Format, pieces: Sequence[tuple[Line, Fragm
         for line, fragment in [w for w in waiting if before is None or before - w[0].number > LEADING_LINES]:
             waiting.remove((line, fragment))
             if fragment.part != "boundary":
-                burst.orphan([line], _NO_STATUS)
+                burst.orphan([line], NO_STATUS)
 
-    def begin(line: Line, fragment: Fragment) -> _Draft:
+    def begin(line: Line, fragment: Fragment) -> Draft:
         nonlocal context_used
         draft = burst.new(format_)
         if context is not None and line.number - context[0].number <= BURST_GAP_LINES:
@@ -492,7 +337,7 @@ def _sequence(burst: _Burst, format_: Format, pieces: Sequence[tuple[Line, Fragm
     _unused(burst, context, context_used)
 
 
-def _unused(burst: _Burst, context: tuple[Line, Fragment] | None, used: bool) -> None:
+def _unused(burst: Burst, context: tuple[Line, Fragment] | None, used: bool) -> None:
     """A context that no head has used is evidence, unless it only says where."""
     if context is None or used:
         return
@@ -501,106 +346,7 @@ def _unused(burst: _Burst, context: tuple[Line, Fragment] | None, used: bool) ->
         burst.orphan([line], "a machine check was reported, and no bank follows")
 
 
-# --- lines that speak of another format's record --------------------------------------------------------------------
-
-
-_LINE_BYTES = 64
-"""A cache line: some drivers clear the bits of MCi_ADDR below it, and two errors within one are of the same place."""
-
-
-def _same_kind(draft: _Draft, memory: MemoryReport) -> bool:
-    """Whether EDAC's CE, UE or Fatal is what MCi_STATUS says of the error; without a status or a kind nothing speaks
-    against it.
-
-    EDAC prints UE for what AMD calls deferred (edac_mc.c has two forms of line only). Bit 44 is Deferred on AMD alone;
-    elsewhere it belongs to the corrected error count.
-    """
-    status = draft.registers.get("status")
-    if status is None or memory.severity is None:
-        return True
-    corrected = memory.severity in {ClaimedSeverity.CORRECTED, ClaimedSeverity.INFORMATIONAL}
-    if UC.of(status):
-        return not corrected and memory.severity is not ClaimedSeverity.DEFERRED
-    vendor = draft.values.get("vendor")
-    amd = draft.format is Format.AMD_DECODED or vendor in {Vendor.AMD, Vendor.HYGON} or "ipid" in draft.registers
-    if DEFERRED.of(status) and (amd or vendor is None):
-        return memory.severity is not ClaimedSeverity.FATAL and not (amd and corrected)
-    return corrected
-
-
-def _same_address(address: int, memory: MemoryReport) -> bool:
-    """Whether MCi_ADDR and EDAC's page and offset are of one cache line, or of one piece of EDAC's grain if larger."""
-    if memory.physical_address is None:
-        return memory.page_frame == address >> 12
-    unit = max(_LINE_BYTES, memory.grain_bytes or 0)
-    return address // unit == memory.physical_address // unit
-
-
-def _speaks_of(draft: _Draft, memory: MemoryReport, text: str) -> bool:
-    """Whether an EDAC line names this record: its error code, or its address."""
-    status, address = draft.registers.get("status"), draft.registers.get("addr")
-    known = address is not None and memory.page_frame is not None
-    if address is not None and known and not _same_address(address, memory):
-        return False
-    if (match := _ERR_CODE.search(text)) is not None and status is not None:
-        mscod, mcacod = (int(part, 16) for part in match.groups() if part is not None)
-        return (status >> 16 & 0xFFFF, status & 0xFFFF) == (mscod, mcacod)
-    return known
-
-
-def _bare(memory: MemoryReport) -> bool:
-    return memory.page_frame is None and memory.location.label is None
-
-
-def _edac(burst: _Burst, pieces: Sequence[tuple[Line, Fragment]]) -> None:
-    alone: list[tuple[Line, Fragment]] = []
-    for line, fragment in pieces:
-        memory = fragment.memory
-        target: _Draft | None = None
-        if memory is not None:
-            near = [
-                d for d in burst.drafts
-                if d.format in _WITH_REGISTERS and d.memory is None and _same_kind(d, memory)
-                and d.first_line < line.number and line.number - d.last_line <= JOIN_LINES
-            ]  # fmt: skip
-            near.sort(key=lambda draft: draft.first_line)
-            matching = [d for d in near if _speaks_of(d, memory, fragment.claims[0][1])]
-            # The AMD decoder calls EDAC between the lines of its own print: the record around the line is the one.
-            around = [d for d in near if d.format is Format.AMD_DECODED and d.last_line > line.number]
-            bare = near[-1:] if _bare(memory) and near and line.number - near[-1].last_line <= 2 else []
-            target = next(iter(matching[-1:] or around or bare), None)
-        if target is None:
-            alone.append((line, fragment))
-        else:
-            # EDAC's count is of the errors that the driver accounts for; the bank's record is one event. It is a claim.
-            target.add(line, replace(fragment, values=Values()), burst.file)
-    _sequence(burst, Format.EDAC, alone)
-
-
-def _memory_failure(burst: _Burst, pieces: Sequence[tuple[Line, Fragment]]) -> None:
-    by_frame: dict[int, tuple[_Draft, int]] = {}
-    current: tuple[_Draft, int] | None = None
-    for line, fragment in pieces:
-        frame = fragment.memory.page_frame if fragment.memory is not None else None
-        if fragment.memory is None or frame is None:
-            if current is None or line.number - current[1] > JOIN_LINES:
-                _join_claim(burst, line, fragment)
-            else:
-                current[0].add(line, fragment, burst.file)
-            continue
-        known = by_frame.get(frame)
-        if known is None or line.number - known[1] > JOIN_LINES:
-            near = [
-                d for d in burst.drafts
-                if d.format in _WITH_REGISTERS and line.number - d.last_line <= JOIN_LINES
-                and (a := d.registers.get("addr")) is not None and a >> 12 == frame
-            ]  # fmt: skip
-            known = (near[-1] if near else burst.new(Format.MEMORY_FAILURE), line.number)
-        current = by_frame[frame] = (known[0], line.number)
-        current[0].add(line, fragment, burst.file)
-
-
-def _unfulfilled(burst: _Burst, ordered: Sequence[Piece], backwards: bool) -> None:
+def _unfulfilled(burst: Burst, ordered: Sequence[Piece], backwards: bool) -> None:
     """An announcement of a record that is followed by none is evidence that a record was lost."""
     step = -1 if backwards else 1
     begun = [step * line.number for draft in burst.drafts for line in draft.lines]
@@ -631,7 +377,7 @@ def assemble(pieces: Iterable[Piece], file: str) -> Iterator[Evidence | Lull]:
 
 
 def _assemble_burst(found: list[Piece], file: str) -> list[Evidence]:
-    burst = _Burst(file)
+    burst = Burst(file)
     backwards = _is_reversed(found)
     ordered = found[::-1] if backwards else found
     by_format: dict[Format, list[tuple[Line, Fragment]]] = {}
@@ -640,15 +386,14 @@ def _assemble_burst(found: list[Piece], file: str) -> list[Evidence]:
             burst.orphan([piece.line], "it promises machine-check evidence and has no known form")
         elif piece.fragment.part != "known":
             by_format.setdefault(piece.fragment.format, []).append((piece.line, piece.fragment))
-    late = {Format.EDAC: _edac, Format.MEMORY_FAILURE: _memory_failure}
     for format_, pieces in by_format.items():
         if format_ is Format.PRINTK:
             _printk(burst, pieces)
-        elif format_ not in late:
+        elif format_ not in {Format.EDAC, Format.MEMORY_FAILURE}:
             _sequence(burst, format_, pieces)
-    for format_, join in late.items():
-        if format_ in by_format:
-            join(burst, by_format[format_])
+    # These speak of other formats' records, which have to be there first.
+    _sequence(burst, Format.EDAC, join_edac(burst, by_format.get(Format.EDAC, ())))
+    join_memory_failures(burst, by_format.get(Format.MEMORY_FAILURE, ()))
     _unfulfilled(burst, ordered, backwards)
     evidence: list[Evidence] = [draft.finish(file) for draft in burst.drafts if draft.values.get("count") != 0]
     evidence.extend(burst.orphans)
