@@ -373,7 +373,7 @@ def decode_command(  # noqa: PLR0913, PLR0917 (one parameter an option)
 
     \b
     Exit codes: 0 read; 1 --fail-on reached; 2 usage, or a source that cannot be read; 3 --strict and evidence
-    that cannot be read.
+    that cannot be read; 141 the reader of the output went away.
     """
     outcome = Outcome()
     _agree(typed, bank, files, parquet)
