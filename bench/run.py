@@ -42,12 +42,10 @@ SAMPLE_S: Final = 0.05
 RINGFENCE: Final = str(Path(sys.executable).with_name("ringfence"))
 SINGLE: Final = ("decode", "--status", "0xbe00000000800400", "--cpu", "0:306f2", "--bank", "3")
 
-# The same rows as --parquet would write, counted and kept nowhere.
 TABLE: Final = """
-import os, sys
-from ringfence.diagnosis.table import TableReader
-descriptor = os.open(sys.argv[1], os.O_RDONLY)
-print(sum(len(batch.order) for batch in TableReader().read(descriptor, sys.argv[1])))
+import sys
+from ringfence import api
+print(api.table(sys.argv[1]).num_rows)
 """
 
 

@@ -29,6 +29,7 @@ from ringfence.diagnosis.events import report as report_of
 from ringfence.diagnosis.finding import Finding, ProcessorMemory, diagnose, judged
 from ringfence.record.columns import Block, Columns, Present, every_grammar, map_ranges
 from ringfence.record.columns.objects import record
+from ringfence.record.columns.ranges import RANGE_BYTES
 from ringfence.record.evidence import Evidence, Record, Unrecognised
 from ringfence.record.reader import raw_lines
 from ringfence.record.sources import Block as TextBlock
@@ -152,6 +153,9 @@ class Part:
 
 class PartReader:
     """Reads parts of one file; a process has one, which remembers the kinds that it has met."""
+
+    range_bytes = RANGE_BYTES
+    """How much of the file is one part."""
 
     def __init__(self, file: str) -> None:
         self.file = file
@@ -370,7 +374,7 @@ class TableReader:
         processors = _Processors(self._stated)
         kinds: dict[int, list[Finding]] = {}
         merged = _Merged()
-        for part in map_ranges(descriptor, work(file), self._wanted):
+        for part in map_ranges(descriptor, work(file), self._wanted, range_bytes=work.range_bytes):
             known = kinds.setdefault(part.process, [])
             known.extend(part.findings)
             yield self._batch(part, file, merged.ids(part.process, known)[part.kind], merged.findings, processors)

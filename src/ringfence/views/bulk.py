@@ -86,6 +86,8 @@ class TextReader(PartReader):
     """A ``PartReader`` that also lays out every row's text, in the process that read it."""
 
     colour = False
+    range_bytes = 2 << 20
+    """Smaller parts than a table's: the text of a part is several times as large, and some are held at once."""
 
     def __init__(self, file: str) -> None:
         super().__init__(file)
