@@ -1,0 +1,1 @@
+"""Carrying a decision out: intent, effect, verified outcome; deadlines, bounded retries, fallbacks."""

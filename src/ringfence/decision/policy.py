@@ -1,0 +1,157 @@
+"""What the operator wants: a policy as a value. The defaults are safe without reading a manual."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from fnmatch import fnmatchcase
+
+from ringfence.world.domain import Domain
+
+
+class Operation(StrEnum):
+    """A case II operation on a domain (II.2)."""
+
+    PAUSE = "pause"
+    SAVE = "save"
+    RESTORE = "restore"
+    MIGRATE = "migrate"
+    SHUT_DOWN = "shutdown"
+    RESTART = "restart"
+    DESTROY = "destroy"
+
+
+class Answer(StrEnum):
+    """What Dom0 answers when it is asked (I.2c-dom0)."""
+
+    NOTIFY = "notify"
+    OPERATE = "operate"
+    BOTH = "notify-and-operate"
+    LEAVE = "leave"
+    """The row without Dom0 applies."""
+
+
+class OnUnlocated(StrEnum):
+    """What an uncorrected error that cannot be located does to the host (I.2u)."""
+
+    DEGRADE = "degrade"
+    DRAIN = "drain"
+    HALT = "halt"
+
+
+class OnPageTrend(StrEnum):
+    """What is done when the corrected errors of one page pass their threshold (II.1)."""
+
+    NONE = "none"
+    EXCHANGE = "exchange"
+    OFFLINE = "offline"
+
+
+class OnRankTrend(StrEnum):
+    """What is done when a rank or DIMM is about to fail (II.1)."""
+
+    NONE = "none"
+    OPERATE = "operate"
+    """The cheapest operation that saves each domain concerned (B.6)."""
+    DRAIN = "drain"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deadlines:
+    """How long each wait may last, milliseconds.
+
+    ``dom0_ms`` for an answer, ``evidence_ms`` for saving evidence before a halt, ``guest_ms`` for a PV MCA handler,
+    ``mcip_ms`` for a guest to leave an earlier machine check, ``operation_ms`` for a case II operation, ``approval_ms``
+    for a person.
+    """
+
+    dom0_ms: int = 2_000
+    evidence_ms: int = 1_000
+    guest_ms: int = 1_000
+    mcip_ms: int = 500
+    operation_ms: int = 120_000
+    approval_ms: int = 60_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budgets:
+    """Bounds on what Ringfence does by itself.
+
+    ``pages_per_dimm`` taken out ahead of an error in all; ``operations_at_a_time`` on domains; ``vmces_per_error`` lost
+    pages told to one guest by vMCE before the next row applies (B.5).
+    """
+
+    pages_per_dimm: int = 64
+    operations_at_a_time: int = 2
+    vmces_per_error: int = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trends:
+    """When the history of corrected errors makes an uncorrected one likely (II.1, B.8).
+
+    Defaults: mcelog's page threshold (10 in 24 h); distinct syndromes of one rank (msg01049; illumos opens a case at
+    the second one within 72 h).
+    """
+
+    page_count: int = 10
+    page_window_s: int = 24 * 3600
+    rank_syndromes: int = 2
+    rank_window_s: int = 72 * 3600
+    on_page: OnPageTrend = OnPageTrend.EXCHANGE
+    on_rank: OnRankTrend = OnRankTrend.OPERATE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DomainRule:
+    """What holds for some domains: the first rule that matches a domain is its own.
+
+    A domain matches if ``name`` (a shell pattern) fits, ``uuid`` is its own, and it carries all ``labels``; what is
+    empty matches every domain. ``on_ue`` is Dom0's answer for an unconsumed uncorrected error, ``on_srar`` for a
+    consumed one; ``operations`` are those that may be done to it, and ``keep`` is how much its loss would cost, against
+    1 for an ordinary domain. ``vmce``: a vMCE may be injected if the guest enabled MCA (B.5). ``inform_of_ce``: its
+    agent hears of corrected errors as well.
+    """
+
+    name: str = "*"
+    uuid: str = ""
+    labels: frozenset[str] = frozenset()
+    on_ue: Answer = Answer.NOTIFY
+    on_srar: Answer = Answer.NOTIFY
+    operations: tuple[Operation, ...] = (Operation.RESTORE, Operation.RESTART, Operation.DESTROY)
+    ahead: tuple[Operation, ...] = (Operation.MIGRATE, Operation.SAVE)
+    keep: float = 1.0
+    vmce: bool = True
+    inform_of_ce: bool = False
+
+    def matches(self, domain: Domain) -> bool:
+        """Whether the rule is about this domain."""
+        return (
+            fnmatchcase(domain.name, self.name)
+            and (not self.uuid or self.uuid == domain.uuid)
+            and self.labels <= domain.labels
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """All that the operator can want. ``approve`` are operations that a person must approve; ``dry_run`` decides and
+    journals everything, and orders nothing but first aid.
+    """
+
+    deadlines: Deadlines = Deadlines()
+    budgets: Budgets = Budgets()
+    trends: Trends = Trends()
+    unlocated: OnUnlocated = OnUnlocated.DEGRADE
+    approve: frozenset[Operation] = frozenset()
+    dry_run: bool = False
+    domains: tuple[DomainRule, ...] = ()
+    otherwise: DomainRule = field(default_factory=DomainRule)
+
+    def rule_for(self, domain: Domain) -> DomainRule:
+        """The rule that holds for a domain."""
+        return next((rule for rule in self.domains if rule.matches(domain)), self.otherwise)
+
+
+DEFAULT = Policy()
+"""What holds without a policy file."""

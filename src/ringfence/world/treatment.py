@@ -1,0 +1,115 @@
+"""What a seat is told, and what it wants done: the values that pass between a hypervisor and whoever treats a case."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from ringfence.record.evidence import Record
+from ringfence.world.identities import CaseId, DomainId, StepId
+from ringfence.world.situation import Situation
+from ringfence.world.steps import Order, Result
+
+# --- what a seat is told ------------------------------------------------------------------------------------------
+
+
+class Dom0Says(StrEnum):
+    """What Dom0 answers for one domain, on the wire between the seats."""
+
+    NOTIFY = "notify"
+    OPERATE = "operate"
+    BOTH = "notify-and-operate"
+    LEAVE = "leave"
+    OPERATED = "operated"
+    """Dom0's operation has ended well."""
+    NOT_OPERATED = "not operated"
+    """Dom0's operations have all failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """Dom0 answered for a domain of a case."""
+
+    case: CaseId
+    domain: DomainId
+    says: Dom0Says
+
+
+@dataclass(frozen=True, slots=True)
+class StepEnded:
+    """A step that was ordered has ended (or was refused)."""
+
+    order: StepId
+    result: Result
+
+
+@dataclass(frozen=True, slots=True)
+class TimePassed:
+    """The time that the seat asked for is over; ``alarm`` is the seat's own number for it."""
+
+    alarm: int
+
+
+@dataclass(frozen=True, slots=True)
+class DomainGone:
+    """A domain has ended, for whatever reason."""
+
+    domain: DomainId
+    because: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Dom0Changed:
+    """Dom0's handler came or went, or Dom0 was hurt, or a verified probe showed that it works again."""
+
+
+Told = Answered | StepEnded | TimePassed | DomainGone | Dom0Changed
+
+# --- what a seat wants ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """Wake the seat at ``at_ms`` on the host's clock; an alarm that is not wanted any more is ignored when it rings."""
+
+    alarm: int
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One transition of a case, for Dom0's journal.
+
+    ``domain`` is None for the host's own part. ``state`` and ``event`` are names of the flow's table, ``row`` the
+    concept's row. ``ended`` marks the last entry of this part.
+    """
+
+    case: CaseId
+    at_ms: int
+    domain: DomainId | None
+    event: str
+    state: str
+    row: str
+    because: str
+    steps: tuple[str, ...] = ()
+    ended: bool = False
+
+
+Wanted = Order | Alarm | Entry
+"""Carry out in this order. Orders come before the entries that speak of them: a seat never waits for a disk."""
+
+
+class TreatingSeat(Protocol):
+    """Whoever treats machine checks in the hypervisor's seat. Calls return at once; nothing is read but arguments."""
+
+    def reported(
+        self, record: Record, situation_of: Callable[[Record], Situation]
+    ) -> tuple[CaseId | None, tuple[Wanted, ...]]:
+        """An error was reported. Returns the number of the case (None for what is no error) and what to do now."""
+        ...
+
+    def told(self, what: Told, situation: Situation) -> tuple[Wanted, ...]:
+        """Something happened that the seat may be waiting for; the situation names no frames."""
+        ...
