@@ -58,3 +58,18 @@ class FormatError(RingfenceError):
             f"{message} (at byte {offset})", advice="Keep the file: it is shown as unreadable evidence, not dropped."
         )
         self.offset = offset
+
+
+class IllegalEventError(RingfenceError):
+    """An event came that the flow's table does not allow in that state.
+
+    ``state``, ``event`` and ``allowed`` are names of decision.flow.
+    """
+
+    def __init__(self, state: str, event: str, allowed: tuple[str, ...]) -> None:
+        what = ", ".join(allowed) if allowed else "nothing: the part has ended"
+        super().__init__(
+            f"{event} is not allowed in state {state}; allowed: {what}",
+            advice="This is a defect of Ringfence or of the backend: keep the journal and report it.",
+        )
+        self.state, self.event, self.allowed = state, event, allowed

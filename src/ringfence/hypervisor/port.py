@@ -144,7 +144,7 @@ class Hypervisor(Protocol):
         ...
 
     def probe(self, order: Order) -> Result:
-        """What became of an order given earlier, perhaps by another life of this process; UNKNOWN if nobody can tell."""
+        """What became of an order given earlier, maybe by an earlier life of this process; UNKNOWN if none can tell."""
         ...
 
     def answer(self, case: CaseId, domain: DomainId, says: Dom0Says) -> Result:

@@ -72,6 +72,9 @@ class Platform:
     """What the link to the other host carries; 0 without another host."""
     disk_pages_per_s: int = 0
     """What the disk of checkpoints carries; 0 without one."""
+    skips_broken_pages: bool = False
+    """Save and migration pass over a page that is known to be broken, and it arrives as a hole: Xen does (page type
+    BROKEN of the stream, tools/libs/guest/xg_sr_common.h), QEMU 10 refuses. False reads every page."""
 
     def sharing_cache_with(self, cpu: CpuId) -> frozenset[CpuId]:
         """The CPUs that share a cache with ``cpu``, itself among them; empty if the topology is not known."""

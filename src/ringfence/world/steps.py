@@ -30,10 +30,14 @@ class NotifyDom0:
 
 @dataclass(frozen=True, slots=True)
 class AskDom0:
-    """Ask Dom0 what shall become of a domain; ``deadline_ms`` is a time on the host's clock (I.2c-dom0)."""
+    """Ask Dom0 what shall become of a domain; ``deadline_ms`` is a time on the host's clock (I.2c-dom0).
+
+    ``operate``: only a case II operation is left to be done (I.3a-dom0, I.3b-dom0).
+    """
 
     domain: DomainId
     deadline_ms: int
+    operate: bool = False
     repeat: ClassVar[Repeat] = Repeat.IDEMPOTENT
 
 
