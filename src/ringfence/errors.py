@@ -73,3 +73,23 @@ class IllegalEventError(RingfenceError):
             advice="This is a defect of Ringfence or of the backend: keep the journal and report it.",
         )
         self.state, self.event, self.allowed = state, event, allowed
+
+
+class JournalError(RingfenceError):
+    """The journal cannot be opened, read or written. ``path`` is its file."""
+
+    def __init__(self, path: str | Path, message: str, *, advice: str) -> None:
+        super().__init__(f"{path}: {message}", advice=advice)
+        self.path = str(path)
+
+
+class JournalFullError(JournalError):
+    """There is no room left for an event, the reserve included. ``unwritten`` are the encoded events, one line each."""
+
+    def __init__(self, path: str | Path, unwritten: tuple[str, ...]) -> None:
+        super().__init__(
+            path,
+            f"no room for {len(unwritten)} event(s), the reserve is used up",
+            advice="Make room on the disk, or raise the journal's limit; what was not written goes to the kernel log.",
+        )
+        self.unwritten = unwritten

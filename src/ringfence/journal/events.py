@@ -1,0 +1,429 @@
+"""What the journal holds: every kind of event, as it stands on the disk (one JSON object, its kind in ``kind``).
+
+Journal order is the order of truth; ``at_ms`` is the host's clock when the event was written. An event belongs to the
+life of the process that the last ``Started`` before it names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from enum import StrEnum
+from typing import Final, cast, get_args
+
+import msgspec
+
+from ringfence.hypervisor.port import Token
+from ringfence.record.evidence import Origin, Record
+from ringfence.world.domain import DomainKind, DomainState
+from ringfence.world.identities import CaseId, CpuId, DomainId, Frame, GuestFrame, StepId
+from ringfence.world.situation import Seat, Suspect
+from ringfence.world.steps import Status, Step
+from ringfence.world.treatment import Dom0Says
+
+# --- parts of events ------------------------------------------------------------------------------------------------
+
+
+class StepWire(msgspec.Struct, frozen=True):
+    """A step on the disk: the name of its kind, and its fields as JSON."""
+
+    kind: str
+    given: msgspec.Raw
+
+    @property
+    def step(self) -> Step:
+        """The step. Raises ``msgspec.ValidationError`` for a kind that this version does not know."""
+        kind = STEPS.get(self.kind)
+        if kind is None:
+            raise msgspec.ValidationError(f"no step is called {self.kind}")
+        return _DECODERS[self.kind].decode(self.given)
+
+
+STEPS: Final[dict[str, type[Step]]] = {kind.__name__: kind for kind in get_args(Step)}
+"""Every kind of step by its name on the disk."""
+
+_DECODERS: Final[dict[str, msgspec.json.Decoder[Step]]] = {
+    name: cast("msgspec.json.Decoder[Step]", msgspec.json.Decoder(kind)) for name, kind in STEPS.items()
+}
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+def on_wire(step: Step) -> StepWire:
+    """A step as the journal holds it."""
+    return StepWire(
+        type(step).__name__,
+        msgspec.Raw(_ENCODER.encode({field.name: getattr(step, field.name) for field in fields(step)})),
+    )
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """One reason of a decision or an impact: the concept's row or the rule, a sentence, and its source.
+
+    ``supports`` is false for what speaks against.
+    """
+
+    row: str
+    because: str
+    cite: str = ""
+    supports: bool = True
+
+
+class Hit(msgspec.Struct, frozen=True, kw_only=True):
+    """A consumer or a loser: ``party`` as ``diagnosis.impact.Party`` names it, ``pages`` in the loser's own numbers."""
+
+    party: str
+    certainty: str
+    domain: DomainId | None = None
+    pages: tuple[GuestFrame, ...] = ()
+    unnumbered: int = 0
+
+
+class OutcomeEntry(msgspec.Struct, frozen=True):
+    """What became of one part of a case: of a loser, or (``domain`` None) of the host's own part."""
+
+    domain: DomainId | None
+    state: str
+    row: str
+    because: str = ""
+
+
+class Deadline(StrEnum):
+    """Which time was over."""
+
+    ANSWER = "answer"
+    APPROVAL = "approval"
+    OPERATION = "operation"
+    EVIDENCE = "evidence"
+
+
+# --- events -----------------------------------------------------------------------------------------------------------
+
+
+class _Event(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="kind", omit_defaults=True):
+    at_ms: int
+
+
+class Started(_Event, frozen=True, kw_only=True):
+    """Ringfence began a life. ``boot`` names the host's boot, ``wall_ms`` is the time since the epoch at ``at_ms``."""
+
+    life: int
+    version: str
+    hypervisor: str
+    policy_digest: str = ""
+    boot: str = ""
+    wall_ms: int | None = None
+    lacks: tuple[str, ...] = ()
+    """What the backend declares that it cannot do."""
+
+
+class Stopped(_Event, frozen=True, kw_only=True):
+    """Ringfence ended a life in order."""
+
+    because: str = ""
+
+
+class PolicyLoaded(_Event, frozen=True, kw_only=True):
+    """A policy applies from now on."""
+
+    digest: str
+    text: str = ""
+
+
+class Received(_Event, frozen=True, kw_only=True):
+    """One record of an arrival became durable. ``part`` is its place among the arrival's records.
+
+    ``severity`` is the finding's; ``frame`` with ``pages`` is what the address names, ``rank``, ``dimm`` and ``core``
+    name the suspects, ``count`` is how many errors it stands for. ``corrected`` and ``history`` say how it is counted:
+    evidence that is ``left_over`` from an earlier boot came through ``sink`` and never halts again.
+    """
+
+    token: Token
+    case: CaseId | None
+    urgent: bool
+    record: Record
+    severity: str
+    summary: str
+    part: int = 0
+    left_over: bool = False
+    sink: str = ""
+    corrected: bool = False
+    count: int = 1
+    frame: Frame | None = None
+    pages: int = 1
+    rank: str | None = None
+    dimm: str | None = None
+    core: str | None = None
+    syndrome: int | None = None
+
+
+class Unrecognised(_Event, frozen=True, kw_only=True):
+    """Something that looks like evidence and cannot be read."""
+
+    raw: bytes
+    why: str
+    origin: Origin | None = None
+    token: Token | None = None
+
+
+class Lost(_Event, frozen=True, kw_only=True):
+    """``count`` pieces of evidence were dropped before anybody could fetch them (L2, L10)."""
+
+    count: int
+    urgent: bool
+    token: Token | None = None
+
+
+class Acknowledged(_Event, frozen=True, kw_only=True):
+    """The sources were told that these arrivals are durable. It may come late, or (after a kill) never."""
+
+    tokens: tuple[Token, ...]
+
+
+class Impacted(_Event, frozen=True, kw_only=True):
+    """Whom the error of a case hit, with the grounds for and against. ``frames`` are (host frame, pages) pairs."""
+
+    case: CaseId
+    consumer: Hit
+    losers: tuple[Hit, ...]
+    certainty: str
+    grounds: tuple[Reason, ...] = ()
+    frames: tuple[tuple[Frame, int], ...] = ()
+    cpu: CpuId | None = None
+    consumed: bool = False
+
+
+class Decided(_Event, frozen=True, kw_only=True):
+    """What shall be done for a domain of a case (None: for the host), and why; ``costed`` is B.6's sum in words."""
+
+    case: CaseId
+    domain: DomainId | None
+    seat: Seat
+    row: str
+    answer: Dom0Says | None = None
+    reasons: tuple[Reason, ...] = ()
+    costed: tuple[str, ...] = ()
+
+
+class Asked(_Event, frozen=True, kw_only=True):
+    """The hypervisor asked what shall become of a domain, until ``deadline_ms`` on the host's clock (I.2c-dom0)."""
+
+    case: CaseId
+    domain: DomainId
+    deadline_ms: int
+    operate: bool = False
+    token: Token | None = None
+
+
+class Answered(_Event, frozen=True, kw_only=True):
+    """A question was answered; ``status`` is what the hypervisor made of the answer (REFUSED: it came too late)."""
+
+    case: CaseId
+    domain: DomainId
+    says: Dom0Says
+    status: Status = Status.DONE
+    because: str = ""
+
+
+class Progressed(_Event, frozen=True, kw_only=True):
+    """A case went one transition further in the hypervisor's seat, at ``seat_ms`` on the host's clock."""
+
+    case: CaseId
+    domain: DomainId | None
+    event: str
+    state: str
+    row: str
+    because: str = ""
+    steps: tuple[str, ...] = ()
+    ended: bool = False
+    seat_ms: int | None = None
+    token: Token | None = None
+
+
+class Intended(_Event, frozen=True, kw_only=True):
+    """A step is about to be carried out. ``dimm`` is the module that a page's offlining is charged to."""
+
+    order: StepId
+    case: CaseId
+    step: StepWire
+    attempt: int = 1
+    row: str = ""
+    dimm: str | None = None
+
+
+class Carried(_Event, frozen=True, kw_only=True):
+    """What became of an order, and what the backend declared that it could not do."""
+
+    order: StepId
+    status: Status
+    because: str = ""
+    declared: tuple[str, ...] = ()
+
+
+class Closed(_Event, frozen=True, kw_only=True):
+    """A case has its outcome, with an entry per loser and one for the host if it had a part (L2)."""
+
+    case: CaseId
+    outcome: tuple[OutcomeEntry, ...]
+
+
+class Superseded(_Event, frozen=True, kw_only=True):
+    """Another case took this one over; its outcome is the other's."""
+
+    case: CaseId
+    by: CaseId
+    because: str = ""
+
+
+class TrendSeen(_Event, frozen=True, kw_only=True):
+    """The corrected errors of a suspect passed a threshold (B.8). ``case`` acts ahead on it, if one does (II.1)."""
+
+    suspect: Suspect
+    name: str
+    count: int
+    distinct: int
+    window_ms: int
+    expected_ue_ms: int | None = None
+    frames: tuple[Frame, ...] = ()
+    cpu: CpuId | None = None
+    case: CaseId | None = None
+
+
+class PluginSaid(_Event, frozen=True, kw_only=True):
+    """A plug-in's verdict on a case; ``answer`` is empty if it raised or was late."""
+
+    case: CaseId
+    plugin: str
+    answer: str
+    because: str = ""
+
+
+class ApprovalAsked(_Event, frozen=True, kw_only=True):
+    """A person is asked whether an operation may be done, until ``deadline_ms`` on the host's clock."""
+
+    case: CaseId
+    domain: DomainId | None
+    operation: str
+    deadline_ms: int
+
+
+class ApprovalGiven(_Event, frozen=True, kw_only=True):
+    """A person granted or refused an operation."""
+
+    case: CaseId
+    domain: DomainId | None
+    operation: str
+    granted: bool
+    who: str
+
+
+class DeadlinePassed(_Event, frozen=True, kw_only=True):
+    """A time was over. Once passed it is never unpassed (L5)."""
+
+    case: CaseId
+    domain: DomainId | None
+    which: Deadline
+
+
+class EvidenceSaved(_Event, frozen=True, kw_only=True):
+    """The evidence of a case that halts the host is durable (B.3)."""
+
+    case: CaseId
+    token: Token | None = None
+
+
+class DomainChanged(_Event, frozen=True, kw_only=True):
+    """A domain came, changed its state, or ended."""
+
+    domain: DomainId
+    name: str
+    domain_kind: DomainKind
+    state: DomainState
+    uuid: str = ""
+    because: str = ""
+
+
+class Dom0Changed(_Event, frozen=True, kw_only=True):
+    """Dom0's handler came or went, Dom0 was hurt, or a verified probe showed that it works again (B.3)."""
+
+    has_handler: bool
+    hurt: bool
+    because: str = ""
+
+
+Event = (
+    Started
+    | Stopped
+    | PolicyLoaded
+    | Received
+    | Unrecognised
+    | Lost
+    | Acknowledged
+    | Impacted
+    | Decided
+    | Asked
+    | Answered
+    | Progressed
+    | Intended
+    | Carried
+    | Closed
+    | Superseded
+    | TrendSeen
+    | PluginSaid
+    | ApprovalAsked
+    | ApprovalGiven
+    | DeadlinePassed
+    | EvidenceSaved
+    | DomainChanged
+    | Dom0Changed
+)
+"""Everything that the journal holds. Closed: ``match`` over it ends in ``assert_never``."""
+
+KINDS: Final[dict[str, type[Event]]] = {kind.__name__: kind for kind in get_args(Event)}
+"""Every kind of event by its name on the disk."""
+
+
+class Unread(msgspec.Struct, frozen=True, kw_only=True):
+    """An event that this version cannot read: of a kind, or with a value, that a later version wrote. It is kept."""
+
+    at_ms: int
+    kind: str
+    text: str
+    why: str
+
+
+Stored = Event | Unread
+"""What reading a journal gives."""
+
+# --- the wire ---------------------------------------------------------------------------------------------------------
+
+_DECODER: Final[msgspec.json.Decoder[Event]] = msgspec.json.Decoder(Event)
+
+
+def to_text(event: Event) -> str:
+    """An event as one line of JSON. Half a surrogate pair, which UTF-8 cannot hold, is written with backslashes."""
+    try:
+        return _ENCODER.encode(event).decode()
+    except UnicodeEncodeError:
+        return _ENCODER.encode(_legible(msgspec.to_builtins(event))).decode()
+
+
+def _legible(value: object) -> object:
+    match value:
+        case str():
+            return value.encode("utf-8", "backslashreplace").decode()
+        case dict():
+            return {name: _legible(each) for name, each in value.items()}
+        case list() | tuple():
+            return [_legible(each) for each in value]
+        case _:
+            return value
+
+
+def from_text(at_ms: int, kind: str, text: str) -> Stored:
+    """The event of a line; ``Unread`` if a later version wrote what this one does not know."""
+    try:
+        event = _DECODER.decode(text)
+        if isinstance(event, Intended):
+            _ = event.step.step  # a step that came later makes the whole event one
+    except msgspec.DecodeError as error:
+        return Unread(at_ms=at_ms, kind=kind, text=text, why=str(error))
+    return event

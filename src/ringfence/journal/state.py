@@ -1,0 +1,550 @@
+"""What the journal amounts to: the state that a replay rebuilds, by the same fold that the writer goes through (L9).
+
+The fold never fails and looks at nothing but the events: every prefix of a journal has a state. What does not fit (an
+end of an order that was never intended) changes nothing and is counted in ``strays``.
+"""
+
+from __future__ import annotations
+
+import copy
+import zlib
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final, Self, assert_never
+
+from ringfence.hypervisor.port import Token
+from ringfence.journal import events as ev
+from ringfence.world.domain import LIVING, DomainKind, DomainState
+from ringfence.world.identities import CaseId, CpuId, DomainId, Frame, StepId
+from ringfence.world.situation import OpenCase, PluginVerdict, Suspect
+from ringfence.world.steps import ExchangeFrame, OfflineFrame, OnlineFrame, Order, Result, Status, Step
+from ringfence.world.treatment import Dom0Says
+
+HISTORY_MS: Final = 72 * 3600 * 1000
+"""How long corrected errors are remembered: a trend shows hours to days ahead (B.8)."""
+SIGHTINGS_KEPT: Final = 512
+"""Of one suspect, the newest: more than any threshold asks for."""
+SUSPECTS_KEPT: Final = 4096
+"""The ones seen last; a host has far fewer DIMMs and cores, and a page that erred 4,096 pages ago is no trend."""
+TOKENS_KEPT: Final = 4096
+"""The newest that may not be acknowledged yet: 64 times what a source shows at once."""
+OUTCOMES_KEPT: Final = 1024
+"""Of closed cases, the newest; older ones are read from the journal itself."""
+
+
+# --- parts of the state -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """How far one part of a case is: a loser's, or the host's own (``domain`` None where it is kept)."""
+
+    state: str
+    row: str
+    because: str = ""
+    ended: bool = False
+
+
+@dataclass(slots=True)
+class Case:
+    """An open case."""
+
+    id: CaseId
+    opened_ms: int
+    severity: str = ""
+    left_over: bool = False
+    consumed: bool = False
+    frames: dict[Frame, int] = field(default_factory=dict)
+    domains: set[DomainId] = field(default_factory=set)
+    dimm: str | None = None
+    records: int = 0
+    impacted: bool = False
+    parts: dict[DomainId | None, Part] = field(default_factory=dict)
+    decided: dict[DomainId | None, Choice] = field(default_factory=dict)
+    answers: dict[DomainId, Reply] = field(default_factory=dict)
+    passed: set[tuple[DomainId | None, ev.Deadline]] = field(default_factory=set)
+    verdicts: list[PluginVerdict] = field(default_factory=list)
+    approved: dict[tuple[DomainId | None, str], bool] = field(default_factory=dict)
+    ended_orders: dict[StepId, Result] = field(default_factory=dict)
+    evidence_saved: bool = False
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has parts, and all have ended."""
+        return bool(self.parts) and all(part.ended for part in self.parts.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What was decided for a domain, or (where ``domain`` is None) for the host."""
+
+    row: str
+    answer: Dom0Says | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer that was given, and what the hypervisor made of it."""
+
+    says: Dom0Says
+    status: Status
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question that waits for its answer."""
+
+    case: CaseId
+    domain: DomainId
+    deadline_ms: int
+    operate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """A person's word that is waited for."""
+
+    case: CaseId
+    domain: DomainId | None
+    operation: str
+    deadline_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenOrder:
+    """An order that was intended and whose end is not known. ``running``: the backend said that it has begun.
+
+    ``life`` and ``boot`` are those in which it was intended last.
+    """
+
+    order: Order
+    case: CaseId
+    attempt: int
+    intended_ms: int
+    life: int
+    boot: str
+    running: bool = False
+    dimm: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The outcome of a closed case; ``superseded_by`` names the case that took it over."""
+
+    entries: tuple[ev.OutcomeEntry, ...]
+    superseded_by: CaseId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """Corrected errors of a suspect, reported together."""
+
+    at_ms: int
+    count: int
+    syndrome: int | None = None
+    frame: Frame | None = None
+    cpu: CpuId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A domain as the journal last heard of it."""
+
+    name: str
+    kind: DomainKind
+    state: DomainState
+    uuid: str = ""
+
+
+# --- the state ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class State:
+    """What a journal amounts to. ``apply`` changes it in place; ``snapshot`` gives a copy that stays as it is.
+
+    ``history`` are the corrected errors of each suspect, oldest first; ``offlined`` the pages that Ringfence had taken
+    out of use, per DIMM; ``unacknowledged`` the arrivals that are durable while their source may not know, each with a
+    CRC of its records, for a source may use a number again. Dictionaries are in the order of their events.
+    """
+
+    life: int = 0
+    boot: str = ""
+    running: bool = False
+    policy_digest: str = ""
+    now_ms: int = 0
+    applied: int = 0
+    cases: dict[CaseId, Case] = field(default_factory=dict)
+    outcomes: dict[CaseId, Outcome] = field(default_factory=dict)
+    forgotten_through: int = 0
+    questions: dict[tuple[CaseId, DomainId], Question] = field(default_factory=dict)
+    approvals: dict[tuple[CaseId, DomainId | None, str], Approval] = field(default_factory=dict)
+    orders: dict[StepId, OpenOrder] = field(default_factory=dict)
+    unacknowledged: dict[Token, int] = field(default_factory=dict)
+    history: dict[tuple[Suspect, str], deque[Sighting]] = field(default_factory=dict)
+    offlined: dict[str, dict[Frame, int]] = field(default_factory=dict)
+    domains: dict[DomainId, Known] = field(default_factory=dict)
+    dom0_has_handler: bool = False
+    dom0_hurt: bool = False
+    received: int = 0
+    unrecognised: int = 0
+    lost_urgent: int = 0
+    lost_nonurgent: int = 0
+    unread: int = 0
+    strays: int = 0
+    last_case: int = 0
+    last_order: int = 0
+
+    @property
+    def next_case(self) -> CaseId:
+        """A number that no case has had."""
+        return CaseId(self.last_case + 1)
+
+    @property
+    def next_order(self) -> StepId:
+        """A number that no order has had."""
+        return StepId(self.last_order + 1)
+
+    @property
+    def open_cases(self) -> tuple[OpenCase, ...]:
+        """The open cases as a situation lists them."""
+        return tuple(
+            OpenCase(case.id, frozenset(case.frames), frozenset(case.domains), case.consumed)
+            for case in self.cases.values()
+        )
+
+    def is_closed(self, case: CaseId) -> bool:
+        """Whether a case has had its outcome."""
+        return case in self.outcomes or (case <= self.forgotten_through and case not in self.cases)
+
+    def is_durable(self, token: Token, raws: Iterable[bytes] = ()) -> bool:
+        """Whether this arrival, with the raw bytes of its records, is in the journal already: acknowledge, no more."""
+        return self.unacknowledged.get(token) == _checksum(raws)
+
+    def pages_offlined(self, dimm: str) -> int:
+        """How many pages of a DIMM Ringfence had taken out of use."""
+        return sum(self.offlined.get(dimm, {}).values())
+
+    def seen(self, suspect: Suspect, name: str, window_ms: int) -> tuple[Sighting, ...]:
+        """The corrected errors of a suspect within the last ``window_ms``."""
+        return tuple(each for each in self.history.get((suspect, name), ()) if each.at_ms > self.now_ms - window_ms)
+
+    def snapshot(self) -> Self:
+        """A copy that later events do not change."""
+        return copy.deepcopy(self)
+
+
+def _checksum(raws: Iterable[bytes], before: int = 0) -> int:
+    for raw in raws:
+        before = zlib.crc32(raw, zlib.crc32(len(raw).to_bytes(8), before))
+    return before
+
+
+def replay(stored: Iterable[tuple[int, ev.Stored]]) -> State:
+    """The state after the events of a journal, as ``Journal.events`` or ``Reader.events`` gives them."""
+    state = State()
+    for _, event in stored:
+        apply(state, event)
+    return state
+
+
+def apply(state: State, event: ev.Stored) -> State:  # noqa: PLR0912, PLR0915 (one arm per kind of event, a table)
+    """Fold one event into the state, in place; returns the same state."""
+    state.applied += 1
+    state.now_ms = max(state.now_ms, event.at_ms)
+    match event:
+        case ev.Received():
+            _received(state, event)
+        case ev.Progressed():
+            _progressed(state, event)
+        case ev.Intended():
+            _intended(state, event)
+        case ev.Carried():
+            _carried(state, event)
+        case ev.Acknowledged():
+            for token in event.tokens:
+                state.unacknowledged.pop(token, None)
+        case ev.Impacted():
+            _impacted(state, event)
+        case ev.Decided():
+            if case := _case(state, event):
+                case.decided[event.domain] = Choice(event.row, event.answer)
+        case ev.Asked():
+            _asked(state, event)
+        case ev.Answered():
+            _answered(state, event)
+        case ev.Closed():
+            _close(state, event.case, Outcome(event.outcome))
+        case ev.Superseded():
+            _close(state, event.case, Outcome((), event.by))
+            state.last_case = max(state.last_case, event.by)
+        case ev.TrendSeen():
+            if event.case is not None and (case := _opened(state, event.case, event.at_ms)):
+                case.frames.update(dict.fromkeys(event.frames, 1))
+        case ev.PluginSaid():
+            if case := _case(state, event):
+                case.verdicts.append(PluginVerdict(event.plugin, event.answer, event.because))
+        case ev.ApprovalAsked():
+            if _case(state, event):
+                wanted = Approval(event.case, event.domain, event.operation, event.deadline_ms)
+                state.approvals[event.case, event.domain, event.operation] = wanted
+        case ev.ApprovalGiven():
+            if case := _case(state, event):
+                state.approvals.pop((event.case, event.domain, event.operation), None)
+                case.approved[event.domain, event.operation] = event.granted
+        case ev.DeadlinePassed():
+            _deadline_passed(state, event)
+        case ev.EvidenceSaved():
+            _durable(state, event.token)
+            if case := _case(state, event):
+                case.evidence_saved = True
+        case ev.DomainChanged():
+            _domain_changed(state, event)
+        case ev.Dom0Changed():
+            state.dom0_has_handler, state.dom0_hurt = event.has_handler, event.hurt
+        case ev.Lost():
+            _durable(state, event.token)
+            if event.urgent:
+                state.lost_urgent += event.count
+            else:
+                state.lost_nonurgent += event.count
+        case ev.Unrecognised():
+            _durable(state, event.token)
+            state.unrecognised += 1
+        case ev.Started():
+            _started(state, event)
+        case ev.Stopped():
+            state.running = False
+        case ev.PolicyLoaded():
+            state.policy_digest = event.digest
+        case ev.Unread():
+            state.unread += 1
+        case _:
+            assert_never(event)
+    return state
+
+
+# --- cases ----------------------------------------------------------------------------------------------------------
+
+
+def _opened(state: State, number: CaseId, at_ms: int) -> Case | None:
+    """The case of this number, opened if it is new; None if it is closed."""
+    if (known := state.cases.get(number)) is not None:
+        return known
+    if state.is_closed(number):
+        return None
+    case = state.cases[number] = Case(number, at_ms)
+    state.last_case = max(state.last_case, number)
+    return case
+
+
+_OfCase = (
+    ev.Decided
+    | ev.PluginSaid
+    | ev.ApprovalAsked
+    | ev.ApprovalGiven
+    | ev.DeadlinePassed
+    | ev.EvidenceSaved
+    | ev.Answered
+    | ev.Asked
+    | ev.Impacted
+    | ev.Progressed
+    | ev.Intended
+)
+
+
+def _case(state: State, event: _OfCase) -> Case | None:
+    """The open case of an event; the event of a closed case is a stray."""
+    case = _opened(state, event.case, event.at_ms)
+    if case is None:
+        state.strays += 1
+    return case
+
+
+def _close(state: State, number: CaseId, outcome: Outcome) -> None:
+    if state.is_closed(number):
+        state.strays += 1
+        return
+    state.last_case = max(state.last_case, number)
+    state.cases.pop(number, None)
+    state.outcomes[number] = outcome
+    for question in [key for key in state.questions if key[0] == number]:
+        del state.questions[question]
+    for approval in [key for key in state.approvals if key[0] == number]:
+        del state.approvals[approval]
+    if len(state.outcomes) > OUTCOMES_KEPT:
+        oldest = next(iter(state.outcomes))
+        del state.outcomes[oldest]
+        state.forgotten_through = max(state.forgotten_through, oldest)
+
+
+def _impacted(state: State, event: ev.Impacted) -> None:
+    if (case := _case(state, event)) is None:
+        return
+    case.impacted = True
+    case.consumed = case.consumed or event.consumed
+    case.frames.update(event.frames)
+    case.domains.update(hit.domain for hit in (event.consumer, *event.losers) if hit.domain is not None)
+
+
+def _progressed(state: State, event: ev.Progressed) -> None:
+    _durable(state, event.token)
+    if (case := _case(state, event)) is None:
+        return
+    case.parts[event.domain] = Part(event.state, event.row, event.because, event.ended)
+    if event.domain is not None:
+        case.domains.add(event.domain)
+        if event.ended:
+            state.questions.pop((event.case, event.domain), None)
+
+
+def _asked(state: State, event: ev.Asked) -> None:
+    _durable(state, event.token)
+    if (case := _case(state, event)) is None:
+        return
+    case.domains.add(event.domain)
+    if (event.domain, ev.Deadline.ANSWER) not in case.passed:
+        state.questions[event.case, event.domain] = Question(event.case, event.domain, event.deadline_ms, event.operate)
+
+
+def _answered(state: State, event: ev.Answered) -> None:
+    if (case := _case(state, event)) is None:
+        return
+    state.questions.pop((event.case, event.domain), None)
+    case.answers[event.domain] = Reply(event.says, event.status)
+
+
+def _deadline_passed(state: State, event: ev.DeadlinePassed) -> None:
+    if (case := _case(state, event)) is None:
+        return
+    case.passed.add((event.domain, event.which))
+    if event.which is ev.Deadline.ANSWER and event.domain is not None:
+        state.questions.pop((event.case, event.domain), None)
+    if event.which is ev.Deadline.APPROVAL:
+        for key in [key for key in state.approvals if key[:2] == (event.case, event.domain)]:
+            del state.approvals[key]
+
+
+# --- evidence -------------------------------------------------------------------------------------------------------
+
+
+def _durable(state: State, token: Token | None, raws: Iterable[bytes] = (), before: int = 0) -> None:
+    if token is None:
+        return
+    state.unacknowledged.pop(token, None)
+    state.unacknowledged[token] = _checksum(raws, before)
+    if len(state.unacknowledged) > TOKENS_KEPT:
+        del state.unacknowledged[next(iter(state.unacknowledged))]
+
+
+def _received(state: State, event: ev.Received) -> None:
+    before = state.unacknowledged.get(event.token, 0) if event.part else 0
+    _durable(state, event.token, (event.record.raw,), before)
+    state.received += 1
+    if event.case is not None:
+        _evidence_of(state, event, event.case)
+    if event.corrected and not event.left_over:
+        _count(state, event)
+
+
+def _evidence_of(state: State, event: ev.Received, number: CaseId) -> None:
+    if (case := _opened(state, number, event.at_ms)) is None:
+        return  # a further report of a case that is closed: counted above, no stray
+    case.records += 1
+    case.severity = case.severity or event.severity
+    case.left_over = case.left_over or event.left_over
+    case.dimm = case.dimm or event.dimm
+    if event.frame is not None:
+        case.frames[event.frame] = event.pages
+
+
+def _count(state: State, event: ev.Received) -> None:
+    cpu = CpuId(event.record.cpu) if event.record.cpu is not None else None
+    sighting = Sighting(event.at_ms, event.count, event.syndrome, event.frame, cpu)
+    page = f"{event.frame:#x}" if event.frame is not None else None
+    names = ((Suspect.PAGE, page), (Suspect.RANK, event.rank), (Suspect.DIMM, event.dimm), (Suspect.CORE, event.core))
+    for suspect, name in names:
+        if name is None:
+            continue
+        sightings = state.history.pop((suspect, name), None)
+        if sightings is None:
+            sightings = deque(maxlen=SIGHTINGS_KEPT)
+        while sightings and sightings[0].at_ms < state.now_ms - HISTORY_MS:
+            sightings.popleft()
+        sightings.append(sighting)
+        state.history[suspect, name] = sightings  # the last one seen stands last
+    while len(state.history) > SUSPECTS_KEPT:
+        del state.history[next(iter(state.history))]
+
+
+# --- orders ---------------------------------------------------------------------------------------------------------
+
+
+def _intended(state: State, event: ev.Intended) -> None:
+    state.last_order = max(state.last_order, event.order)
+    if (case := _case(state, event)) is None:
+        return
+    dimm = event.dimm if event.dimm is not None else case.dimm
+    state.orders[event.order] = OpenOrder(
+        Order(event.order, event.step.step),
+        event.case,
+        event.attempt,
+        event.at_ms,
+        state.life,
+        state.boot,
+        dimm=dimm,
+    )
+
+
+def _carried(state: State, event: ev.Carried) -> None:
+    if (known := state.orders.get(event.order)) is None:
+        state.strays += 1
+        return
+    if event.status is Status.RUNNING:
+        state.orders[event.order] = OpenOrder(
+            known.order, known.case, known.attempt, known.intended_ms, known.life, known.boot, True, known.dimm
+        )
+        return
+    del state.orders[event.order]
+    result = Result(event.status, event.because, event.declared)
+    if (case := state.cases.get(known.case)) is not None:
+        case.ended_orders[event.order] = result
+    if result.succeeded:
+        _pages_moved(state, known.order.step, known.dimm or "")
+
+
+def _pages_moved(state: State, step: Step, dimm: str) -> None:
+    match step:
+        case OfflineFrame():
+            state.offlined.setdefault(dimm, {})[step.frame] = step.pages
+        case ExchangeFrame():
+            state.offlined.setdefault(dimm, {})[step.frame] = 1
+        case OnlineFrame():
+            for frames in state.offlined.values():
+                frames.pop(step.frame, None)
+        case _:
+            pass  # no other step takes pages out of use or puts them back
+
+
+# --- the host ---------------------------------------------------------------------------------------------------------
+
+
+def _started(state: State, event: ev.Started) -> None:
+    state.life, state.running, state.policy_digest = event.life, True, event.policy_digest
+    if event.boot != state.boot:
+        state.boot = event.boot
+        state.questions.clear()
+        state.approvals.clear()
+        state.unacknowledged.clear()
+        state.domains.clear()
+        state.dom0_hurt = False
+
+
+def _domain_changed(state: State, event: ev.DomainChanged) -> None:
+    if event.state in LIVING or event.state is DomainState.SAVED:
+        state.domains[event.domain] = Known(event.name, event.domain_kind, event.state, event.uuid)
+        return
+    state.domains.pop(event.domain, None)
+    for key in [key for key in state.questions if key[1] == event.domain]:
+        del state.questions[key]

@@ -1,0 +1,322 @@
+"""The journal's file: SQLite in WAL mode, one writer, append-only, every event durable when ``append`` returns.
+
+Each row carries a CRC-32 over its text and the CRC of the row before it: an event that was altered, lost in the middle
+or put out of order is found by whoever reads. A disk that is full is met with a reserve, kept beside the journal.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import zlib
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from ringfence.errors import JournalError, JournalFullError
+from ringfence.journal.events import Event, Stored, from_text, to_text
+from ringfence.world.identities import CaseId
+
+APPLICATION_ID: Final = 0x52464A4C
+"""SQLite's application id of a journal: "RFJL"."""
+
+RESERVE_BYTES: Final = 1 << 20
+"""Kept free for a full disk: about a thousand events, more than one case needs to reach its end."""
+
+BATCH: Final = 512
+"""Events that are read at a time: no read transaction is held while they are used, so the WAL can be checkpointed."""
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """CREATE TABLE event (
+            number INTEGER PRIMARY KEY,
+            at_ms INTEGER NOT NULL,
+            kind TEXT NOT NULL,
+            case_number INTEGER,
+            crc INTEGER NOT NULL,
+            text TEXT NOT NULL)""",
+        "CREATE INDEX event_of_case ON event (case_number) WHERE case_number IS NOT NULL",
+        "CREATE TRIGGER no_update BEFORE UPDATE ON event BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END",
+        "CREATE TRIGGER no_delete BEFORE DELETE ON event BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END",
+        """CREATE TRIGGER in_order BEFORE INSERT ON event
+            WHEN NEW.number <> (SELECT coalesce(max(number), 0) + 1 FROM event)
+            BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END""",
+    ),
+)
+"""Entry n takes a file from schema version n to n + 1. Entries are never changed once released, only added."""
+
+CORRUPT: Final = (
+    "Stop Ringfence and keep the file: copy what can be read with sqlite3's .recover, "
+    "then let Ringfence start with a new journal."
+)
+_INSERT: Final = "INSERT INTO event (number, at_ms, kind, case_number, crc, text) VALUES (?, ?, ?, ?, ?, ?)"
+
+_ALL: Final = """
+    SELECT event.number, event.at_ms, event.kind, event.crc, event.text, coalesce(before.crc, 0)
+    FROM event LEFT JOIN event AS before ON before.number = event.number - 1
+    WHERE event.number > :after ORDER BY event.number LIMIT :batch"""
+_OF_CASE: Final = _ALL.replace("WHERE", "WHERE event.case_number = :case AND")
+
+
+def _corrupt(path: Path, what: object) -> JournalError:
+    return JournalError(path, f"the journal is damaged: {what}", advice=CORRUPT)
+
+
+def _failure(path: Path, error: sqlite3.Error) -> JournalError:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+        return _corrupt(path, error)
+    return JournalError(path, str(error), advice="See that the directory exists, that it may be written, and the disk.")
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    """The schema version of a file, which must be a journal's, or empty."""
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if application != APPLICATION_ID and (application or version or tables):
+        raise JournalError(path, "this is no journal of Ringfence", advice="Name another file for the journal.")
+    if version > len(MIGRATIONS):
+        raise JournalError(
+            path,
+            f"schema version {version} is newer than this version of Ringfence knows ({len(MIGRATIONS)})",
+            advice="Use the version of Ringfence that wrote it, or a newer one.",
+        )
+    return version
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Bring the file to this version's schema, each step whole or not at all."""
+    for version in range(_version(connection, path), len(MIGRATIONS)):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for statement in MIGRATIONS[version]:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {version + 1}")
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+
+
+def _events(
+    connection: sqlite3.Connection, path: Path, after: int, case: CaseId | None = None
+) -> Iterator[tuple[int, Stored]]:
+    """The events after number ``after``, in order, each checked against its CRC."""
+    asked = {"after": after, "case": case, "batch": BATCH}
+    try:
+        while rows := connection.execute(_ALL if case is None else _OF_CASE, asked).fetchall():
+            for number, at_ms, kind, crc, text, crc_before in rows:
+                if case is None and number != after + 1:
+                    raise _corrupt(path, f"event {after + 1} is missing")
+                if zlib.crc32(text.encode(), crc_before) != crc:
+                    raise _corrupt(path, f"event {number} is not what was written")
+                asked["after"] = after = number
+                yield number, from_text(at_ms, kind, text)
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        raise (_failure(path, error) if isinstance(error, sqlite3.Error) else _corrupt(path, error)) from error
+
+
+class Reader:
+    """A journal opened for reading, while its writer goes on or after it ended. Raises ``JournalError``."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.exists():
+            raise JournalError(path, "there is no such journal", advice="See the path, or start Ringfence first.")
+        try:
+            self._connection = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True)
+            if _version(self._connection, self.path) == 0:
+                raise JournalError(path, "the journal is empty", advice="Start Ringfence first.")
+        except sqlite3.Error as error:
+            raise _failure(self.path, error) from error
+
+    def events(self, after: int = 0, *, case: CaseId | None = None) -> Iterator[tuple[int, Stored]]:
+        """The events after number ``after`` with their numbers, oldest first; of one case if ``case`` is given.
+
+        What is appended while one reads is given as well. Raises ``JournalError`` where an event is damaged.
+        """
+        return _events(self._connection, self.path, after, case)
+
+    def check(self) -> int:
+        """Read and check everything: SQLite's own structures and every event. Returns how many events there are."""
+        try:
+            verdict = self._connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        except sqlite3.Error as error:
+            raise _failure(self.path, error) from error
+        if verdict != "ok":
+            raise _corrupt(self.path, verdict)
+        return sum(1 for _ in self.events())
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Journal:
+    """The journal opened for writing. There is one writer at a time; a second one gets a ``JournalError``.
+
+    ``fsync`` is only ever false where nothing must survive the machine (the simulator). ``limit_bytes`` bounds the
+    file, None for what the disk holds; ``reserve_bytes`` are kept for when either is used up, 0 for no reserve.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        fsync: bool = True,
+        limit_bytes: int | None = None,
+        reserve_bytes: int = RESERVE_BYTES,
+    ) -> None:
+        self.path = Path(path)
+        self._limit_bytes = limit_bytes
+        self._reserve = self.path.with_name(self.path.name + ".reserve")
+        self._reserve_bytes = reserve_bytes
+        self._lock = self._locked()
+        try:
+            self._connection = sqlite3.connect(self.path, isolation_level=None, timeout=5.0)
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                self._connection.execute(f"PRAGMA synchronous = {'FULL' if fsync else 'OFF'}")
+                _migrate(self._connection, self.path)
+                last = self._connection.execute("SELECT number, crc FROM event ORDER BY number DESC LIMIT 1").fetchone()
+            except BaseException:
+                self._connection.close()
+                raise
+        except BaseException as error:
+            os.close(self._lock)
+            if isinstance(error, sqlite3.Error):
+                raise _failure(self.path, error) from error
+            raise
+        self._last: int = last[0] if last else 0
+        self._crc: int = last[1] if last else 0
+        if fsync:
+            self._sync_directory()
+        self.refill()
+
+    def _locked(self) -> int:
+        try:
+            lock = os.open(self.path.with_name(self.path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise JournalError(
+                self.path, error.strerror or str(error), advice="See that the directory exists and may be written."
+            ) from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(lock)
+            raise JournalError(
+                self.path,
+                "another process writes this journal",
+                advice="Stop the other Ringfence, or give this one a journal of its own.",
+            ) from error
+        return lock
+
+    def _sync_directory(self) -> None:
+        directory = os.open(self.path.absolute().parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+    @property
+    def last(self) -> int:
+        """The number of the last event, 0 if there is none."""
+        return self._last
+
+    @property
+    def has_reserve(self) -> bool:
+        """Whether the reserve is there; without it the next full disk stops the journal."""
+        return self._reserve_bytes == 0 or self._reserve.exists()
+
+    def refill(self) -> bool:
+        """Put the reserve back if there is room for it; whether it is there now."""
+        if not self.has_reserve:
+            try:
+                with self._reserve.open("xb") as file:
+                    os.posix_fallocate(file.fileno(), 0, self._reserve_bytes)
+            except OSError:
+                self._reserve.unlink(missing_ok=True)
+        self._bound(0 if self.has_reserve else self._reserve_bytes)
+        return self.has_reserve
+
+    def _bound(self, extra_bytes: int) -> None:
+        if self._limit_bytes is not None:
+            page_bytes = self._connection.execute("PRAGMA page_size").fetchone()[0]
+            self._connection.execute(f"PRAGMA max_page_count = {(self._limit_bytes + extra_bytes) // page_bytes}")
+
+    def append(self, *events: Event) -> int:
+        """Write events, all or none; they are durable when this returns. Returns the number of the last event.
+
+        Raises ``JournalFullError`` (nothing is written; it carries the encoded events) when disk and reserve are full,
+        ``JournalError`` when the disk fails.
+        """
+        rows = []
+        number, crc = self._last, self._crc
+        for event in events:
+            text = to_text(event)
+            crc = zlib.crc32(text.encode(), crc)
+            number += 1
+            rows.append((number, event.at_ms, type(event).__name__, getattr(event, "case", None), crc, text))
+        if not rows:
+            return self._last
+        try:
+            self._write(rows)
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_FULL:
+                raise _failure(self.path, error) from error
+            self._write_with_reserve(rows)
+        self._last, self._crc = number, crc
+        return number
+
+    def _write(self, rows: list[tuple[int, int, str, int | None, int, str]]) -> None:
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            connection.executemany(_INSERT, rows)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+    def _write_with_reserve(self, rows: list[tuple[int, int, str, int | None, int, str]]) -> None:
+        with suppress(OSError):
+            self._reserve.unlink()
+        self._bound(self._reserve_bytes)
+        try:
+            self._write(rows)
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+                raise JournalFullError(self.path, tuple(row[-1] for row in rows)) from error
+            raise _failure(self.path, error) from error
+
+    def events(self, after: int = 0) -> Iterator[tuple[int, Stored]]:
+        """As ``Reader.events``."""
+        return _events(self._connection, self.path, after)
+
+    def close(self) -> None:
+        """Let go of the file and of the writer's place."""
+        with closing(self._connection):
+            pass
+        os.close(self._lock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
