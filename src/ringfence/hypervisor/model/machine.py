@@ -9,21 +9,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from random import Random
 
-from ringfence.errors import RingfenceError
 from ringfence.hypervisor.model.clock import SECOND, Clock, Nanoseconds
 from ringfence.hypervisor.model.faults import Fault
 from ringfence.hypervisor.model.interrupts import Interrupt, InterruptSink
 from ringfence.hypervisor.model.platforms import Meant, Platform
 from ringfence.hypervisor.model.topology import Topology
 from ringfence.world.identities import CpuId, PhysAddr
-
-
-class GeneralProtection(RingfenceError):  # noqa: N818 (the architecture's name; moves to banks.py)
-    """#GP(0): software accessed an MSR that is not there, or wrote a value that it does not take."""
-
-    def __init__(self, message: str, *, msr: int) -> None:
-        super().__init__(message, advice="This is a defect of the software on the model machine: please report it.")
-        self.msr = msr
 
 
 class Patrol(StrEnum):
