@@ -5,8 +5,8 @@ DomU's treatment goes on to "the next row", ``RUNGS`` says which that is. Both a
 diagram in docs/reference/flow.md is generated from them.
 
 A part waits for the end of a step, for an answer, or for an alarm; every state in which an answer is waited for has an
-alarm (``decision.orders``). Edges lead forward, but for two that use something up each time: one more lost page is told,
-one more operation is tried. So every part ends.
+alarm (``decision.orders``). Edges lead forward, but for two that use something up each time: one more lost page is
+told, one more operation is tried. So every part ends.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Event(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """All that the flow of a DomU's part depends on, besides events. Each is a choice of few: the product is enumerated.
+    """All that the flow of a DomU's part depends on besides events: choices of few, so the product is enumerated.
 
     ``consumed``: this domain took the error in, and stays stopped until it is told or operated on. ``vmce``: the policy
     allows it and the lost pages are within its bound. ``numbered``: every lost page has a number of the domain's own.
@@ -137,7 +137,8 @@ class Position:
 
     ``row`` is the row that is being applied. ``dom0_out``: Dom0 was asked and left it, was silent, or got hurt: it is
     not asked again (L5). ``held``: a mapping of the lost page could not be taken away, so the domain must not run
-    again. ``stopped``: this part has stopped the domain. ``inform``: tell the guest after the operation.
+    again. ``stopped``: this part has stopped the domain. ``inform``: tell the guest after the operation. ``told``: how
+    many of the lost pages it was told of by vMCE.
     """
 
     state: State
@@ -146,6 +147,7 @@ class Position:
     held: bool = False
     stopped: bool = False
     inform: bool = False
+    told: int = 0
 
     @property
     def has_ended(self) -> bool:
@@ -155,7 +157,7 @@ class Position:
     def encode(self) -> str:
         """This position as one word for the journal."""
         marks = "".join(letter for letter, on in zip("oshi", self._marks, strict=True) if on)
-        return f"{self.state}/{self.row}/{marks}"
+        return f"{self.state}/{self.row}/{marks}/{self.told}"
 
     @property
     def _marks(self) -> tuple[bool, bool, bool, bool]:
@@ -164,7 +166,7 @@ class Position:
     @classmethod
     def decode(cls, text: str) -> Position:
         """The position that ``encode`` wrote. Raises ValueError for anything else."""
-        state, row, marks = text.split("/")
+        state, row, marks, told = text.split("/")
         return cls(
             state=State(state),
             row=Row(row),
@@ -172,6 +174,7 @@ class Position:
             stopped="s" in marks,
             held="h" in marks,
             inform="i" in marks,
+            told=int(told),
         )
 
 
@@ -237,6 +240,8 @@ class Mark(StrEnum):
     RUNS = auto()
     HELD = auto()
     INFORM = auto()
+    TOLD = auto()
+    """One more page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,21 +328,27 @@ TABLE: tuple[Edge, ...] = (
     Edge(State.AWAITING_GUEST, Event.UNCERTAIN, Go.NEXT_RUNG, "nobody can tell whether it healed itself"),
     # vMCE, I.3b-inject, B.5.
     Edge(State.INJECTING, Event.DONE, State.INJECTED, "the vMCE is in its banks", (Mark.RUNS,)),
-    Edge(State.INJECTING, Event.MORE_PAGES, State.AWAITING_MCIP, "the next page waits for MCIP to clear", (Mark.RUNS,)),
+    Edge(
+        State.INJECTING, Event.MORE_PAGES, State.AWAITING_MCIP, "the next page waits for MCIP to clear",
+        (Mark.RUNS, Mark.TOLD),
+    ),
     Edge(State.INJECTING, Event.IN_MACHINE_CHECK, State.AWAITING_MCIP, "it is still in an earlier machine check"),
     Edge(State.INJECTING, Event.FAILED, Go.NEXT_RUNG, "the vMCE could not be injected"),
     Edge(State.INJECTING, Event.REFUSED, Go.NEXT_RUNG, "the vMCE was refused"),
     Edge(State.INJECTING, Event.UNCERTAIN, Go.NEXT_RUNG, "nobody can tell whether it was injected: not repeated"),
     Edge(State.AWAITING_MCIP, Event.DEADLINE, State.INJECTING_AGAIN, "once more"),
     Edge(State.INJECTING_AGAIN, Event.DONE, State.INJECTED, "the vMCE is in its banks", (Mark.RUNS,)),
-    Edge(State.INJECTING_AGAIN, Event.MORE_PAGES, State.AWAITING_MCIP, "the next page waits for MCIP to clear"),
+    Edge(
+        State.INJECTING_AGAIN, Event.MORE_PAGES, State.AWAITING_MCIP, "the next page waits for MCIP to clear",
+        (Mark.RUNS, Mark.TOLD),
+    ),
     Edge(State.INJECTING_AGAIN, Event.IN_MACHINE_CHECK, Go.NEXT_RUNG, "it did not leave its earlier machine check"),
     Edge(State.INJECTING_AGAIN, Event.FAILED, Go.NEXT_RUNG, "the vMCE could not be injected"),
     Edge(State.INJECTING_AGAIN, Event.REFUSED, Go.NEXT_RUNG, "the vMCE was refused"),
     Edge(State.INJECTING_AGAIN, Event.UNCERTAIN, Go.NEXT_RUNG, "nobody can tell whether it was injected"),
     # Dom0 is asked to operate, I.3a-dom0, I.3b-dom0.
     Edge(State.REQUESTING, Event.SAYS_OPERATE, State.OPERATING, "Dom0 operates on it"),
-    Edge(State.REQUESTING, Event.SAYS_BOTH, State.OPERATING, "Dom0 operates on it and wants it informed", (Mark.INFORM,)),
+    Edge(State.REQUESTING, Event.SAYS_BOTH, State.OPERATING, "Dom0 operates on it and informs it", (Mark.INFORM,)),
     Edge(State.REQUESTING, Event.SAYS_NOTIFY, Go.KILL, "it cannot be notified, and Dom0 does not operate on it"),
     Edge(State.REQUESTING, Event.SAYS_LEAVE, Go.KILL, "Dom0 does not operate on it"),
     Edge(State.REQUESTING, Event.DEADLINE, Go.KILL, "Dom0 was silent", (Mark.DOM0_OUT,)),
@@ -375,7 +386,7 @@ TABLE: tuple[Edge, ...] = (
     ),
     *_edges(_DOMU, Event.SUPERSEDED, State.SUPERSEDED, "a later error on the same page takes its place"),
     *_edges((*_DOMU, *_HOST, *_DOM0_SIDE), Event.HOST_HALTED, State.HALTED, "the host halts"),
-    *_edges((*_HOST, State.NOTING), Event.SUPERSEDED, State.SUPERSEDED, "a later error on the same page takes its place"),
+    *_edges((*_HOST, State.NOTING), Event.SUPERSEDED, State.SUPERSEDED, "a later error on the same page replaces it"),
     *_edges(_DOM0_SIDE, Event.DOMAIN_GONE, State.GONE, "the domain has ended"),
 )  # fmt: skip
 
@@ -455,4 +466,6 @@ def _marked(position: Position, marks: tuple[Mark, ...]) -> Position:
                 position = replace(position, held=True)
             case Mark.INFORM:
                 position = replace(position, inform=True)
+            case Mark.TOLD:
+                position = replace(position, told=position.told + 1)
     return position

@@ -1,7 +1,7 @@
 """The rows of the concept: the names that reasons, journals, tests and docs use.
 
-Source: the RFC "MCA/MCE concept" (C. Egger, xen-devel, May 2007) for the rows I and II, J. Beulich's reply of 30 May 2007
-and the messages msg01048 and msg01049 of the thread for the rows B.
+Source: the RFC "MCA/MCE concept" (C. Egger, xen-devel, May 2007) for the rows I and II, J. Beulich's reply of 30 May
+2007 and the messages msg01048 and msg01049 of the thread for the rows B.
 """
 
 from __future__ import annotations

@@ -111,5 +111,8 @@ class TreatingSeat(Protocol):
         ...
 
     def told(self, what: Told, situation: Situation) -> tuple[Wanted, ...]:
-        """Something happened that the seat may be waiting for; the situation names no frames."""
+        """Something happened that the seat may be waiting for; the situation names no frames.
+
+        Raises IllegalEventError for an answer that nobody waits for; nothing is changed then (L8).
+        """
         ...

@@ -1,0 +1,207 @@
+"""Dom0's seat: what it answers when it is asked (I.2c-dom0), and what it does ahead of an error (II.1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ringfence.decision.feasibility import Costed, plan
+from ringfence.decision.policy import Answer, OnPageTrend, OnRankTrend, Operation, Policy
+from ringfence.decision.rows import Because, Row
+from ringfence.diagnosis.severity import Severity
+from ringfence.world.domain import Domain
+from ringfence.world.frames import FrameFacts, FrameUse
+from ringfence.world.identities import DOM0, DomainId
+from ringfence.world.situation import Situation, Suspect, Trend
+from ringfence.world.steps import DrainHost, ExchangeFrame, OfflineCpu, OfflineFrame, Step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """Dom0's answer for one domain. ``operations`` are to be tried in this order if it says so; all are feasible."""
+
+    says: Answer
+    operations: tuple[Costed, ...] = ()
+    reasons: tuple[Because, ...] = ()
+
+
+def answer(  # noqa: PLR0913 (one argument a fact, and the last three are named)
+    domain: Domain | None,
+    situation: Situation,
+    policy: Policy,
+    *,
+    severity: Severity,
+    lost_pages: int,
+    only_operate: bool,
+) -> Reply:
+    """What Dom0 answers for a domain that is hit.
+
+    ``only_operate``: the domain cannot be told (I.3a-dom0, I.3b-dom0), an operation is all that is left; the reply is
+    OPERATE or LEAVE then. A plug-in's verdict, if it is one of the answers, takes the place of the policy's.
+    """
+    if domain is None or not domain.lives:
+        return Reply(says=Answer.LEAVE, reasons=(Because(Row.CHECKED, "the domain does not exist any more"),))
+    if policy.dry_run:
+        return Reply(says=Answer.LEAVE, reasons=(Because(Row.ASK_DOM0, "dry run: the row without Dom0 applies"),))
+    wanted, because = _wanted(domain, situation, policy, severity)
+    if only_operate:
+        wanted = Answer.OPERATE
+        because = Because(
+            Row.PV_DOM0 if domain.kind == "PV" else Row.HVM_DOM0, "it cannot be told: an operation is all that is left"
+        )
+    if wanted not in {Answer.OPERATE, Answer.BOTH}:
+        return Reply(says=wanted, reasons=(because,))
+    otherwise = Answer.LEAVE if only_operate else Answer.NOTIFY
+    if situation.operations_running >= policy.budgets.operations_at_a_time:
+        busy = f"{situation.operations_running} operations are running, and the policy allows no more at a time"
+        return Reply(says=otherwise, reasons=(because, Because(Row.FEASIBILITY, busy)))
+    costed = plan(
+        domain,
+        policy.rule_for(domain).operations,
+        situation,
+        poisoned_pages=lost_pages,
+        expected_ue_ms=_expected_ue_ms(situation),
+        policy=policy,
+    )
+    feasible = tuple(each for each in costed if each.feasible)
+    refused = tuple(
+        Because(Row.FEASIBILITY, f"{each.operation}: {each.why_not}") for each in costed if not each.feasible
+    )
+    if not feasible:
+        nothing = Because(Row.FEASIBILITY, "no operation that the policy allows can be done")
+        return Reply(says=otherwise, reasons=(because, nothing, *refused))
+    best = feasible[0]
+    chosen = Because(
+        Row.FEASIBILITY, f"{best.operation} has the least expected loss, {best.expected_loss:.2f} of an ordinary domain"
+    )
+    return Reply(says=wanted, operations=feasible, reasons=(because, chosen, *refused))
+
+
+def _wanted(domain: Domain, situation: Situation, policy: Policy, severity: Severity) -> tuple[Answer, Because]:
+    for verdict in situation.verdicts:
+        if verdict.answer in list(Answer):
+            return Answer(verdict.answer), Because(
+                Row.ASK_DOM0, f"the plug-in {verdict.plugin} says {verdict.answer}: {verdict.because}", verdict.plugin
+            )
+    rule = policy.rule_for(domain)
+    consumed = severity is Severity.SRAR
+    wanted = rule.on_srar if consumed else rule.on_ue
+    key = "on_srar" if consumed else "on_ue"
+    return wanted, Because(Row.ASK_DOM0, f"the policy says {wanted} for {domain.name}", f"policy: {key}")
+
+
+def _expected_ue_ms(situation: Situation) -> int | None:
+    """The soonest uncorrected error that any trend lets one expect."""
+    return min((trend.expected_ue_ms for trend in situation.trends if trend.expected_ue_ms is not None), default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Campaign:
+    """The operations to be tried on one domain, in this order, until one is done."""
+
+    domain: DomainId
+    operations: tuple[Costed, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ahead:
+    """What Dom0 does ahead of an error that is expected (II.1): steps on the machine, and campaigns on domains."""
+
+    steps: tuple[Step, ...] = ()
+    campaigns: tuple[Campaign, ...] = ()
+    reasons: tuple[Because, ...] = ()
+
+
+def ahead(trend: Trend, situation: Situation, policy: Policy) -> Ahead:
+    """What to do about a trend, if it has passed its threshold; pure. ``situation.frames`` are the trend's frames."""
+    match trend.suspect:
+        case Suspect.PAGE:
+            return _ahead_of_page(trend, situation, policy)
+        case Suspect.RANK | Suspect.DIMM:
+            return _ahead_of_rank(trend, situation, policy)
+        case Suspect.CORE:
+            return _ahead_of_core(trend, policy)
+        case Suspect.OTHER:
+            return Ahead()
+
+
+def _ahead_of_page(trend: Trend, situation: Situation, policy: Policy) -> Ahead:
+    wanted = policy.trends
+    if trend.count < wanted.page_count or wanted.on_page is OnPageTrend.NONE:
+        return Ahead()
+    seen = Because(
+        Row.AHEAD, f"{trend.count} corrected errors of {trend.name} within {trend.window_ms // 3_600_000} h", "trends"
+    )
+    if trend.offlined >= policy.budgets.pages_per_dimm:
+        spent = f"{trend.offlined} pages of this DIMM are out of use already: the budget is spent, replace it"
+        return Ahead(reasons=(seen, Because(Row.AHEAD, spent, "policy: budgets.pages_per_dimm")))
+    if policy.dry_run:
+        return Ahead(reasons=(seen, Because(Row.AHEAD, "dry run: nothing is ordered")))
+    steps = tuple(step for facts in situation.frames for step in _take_out(facts, wanted.on_page, situation))
+    left = tuple(
+        Because(Row.AHEAD, f"a page in use by {facts.use} stays: it cannot be taken out while it is good")
+        for facts in situation.frames
+        if not _take_out(facts, wanted.on_page, situation)
+    )
+    return Ahead(steps=steps, reasons=(seen, *left))
+
+
+def _take_out(facts: FrameFacts, wanted: OnPageTrend, situation: Situation) -> tuple[Step, ...]:
+    """How a page that is still good leaves use: copied away from a DomU, or at once if nobody has it."""
+    match facts.use:
+        case FrameUse.FREE | FrameUse.BALLOONED:
+            return (OfflineFrame(facts.frame, facts.pages),)
+        case FrameUse.DOMAIN if facts.owner is not None and facts.owner != DOM0:
+            if wanted is OnPageTrend.EXCHANGE and situation.free_pages > 0:
+                return (ExchangeFrame(facts.owner, facts.frame),)
+            # Pending until its owner lets go of it: nothing stops or changes for the domain (L3).
+            return (OfflineFrame(facts.frame, facts.pages),)
+        case _:
+            return ()
+
+
+def _ahead_of_rank(trend: Trend, situation: Situation, policy: Policy) -> Ahead:
+    wanted = policy.trends
+    if trend.distinct_syndromes < wanted.rank_syndromes or wanted.on_rank is OnRankTrend.NONE:
+        return Ahead()
+    seen = Because(
+        Row.DISTINCT_SYNDROMES,
+        f"{trend.distinct_syndromes} distinct syndromes of {trend.name} within {trend.window_ms // 3_600_000} h "
+        f"({trend.count} corrected errors in all)",
+        "msg01049",
+    )
+    if policy.dry_run:
+        return Ahead(reasons=(seen, Because(Row.AHEAD, "dry run: nothing is ordered")))
+    if wanted.on_rank is OnRankTrend.DRAIN:
+        return Ahead(steps=(DrainHost(),), reasons=(seen, Because(Row.ON_MACHINE, "the policy wants the host drained")))
+    room = policy.budgets.operations_at_a_time - situation.operations_running
+    campaigns: list[Campaign] = []
+    reasons = [seen, Because(Row.AHEAD, "an uncorrected error is to be expected: Dom0 acts ahead of it")]
+    for domain in situation.domains:
+        if domain.is_dom0 or not domain.lives:
+            continue
+        costed = plan(
+            domain, policy.rule_for(domain).ahead, situation, poisoned_pages=0, expected_ue_ms=trend.expected_ue_ms,
+            policy=policy,
+        )  # fmt: skip
+        # Doing nothing costs what the expected error costs: an operation must be worth it.
+        feasible = tuple(each for each in costed if each.feasible and each.operation is not Operation.DESTROY)
+        if not feasible:
+            reasons.append(Because(Row.FEASIBILITY, f"{domain.name}: nothing that the policy allows can be done ahead"))
+        elif len(campaigns) >= room:
+            reasons.append(Because(Row.AHEAD, f"{domain.name} waits: so many operations at a time", "policy: budgets"))
+        else:
+            campaigns.append(Campaign(domain=domain.id, operations=feasible))
+            best = feasible[0]
+            reasons.append(
+                Because(Row.FEASIBILITY, f"{domain.name}: {best.operation}, expected loss {best.expected_loss:.2f}")
+            )
+    return Ahead(campaigns=tuple(campaigns), reasons=tuple(reasons))
+
+
+def _ahead_of_core(trend: Trend, policy: Policy) -> Ahead:
+    if trend.count < policy.trends.page_count or trend.cpu is None or trend.cpu == 0:
+        return Ahead()
+    seen = Because(Row.AHEAD, f"{trend.count} corrected errors of {trend.name}")
+    if policy.dry_run:
+        return Ahead(reasons=(seen, Because(Row.AHEAD, "dry run: nothing is ordered")))
+    return Ahead(steps=(OfflineCpu(trend.cpu),), reasons=(seen, Because(Row.ON_MACHINE, "the CPU is taken out of use")))

@@ -1,0 +1,309 @@
+"""Treats cases: holds where each part stands, and turns what is told into steps. The rules are decision's.
+
+One treatment sits in the hypervisor's seat of the model, another in Dom0's seat where the hypervisor acts alone. It has
+no clock, no I/O and no randomness: what it is told is all it knows, and what it wants is what it returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from ringfence.decision.decide import Decision, decide, facts_of
+from ringfence.decision.flow import ENDS, Event, Facts, Position, State, advance, allowed, halting
+from ringfence.decision.orders import Subject, alarm_ms, counts, event_of, on_entering
+from ringfence.decision.policy import Policy
+from ringfence.decision.rows import Row
+from ringfence.diagnosis.events import Folder, Relation
+from ringfence.diagnosis.finding import diagnose
+from ringfence.diagnosis.severity import ErrorClass, Severity
+from ringfence.errors import IllegalEventError
+from ringfence.record.evidence import Record
+from ringfence.world.domain import DomainKind, McaHandler
+from ringfence.world.identities import CaseId, DomainId, Frame, StepId
+from ringfence.world.situation import OpenCase, Situation
+from ringfence.world.steps import Order, Result, Status, Step, UnpauseDomain
+from ringfence.world.treatment import (
+    Alarm,
+    Answered,
+    Dom0Changed,
+    Dom0Says,
+    DomainGone,
+    Entry,
+    StepEnded,
+    TimePassed,
+    Told,
+    Wanted,
+)
+
+MAX_OPEN_CASES: Final = 1_024
+"""Cases followed at a time. So many uncorrected errors at once are beyond what can be bounded: the rule is to halt."""
+
+_SAYS: dict[Dom0Says, Event] = {
+    Dom0Says.NOTIFY: Event.SAYS_NOTIFY,
+    Dom0Says.OPERATE: Event.SAYS_OPERATE,
+    Dom0Says.BOTH: Event.SAYS_BOTH,
+    Dom0Says.LEAVE: Event.SAYS_LEAVE,
+    Dom0Says.OPERATED: Event.DONE,
+    Dom0Says.NOT_OPERATED: Event.FAILED,
+}
+
+
+@dataclass(slots=True)
+class _Part:
+    """A part under treatment: ``waiting`` are its orders that have not ended, ``ended`` this state's that have."""
+
+    case: CaseId
+    subject: Subject
+    position: Position
+    waiting: dict[StepId, Step] = field(default_factory=dict)
+    ended: list[tuple[Step, Result]] = field(default_factory=list)
+    alarm: int | None = None
+
+
+@dataclass(slots=True)
+class _Case:
+    id: CaseId
+    severity: Severity
+    frames: frozenset[Frame]
+    parts: list[_Part]
+
+    @property
+    def is_open(self) -> bool:
+        return any(not part.position.has_ended for part in self.parts)
+
+
+class Treatment:
+    """A seat that follows the concept (world.treatment.TreatingSeat)."""
+
+    def __init__(self, policy: Policy, *, first_case: int = 1, first_step: int = 1) -> None:
+        self._policy = policy
+        self._cases: dict[CaseId, _Case] = {}
+        self._next_case, self._next_step, self._next_alarm = first_case, first_step, 1
+        self._orders: dict[StepId, _Part] = {}
+        self._alarms: dict[int, _Part] = {}
+        self._folder = Folder()
+        self._case_of_event: dict[int, CaseId] = {}
+
+    @property
+    def open_cases(self) -> tuple[OpenCase, ...]:
+        """What is under treatment now."""
+        return tuple(
+            OpenCase(
+                id=case.id,
+                frames=case.frames,
+                domains=frozenset(part.subject.domain for part in case.parts if part.subject.domain is not None),
+                consumed=case.severity is Severity.SRAR,
+            )
+            for case in self._cases.values()
+        )
+
+    def reported(
+        self, record: Record, situation_of: Callable[[Record], Situation]
+    ) -> tuple[CaseId | None, tuple[Wanted, ...]]:
+        """An error was reported: a new case, a further report of one, or no error at all (None)."""
+        finding = diagnose(record)
+        number, relation = self._folder.place(record)
+        if relation is not Relation.NEW:
+            return self._case_of_event.get(number), ()
+        situation = replace(situation_of(record), open_cases=self.open_cases)
+        decision = decide(finding, situation, self._policy)
+        if not decision.parts:
+            return None, ()
+        case = self._open(decision, finding.severity)
+        self._remember(number, case.id)
+        wanted = list(self._superseded(case, situation))
+        wanted += [
+            Entry(case.id, situation.now_ms, None, "reason", "", because.row, because.because)
+            for because in decision.reasons
+        ]
+        for part, planned in zip(case.parts, decision.parts, strict=True):
+            wanted += self._enter(part, planned.steps, "reported", decision.first.because, situation)
+        return case.id, tuple(wanted)
+
+    def told(self, what: Told, situation: Situation) -> tuple[Wanted, ...]:
+        """Something happened. An answer that nobody waits for raises IllegalEventError and changes nothing (L8)."""
+        situation = replace(situation, open_cases=self.open_cases)
+        match what:
+            case StepEnded():
+                return tuple(self._step_ended(what, situation))
+            case Answered():
+                return tuple(self._answered(what, situation))
+            case TimePassed():
+                part = self._alarms.pop(what.alarm, None)
+                if part is None or part.alarm != what.alarm:
+                    return ()
+                return tuple(self._apply(part, Event.DEADLINE, situation))
+            case DomainGone():
+                gone = [part for part in self._open_parts() if part.subject.domain == what.domain]
+                return tuple(self._all(gone, Event.DOMAIN_GONE, situation))
+            case Dom0Changed():
+                if situation.dom0.is_able:
+                    return ()
+                return tuple(self._all(list(self._open_parts()), Event.DOM0_LOST, situation))
+
+    # --- opening a case
+
+    def _open(self, decision: Decision, severity: Severity) -> _Case:
+        number = CaseId(self._next_case)
+        self._next_case += 1
+        parts = [_Part(number, part.subject, part.position) for part in decision.parts]
+        if len(self._cases) >= MAX_OPEN_CASES and ErrorClass.of(severity) is ErrorClass.UNCORRECTED:
+            # No room to follow it: the rule is to halt.
+            parts[0].position = halting(parts[0].position, dom0_able=False)
+        frames = frozenset(Frame(first + at) for first, pages in decision.impact.frames for at in range(pages))
+        case = self._cases[number] = _Case(number, severity, frames, parts)
+        return case
+
+    def _remember(self, event: int, case: CaseId) -> None:
+        self._case_of_event[event] = case
+        while len(self._case_of_event) > MAX_OPEN_CASES:
+            del self._case_of_event[next(iter(self._case_of_event))]
+
+    def _superseded(self, new: _Case, situation: Situation) -> Iterator[Wanted]:
+        """A consumed error on a page cancels what is open about it; who was stopped for it stays stopped."""
+        if new.severity is not Severity.SRAR or not new.frames:
+            return
+        for case in list(self._cases.values()):
+            if case is new or not case.frames & new.frames or case.severity is Severity.CORRECTED:
+                continue
+            for part in case.parts:
+                if part.position.has_ended or Event.SUPERSEDED not in allowed(part.position.state):
+                    continue
+                heir = next((each for each in new.parts if each.subject.domain == part.subject.domain), None)
+                if part.position.stopped and heir is not None:
+                    heir.position = replace(heir.position, stopped=True)
+                yield from self._apply(part, Event.SUPERSEDED, situation, f"by case {new.id}")
+
+    # --- what is told
+
+    def _step_ended(self, what: StepEnded, situation: Situation) -> Iterator[Wanted]:
+        part = self._orders.get(what.order)
+        if part is None or what.order not in part.waiting:
+            return
+        step = part.waiting[what.order]
+        if what.result.status is not Status.RUNNING:
+            del part.waiting[what.order]
+            del self._orders[what.order]
+            part.ended.append((step, what.result))
+        yield from self._settle(part, situation, running=((step, what.result),))
+
+    def _settle(
+        self, part: _Part, situation: Situation, running: tuple[tuple[Step, Result], ...] = ()
+    ) -> Iterator[Wanted]:
+        """Go on if the steps of this state have ended (or one that runs is all that the state waits for)."""
+        begun = [each for each in running if each[1].status is Status.RUNNING]
+        if part.waiting and not (begun and len(part.waiting) == 1):
+            return
+        domain = situation.domain(part.subject.domain) if part.subject.domain is not None else None
+        event = event_of(
+            part.position,
+            part.subject,
+            (*part.ended, *begun),
+            in_machine_check=domain is not None and domain.in_machine_check,
+        )
+        if event is not None:
+            yield from self._apply(part, event, situation)
+
+    def _answered(self, what: Answered, situation: Situation) -> Iterator[Wanted]:
+        case = self._cases.get(what.case)
+        part = next((each for each in case.parts if each.subject.domain == what.domain), None) if case else None
+        event = _SAYS[what.says]
+        finishes = what.says in {Dom0Says.OPERATED, Dom0Says.NOT_OPERATED}
+        if part is None:
+            raise IllegalEventError("no such case or domain", event, ())
+        if finishes != (part.position.state is State.OPERATING):
+            raise IllegalEventError(part.position.state, event, allowed(part.position.state))
+        yield from self._apply(part, event, situation)
+
+    def _all(self, parts: list[_Part], event: Event, situation: Situation) -> Iterator[Wanted]:
+        for part in parts:
+            if event in allowed(part.position.state):
+                yield from self._apply(part, event, situation)
+
+    def _open_parts(self) -> Iterator[_Part]:
+        for case in self._cases.values():
+            yield from (part for part in case.parts if not part.position.has_ended)
+
+    # --- moving
+
+    def _apply(self, part: _Part, event: Event, situation: Situation, remark: str = "") -> Iterator[Wanted]:
+        move = advance(part.position, event, self._facts(part, situation))
+        was_stopped = part.position.stopped
+        part.position = move.position
+        steps = on_entering(part.position, part.subject, situation, self._policy, was_stopped=was_stopped)
+        because = f"{move.because} {remark}".rstrip()
+        yield from self._enter(part, steps, event, because, situation)
+
+    def _enter(
+        self, part: _Part, steps: tuple[Step, ...], event: str, because: str, situation: Situation
+    ) -> Iterator[Wanted]:
+        """Order the steps of the state that was entered, set its alarm, and say so."""
+        state = part.position.state
+        if state is not State.AWAITING_GUEST:
+            for number in part.waiting:
+                del self._orders[number]
+            part.waiting.clear()
+        part.ended.clear()
+        part.alarm = None
+        domain = part.subject.domain
+        wanted = tuple(
+            step
+            for step in steps
+            if not (isinstance(step, UnpauseDomain) and self._is_held_by_another(part, step.domain))
+        )
+        for step in wanted:
+            order = Order(StepId(self._next_step), step)
+            self._next_step += 1
+            if counts(step, state) and state not in ENDS:
+                part.waiting[order.id] = step
+                self._orders[order.id] = part
+            yield order
+        after_ms = alarm_ms(state, self._policy.deadlines)
+        if after_ms is not None:
+            part.alarm = self._next_alarm
+            self._next_alarm += 1
+            self._alarms[part.alarm] = part
+            yield Alarm(part.alarm, situation.now_ms + after_ms)
+        yield Entry(
+            part.case,
+            situation.now_ms,
+            domain,
+            event,
+            state,
+            part.position.row,
+            because,
+            tuple(type(step).__name__ for step in wanted),
+            ended=part.position.has_ended,
+        )
+        if part.position.has_ended:
+            yield from self._part_ended(part, situation)
+        elif not part.waiting:
+            yield from self._settle(part, situation)
+
+    def _part_ended(self, part: _Part, situation: Situation) -> Iterator[Wanted]:
+        if part.position.state is State.HALTED and part.position.row is Row.HALT:
+            others = [each for each in self._open_parts() if each is not part]
+            yield from self._all(others, Event.HOST_HALTED, situation)
+        case = self._cases.get(part.case)
+        if case is not None and not case.is_open:
+            del self._cases[part.case]
+
+    def _is_held_by_another(self, part: _Part, domain: DomainId) -> bool:
+        """Whether another error keeps the domain stopped: then this one must not let it run (L1)."""
+        return any(
+            other is not part and other.subject.domain == domain and other.position.stopped
+            for other in self._open_parts()
+        )
+
+    def _facts(self, part: _Part, situation: Situation) -> Facts:
+        if part.subject.domain is not None:
+            return facts_of(part.subject, situation, self._policy)
+        return Facts(
+            kind=DomainKind.DOM0,
+            handler=McaHandler.NONE,
+            mca_enabled=False,
+            consumed=False,
+            dom0_able=situation.dom0.is_able and not part.subject.dom0,
+        )
