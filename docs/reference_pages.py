@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import ModuleType
+
+import msgspec
 
 import ringfence.arch
 from docs.declared import declared, first_sentence, modules
@@ -15,6 +18,7 @@ from ringfence.arch.cpuid import Vendor
 from ringfence.arch.intel_recovery import INTEL_SER_P
 from ringfence.diagnosis import severity_amd, severity_claims, severity_intel
 from ringfence.diagnosis.severity import TABLES, Rule, Severity, Table
+from ringfence.journal.events import KINDS, STEPS
 from ringfence.record.binary import READERS
 from ringfence.record.evidence import Format
 from ringfence.record.text.reader import GRAMMARS
@@ -290,12 +294,38 @@ def summary_schema() -> str:
     return json.dumps(summary.schema(), indent=2) + "\n"
 
 
+def journal() -> str:
+    """Every kind of event of the journal."""
+    rows = []
+    for name, kind in KINDS.items():
+        fields = (f"`{field.name}`" + ("" if field.required else "?") for field in msgspec.structs.fields(kind))
+        rows.append((f"`{name}`", prose(inspect.cleandoc(kind.__doc__ or "")), ", ".join(fields)))
+    steps = (
+        (f"`{name}`", prose(inspect.cleandoc(kind.__doc__ or "")), kind.repeat.value) for name, kind in STEPS.items()
+    )
+    return page(
+        "The journal",
+        "The journal is an SQLite file (WAL mode, application id `RFJL`). Its table `event` has a row for each event:"
+        " `number` (1, 2, 3 ... without gaps), `at_ms` (the host's clock), `kind`, `case_number`, `text` (the event as"
+        " one JSON object, `kind` among its fields) and `crc` (CRC-32 over the row and the row before it). Rows are"
+        " never changed or removed. Fields marked `?` are left out where they have their usual value.",
+        [
+            "## Events\n",
+            table(("kind", "meaning", "fields"), rows),
+            "## Steps\n\nAn `Intended` event carries one of these. What may be done about a step of which nobody"
+            " knows whether it happened stands on the right.\n",
+            table(("step", "meaning", "repeat"), steps),
+        ],
+    )
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "docs/reference/registers.md": registers,
     "docs/reference/severity.md": severity,
     "docs/reference/smca-banks.md": smca,
     "docs/reference/processors.md": processors,
     "docs/reference/formats.md": formats,
+    "docs/reference/journal.md": journal,
     "docs/decode-schema.json": schema,
     "docs/summary-schema.json": summary_schema,
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from enum import StrEnum
-from typing import Final, cast, get_args
+from typing import Final, get_args
 
 import msgspec
 
@@ -23,36 +23,35 @@ from ringfence.world.treatment import Dom0Says
 # --- parts of events ------------------------------------------------------------------------------------------------
 
 
+Value = int | bool | str | None | tuple[int, ...]
+"""What a field of a step can be."""
+
+
 class StepWire(msgspec.Struct, frozen=True):
-    """A step on the disk: the name of its kind, and its fields as JSON."""
+    """A step on the disk: the name of its kind, and its fields by name."""
 
     kind: str
-    given: msgspec.Raw
+    given: tuple[tuple[str, Value], ...]
 
     @property
     def step(self) -> Step:
-        """The step. Raises ``msgspec.ValidationError`` for a kind that this version does not know."""
+        """The step. Raises ``msgspec.ValidationError`` for a kind or a field that this version does not know."""
         kind = STEPS.get(self.kind)
         if kind is None:
             raise msgspec.ValidationError(f"no step is called {self.kind}")
-        return _DECODERS[self.kind].decode(self.given)
+        given = dict(self.given)
+        if not given.keys() <= {field.name for field in fields(kind)}:
+            raise msgspec.ValidationError(f"{self.kind} has not all of the fields {', '.join(given)}")
+        return msgspec.convert(given, kind)
 
 
 STEPS: Final[dict[str, type[Step]]] = {kind.__name__: kind for kind in get_args(Step)}
 """Every kind of step by its name on the disk."""
 
-_DECODERS: Final[dict[str, msgspec.json.Decoder[Step]]] = {
-    name: cast("msgspec.json.Decoder[Step]", msgspec.json.Decoder(kind)) for name, kind in STEPS.items()
-}
-_ENCODER: Final = msgspec.json.Encoder()
-
 
 def on_wire(step: Step) -> StepWire:
     """A step as the journal holds it."""
-    return StepWire(
-        type(step).__name__,
-        msgspec.Raw(_ENCODER.encode({field.name: getattr(step, field.name) for field in fields(step)})),
-    )
+    return StepWire(type(step).__name__, tuple((field.name, getattr(step, field.name)) for field in fields(step)))
 
 
 class Reason(msgspec.Struct, frozen=True):
@@ -131,9 +130,10 @@ class PolicyLoaded(_Event, frozen=True, kw_only=True):
 class Received(_Event, frozen=True, kw_only=True):
     """One record of an arrival became durable. ``part`` is its place among the arrival's records.
 
-    ``severity`` is the finding's; ``frame`` with ``pages`` is what the address names, ``rank``, ``dimm`` and ``core``
-    name the suspects, ``count`` is how many errors it stands for. ``corrected`` and ``history`` say how it is counted:
-    evidence that is ``left_over`` from an earlier boot came through ``sink`` and never halts again.
+    The record is whole: the finding can be made of it again at any time. ``severity`` and ``summary`` are what the
+    finding said then; ``frame`` with ``pages`` is what the address names; ``rank``, ``dimm``, ``core`` and ``syndrome``
+    are what a ``corrected`` error is counted by, ``count`` times (B.8). Evidence that is ``left_over`` from an earlier
+    boot came through ``sink``; it is not counted, and never halts again.
     """
 
     token: Token
@@ -382,12 +382,18 @@ KINDS: Final[dict[str, type[Event]]] = {kind.__name__: kind for kind in get_args
 
 
 class Unread(msgspec.Struct, frozen=True, kw_only=True):
-    """An event that this version cannot read: of a kind, or with a value, that a later version wrote. It is kept."""
+    """An event that this version cannot read: of a kind, or with a value, that a later version wrote. It is kept.
 
-    at_ms: int
+    The numbers that it uses are read all the same, so that none of them is given away again.
+    """
+
     kind: str
     text: str
     why: str
+    at_ms: int = 0
+    case: int | None = None
+    order: int | None = None
+    token: int | None = None
 
 
 Stored = Event | Unread
@@ -395,11 +401,25 @@ Stored = Event | Unread
 
 # --- the wire ---------------------------------------------------------------------------------------------------------
 
+
+class _Numbers(msgspec.Struct):
+    kind: str = ""
+    at_ms: int = 0
+    case: int | None = None
+    order: int | None = None
+    token: int | None = None
+
+
+_ENCODER: Final = msgspec.json.Encoder()
 _DECODER: Final[msgspec.json.Decoder[Event]] = msgspec.json.Decoder(Event)
+_NUMBERS: Final = msgspec.json.Decoder(_Numbers)
 
 
 def to_text(event: Event) -> str:
-    """An event as one line of JSON. Half a surrogate pair, which UTF-8 cannot hold, is written with backslashes."""
+    """An event as one line of JSON.
+
+    What JSON in UTF-8 cannot hold changes: half a surrogate pair is written with backslashes, NaN and infinity as null.
+    """
     try:
         return _ENCODER.encode(event).decode()
     except UnicodeEncodeError:
@@ -418,12 +438,28 @@ def _legible(value: object) -> object:
             return value
 
 
-def from_text(at_ms: int, kind: str, text: str) -> Stored:
+def from_text(text: str) -> Stored:
     """The event of a line; ``Unread`` if a later version wrote what this one does not know."""
     try:
         event = _DECODER.decode(text)
         if isinstance(event, Intended):
             _ = event.step.step  # a step that came later makes the whole event one
     except msgspec.DecodeError as error:
-        return Unread(at_ms=at_ms, kind=kind, text=text, why=str(error))
+        return _unread(text, str(error))
     return event
+
+
+def _unread(text: str, why: str) -> Unread:
+    try:
+        known = _NUMBERS.decode(text)
+    except msgspec.DecodeError:
+        known = _Numbers()
+    return Unread(
+        kind=known.kind,
+        text=text,
+        why=why,
+        at_ms=known.at_ms,
+        case=known.case,
+        order=known.order,
+        token=known.token,
+    )

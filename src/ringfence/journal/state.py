@@ -10,11 +10,12 @@ import copy
 import zlib
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Self, assert_never
 
 from ringfence.hypervisor.port import Token
 from ringfence.journal import events as ev
+from ringfence.record.evidence import Record
 from ringfence.world.domain import LIVING, DomainKind, DomainState
 from ringfence.world.identities import CaseId, CpuId, DomainId, Frame, StepId
 from ringfence.world.situation import OpenCase, PluginVerdict, Suspect
@@ -38,7 +39,7 @@ OUTCOMES_KEPT: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """How far one part of a case is: a loser's, or the host's own (``domain`` None where it is kept)."""
+    """How far one part of a case is: a loser's, or the host's own."""
 
     state: str
     row: str
@@ -77,7 +78,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What was decided for a domain, or (where ``domain`` is None) for the host."""
+    """What was decided for a domain, or for the host."""
 
     row: str
     answer: Dom0Says | None
@@ -166,7 +167,8 @@ class State:
 
     ``history`` are the corrected errors of each suspect, oldest first; ``offlined`` the pages that Ringfence had taken
     out of use, per DIMM; ``unacknowledged`` the arrivals that are durable while their source may not know, each with a
-    CRC of its records, for a source may use a number again. Dictionaries are in the order of their events.
+    CRC of its records, for a source may use a number again. ``epoch_ms`` is the wall clock's time at 0 of the host's
+    clock. Dictionaries are in the order of their events.
     """
 
     life: int = 0
@@ -174,6 +176,7 @@ class State:
     running: bool = False
     policy_digest: str = ""
     now_ms: int = 0
+    epoch_ms: int | None = None
     applied: int = 0
     cases: dict[CaseId, Case] = field(default_factory=dict)
     outcomes: dict[CaseId, Outcome] = field(default_factory=dict)
@@ -218,9 +221,9 @@ class State:
         """Whether a case has had its outcome."""
         return case in self.outcomes or (case <= self.forgotten_through and case not in self.cases)
 
-    def is_durable(self, token: Token, raws: Iterable[bytes] = ()) -> bool:
-        """Whether this arrival, with the raw bytes of its records, is in the journal already: acknowledge, no more."""
-        return self.unacknowledged.get(token) == _checksum(raws)
+    def is_durable(self, token: Token, records: Iterable[Record] = ()) -> bool:
+        """Whether this arrival, with its records, is in the journal already: acknowledge it, and no more."""
+        return self.unacknowledged.get(token) == _checksum(records)
 
     def pages_offlined(self, dimm: str) -> int:
         """How many pages of a DIMM Ringfence had taken out of use."""
@@ -235,9 +238,11 @@ class State:
         return copy.deepcopy(self)
 
 
-def _checksum(raws: Iterable[bytes], before: int = 0) -> int:
-    for raw in raws:
-        before = zlib.crc32(raw, zlib.crc32(len(raw).to_bytes(8), before))
+def _checksum(records: Iterable[Record], before: int = 0) -> int:
+    """A CRC over what tells records apart: their raw bytes, and their registers where a source gives no bytes."""
+    for record in records:
+        apart = repr((record.bank, record.cpu, record.registers)).encode()
+        before = zlib.crc32(apart, zlib.crc32(record.raw, before))
     return before
 
 
@@ -319,10 +324,17 @@ def apply(state: State, event: ev.Stored) -> State:  # noqa: PLR0912, PLR0915 (o
         case ev.PolicyLoaded():
             state.policy_digest = event.digest
         case ev.Unread():
-            state.unread += 1
+            _unread(state, event)
         case _:
             assert_never(event)
     return state
+
+
+def _unread(state: State, event: ev.Unread) -> None:
+    state.unread += 1
+    state.last_case = max(state.last_case, event.case or 0)
+    state.last_order = max(state.last_order, event.order or 0)
+    _durable(state, Token(event.token) if event.token is not None else None)
 
 
 # --- cases ----------------------------------------------------------------------------------------------------------
@@ -429,18 +441,18 @@ def _deadline_passed(state: State, event: ev.DeadlinePassed) -> None:
 # --- evidence -------------------------------------------------------------------------------------------------------
 
 
-def _durable(state: State, token: Token | None, raws: Iterable[bytes] = (), before: int = 0) -> None:
+def _durable(state: State, token: Token | None, records: Iterable[Record] = (), before: int = 0) -> None:
     if token is None:
         return
     state.unacknowledged.pop(token, None)
-    state.unacknowledged[token] = _checksum(raws, before)
+    state.unacknowledged[token] = _checksum(records, before)
     if len(state.unacknowledged) > TOKENS_KEPT:
         del state.unacknowledged[next(iter(state.unacknowledged))]
 
 
 def _received(state: State, event: ev.Received) -> None:
     before = state.unacknowledged.get(event.token, 0) if event.part else 0
-    _durable(state, event.token, (event.record.raw,), before)
+    _durable(state, event.token, (event.record,), before)
     state.received += 1
     if event.case is not None:
         _evidence_of(state, event, event.case)
@@ -502,9 +514,7 @@ def _carried(state: State, event: ev.Carried) -> None:
         state.strays += 1
         return
     if event.status is Status.RUNNING:
-        state.orders[event.order] = OpenOrder(
-            known.order, known.case, known.attempt, known.intended_ms, known.life, known.boot, True, known.dimm
-        )
+        state.orders[event.order] = replace(known, running=True)
         return
     del state.orders[event.order]
     result = Result(event.status, event.because, event.declared)
@@ -532,6 +542,7 @@ def _pages_moved(state: State, step: Step, dimm: str) -> None:
 
 def _started(state: State, event: ev.Started) -> None:
     state.life, state.running, state.policy_digest = event.life, True, event.policy_digest
+    _set_clock(state, event)
     if event.boot != state.boot:
         state.boot = event.boot
         state.questions.clear()
@@ -539,6 +550,23 @@ def _started(state: State, event: ev.Started) -> None:
         state.unacknowledged.clear()
         state.domains.clear()
         state.dom0_hurt = False
+
+
+def _set_clock(state: State, event: ev.Started) -> None:
+    """A host's clock may begin anew with a boot: put the history on the clock of this life.
+
+    The wall clock says how much time went by. Without it, a clock that went back counts as if none had.
+    """
+    epoch_ms = event.wall_ms - event.at_ms if event.wall_ms is not None else None
+    if epoch_ms is not None and state.epoch_ms is not None:
+        shift_ms = state.epoch_ms - epoch_ms
+    else:
+        shift_ms = min(0, event.at_ms - state.now_ms)
+    state.now_ms, state.epoch_ms = event.at_ms, epoch_ms
+    if shift_ms:
+        for key, sightings in state.history.items():
+            moved = (replace(each, at_ms=each.at_ms + shift_ms) for each in sightings)
+            state.history[key] = deque(moved, maxlen=SIGHTINGS_KEPT)
 
 
 def _domain_changed(state: State, event: ev.DomainChanged) -> None:

@@ -11,7 +11,7 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -29,6 +29,9 @@ RESERVE_BYTES: Final = 1 << 20
 BATCH: Final = 512
 """Events that are read at a time: no read transaction is held while they are used, so the WAL can be checkpointed."""
 
+LIMIT_BYTES: Final = 1 << 32
+"""The file's bound unless the operator sets another: some three million events."""
+
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         """CREATE TABLE event (
@@ -36,8 +39,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             at_ms INTEGER NOT NULL,
             kind TEXT NOT NULL,
             case_number INTEGER,
-            crc INTEGER NOT NULL,
-            text TEXT NOT NULL)""",
+            text TEXT NOT NULL,
+            crc INTEGER NOT NULL)""",
         "CREATE INDEX event_of_case ON event (case_number) WHERE case_number IS NOT NULL",
         "CREATE TRIGGER no_update BEFORE UPDATE ON event BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END",
         "CREATE TRIGGER no_delete BEFORE DELETE ON event BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END",
@@ -52,13 +55,22 @@ CORRUPT: Final = (
     "Stop Ringfence and keep the file: copy what can be read with sqlite3's .recover, "
     "then let Ringfence start with a new journal."
 )
-_INSERT: Final = "INSERT INTO event (number, at_ms, kind, case_number, crc, text) VALUES (?, ?, ?, ?, ?, ?)"
+_INSERT: Final = "INSERT INTO event (number, at_ms, kind, case_number, text, crc) VALUES (?, ?, ?, ?, ?, ?)"
 
 _ALL: Final = """
-    SELECT event.number, event.at_ms, event.kind, event.crc, event.text, coalesce(before.crc, 0)
+    SELECT event.number, event.at_ms, event.kind, event.case_number, event.text, event.crc, coalesce(before.crc, 0)
     FROM event LEFT JOIN event AS before ON before.number = event.number - 1
     WHERE event.number > :after ORDER BY event.number LIMIT :batch"""
 _OF_CASE: Final = _ALL.replace("WHERE", "WHERE event.case_number = :case AND")
+
+
+Columns = tuple[int, int, str, int | None, str]
+"""Number, time, kind, case and text of a row."""
+
+
+def _crc(columns: Columns, crc_before: int) -> int:
+    """The CRC of a row: over all its columns, so that an altered one is found as well, and the row before it."""
+    return zlib.crc32("\0".join(map(str, columns)).encode(), crc_before)
 
 
 def _corrupt(path: Path, what: object) -> JournalError:
@@ -66,10 +78,16 @@ def _corrupt(path: Path, what: object) -> JournalError:
 
 
 def _failure(path: Path, error: sqlite3.Error) -> JournalError:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+    # Python's own errors (a text that is no UTF-8) carry no code
+    if _code(error) in {None, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}:
         return _corrupt(path, error)
-    return JournalError(path, str(error), advice="See that the directory exists, that it may be written, and the disk.")
+    return JournalError(path, str(error), advice="See that the disk works and has room, and that the file is writable.")
+
+
+def _code(error: sqlite3.Error) -> int | None:
+    """SQLite's primary result code, None if the error is not SQLite's."""
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
 
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:
@@ -79,6 +97,8 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
     tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if application != APPLICATION_ID and (application or version or tables):
         raise JournalError(path, "this is no journal of Ringfence", advice="Name another file for the journal.")
+    if version < 0 or (application == APPLICATION_ID and version == 0):
+        raise _corrupt(path, f"it cannot have the schema version {version}")
     if version > len(MIGRATIONS):
         raise JournalError(
             path,
@@ -110,15 +130,16 @@ def _events(
     asked = {"after": after, "case": case, "batch": BATCH}
     try:
         while rows := connection.execute(_ALL if case is None else _OF_CASE, asked).fetchall():
-            for number, at_ms, kind, crc, text, crc_before in rows:
+            for *row, crc, crc_before in rows:
+                number, text = row[0], row[-1]
                 if case is None and number != after + 1:
                     raise _corrupt(path, f"event {after + 1} is missing")
-                if zlib.crc32(text.encode(), crc_before) != crc:
+                if _crc(tuple(row), crc_before) != crc:
                     raise _corrupt(path, f"event {number} is not what was written")
                 asked["after"] = after = number
-                yield number, from_text(at_ms, kind, text)
-    except (sqlite3.Error, UnicodeDecodeError) as error:
-        raise (_failure(path, error) if isinstance(error, sqlite3.Error) else _corrupt(path, error)) from error
+                yield number, from_text(text)
+    except sqlite3.Error as error:
+        raise _failure(path, error) from error
 
 
 class Reader:
@@ -169,7 +190,8 @@ class Journal:
     """The journal opened for writing. There is one writer at a time; a second one gets a ``JournalError``.
 
     ``fsync`` is only ever false where nothing must survive the machine (the simulator). ``limit_bytes`` bounds the
-    file, None for what the disk holds; ``reserve_bytes`` are kept for when either is used up, 0 for no reserve.
+    file; ``reserve_bytes`` are kept for when it or the disk is full, 0 for no reserve. Close it in the thread that
+    opened it.
     """
 
     def __init__(
@@ -177,7 +199,7 @@ class Journal:
         path: str | Path,
         *,
         fsync: bool = True,
-        limit_bytes: int | None = None,
+        limit_bytes: int = LIMIT_BYTES,
         reserve_bytes: int = RESERVE_BYTES,
     ) -> None:
         self.path = Path(path)
@@ -188,7 +210,8 @@ class Journal:
         try:
             self._connection = sqlite3.connect(self.path, isolation_level=None, timeout=5.0)
             try:
-                self._connection.execute("PRAGMA journal_mode = WAL")
+                _version(self._connection, self.path)  # before anything is changed in a file that is not ours
+                self._wal()
                 self._connection.execute(f"PRAGMA synchronous = {'FULL' if fsync else 'OFF'}")
                 _migrate(self._connection, self.path)
                 last = self._connection.execute("SELECT number, crc FROM event ORDER BY number DESC LIMIT 1").fetchone()
@@ -224,6 +247,12 @@ class Journal:
             ) from error
         return lock
 
+    def _wal(self) -> None:
+        if self._connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+            raise JournalError(
+                self.path, "the file system cannot hold a journal in WAL mode", advice="Put it on a local disk."
+            )
+
     def _sync_directory(self) -> None:
         directory = os.open(self.path.absolute().parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -253,9 +282,8 @@ class Journal:
         return self.has_reserve
 
     def _bound(self, extra_bytes: int) -> None:
-        if self._limit_bytes is not None:
-            page_bytes = self._connection.execute("PRAGMA page_size").fetchone()[0]
-            self._connection.execute(f"PRAGMA max_page_count = {(self._limit_bytes + extra_bytes) // page_bytes}")
+        page_bytes = self._connection.execute("PRAGMA page_size").fetchone()[0]
+        self._connection.execute(f"PRAGMA max_page_count = {(self._limit_bytes + extra_bytes) // page_bytes}")
 
     def append(self, *events: Event) -> int:
         """Write events, all or none; they are durable when this returns. Returns the number of the last event.
@@ -263,25 +291,25 @@ class Journal:
         Raises ``JournalFullError`` (nothing is written; it carries the encoded events) when disk and reserve are full,
         ``JournalError`` when the disk fails.
         """
-        rows = []
+        rows: list[tuple[int, int, str, int | None, str, int]] = []
         number, crc = self._last, self._crc
         for event in events:
-            text = to_text(event)
-            crc = zlib.crc32(text.encode(), crc)
             number += 1
-            rows.append((number, event.at_ms, type(event).__name__, getattr(event, "case", None), crc, text))
+            columns = (number, event.at_ms, type(event).__name__, getattr(event, "case", None), to_text(event))
+            crc = _crc(columns, crc)
+            rows.append((*columns, crc))
         if not rows:
             return self._last
         try:
             self._write(rows)
         except sqlite3.Error as error:
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_FULL:
+            if _code(error) != sqlite3.SQLITE_FULL:
                 raise _failure(self.path, error) from error
             self._write_with_reserve(rows)
         self._last, self._crc = number, crc
         return number
 
-    def _write(self, rows: list[tuple[int, int, str, int | None, int, str]]) -> None:
+    def _write(self, rows: list[tuple[int, int, str, int | None, str, int]]) -> None:
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -292,15 +320,15 @@ class Journal:
                 connection.execute("ROLLBACK")
             raise
 
-    def _write_with_reserve(self, rows: list[tuple[int, int, str, int | None, int, str]]) -> None:
+    def _write_with_reserve(self, rows: list[tuple[int, int, str, int | None, str, int]]) -> None:
         with suppress(OSError):
             self._reserve.unlink()
         self._bound(self._reserve_bytes)
         try:
             self._write(rows)
         except sqlite3.Error as error:
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
-                raise JournalFullError(self.path, tuple(row[-1] for row in rows)) from error
+            if _code(error) == sqlite3.SQLITE_FULL:
+                raise JournalFullError(self.path, tuple(row[4] for row in rows)) from error
             raise _failure(self.path, error) from error
 
     def events(self, after: int = 0) -> Iterator[tuple[int, Stored]]:
@@ -308,10 +336,11 @@ class Journal:
         return _events(self._connection, self.path, after)
 
     def close(self) -> None:
-        """Let go of the file and of the writer's place."""
-        with closing(self._connection):
-            pass
-        os.close(self._lock)
+        """Let go of the file and of the writer's place. A second call does nothing."""
+        self._connection.close()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
     def __enter__(self) -> Self:
         return self
