@@ -68,7 +68,8 @@ def unit_kind(record: Record, vendor: Vendor | None, processor: Processor | None
     return UnitKind.MEMORY if in_controller and by_code is not UnitKind.LINK else by_code
 
 
-def _smca_type(record: Record, signature: Signature | None) -> BankType | None:
+def smca_type(record: Record, signature: Signature | None) -> BankType | None:
+    """Which kind of SMCA bank a record is of, by MCA_IPID or else by the model's usual numbering; None if neither."""
     if ipid := record.registers.ipid:
         return bank_type(smca_registers.HARDWARE_ID.of(ipid), smca_registers.MCA_TYPE.of(ipid))
     assumed = None if record.bank is None else assumed_bank_type(record.bank, signature)
@@ -76,7 +77,7 @@ def _smca_type(record: Record, signature: Signature | None) -> BankType | None:
 
 
 def _of_smca(record: Record, signature: Signature | None) -> UnitKind:
-    kind = _smca_type(record, signature)
+    kind = smca_type(record, signature)
     if kind is None:
         return UnitKind.OTHER
     if kind.core or kind.symbol in _CACHES:

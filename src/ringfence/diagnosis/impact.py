@@ -51,7 +51,8 @@ class Consumer:
 class Loser:
     """Whose memory or CPU is gone. ``pages`` are the lost pages in the loser's own frame numbers (L7).
 
-    ``unnumbered`` counts lost pages whose number in the loser's own counting is not known: it cannot be told of them.
+    ``unnumbered`` counts lost pages that are not in ``pages``, as their number in the loser's own counting is not known
+    or there are too many to list: it cannot be told of them. Without any page, what it lost is the context of a CPU.
     """
 
     party: Party
@@ -66,7 +67,8 @@ class Impact:
 
     ``frames`` are the host frames that are lost with how many pages each stands for, ``cpu`` the CPU that is lost or
     not to be trusted (None if the error is one of memory). ``losers`` is empty where nobody loses and where nobody can
-    be named; ``certainty`` tells these apart. ``left_over``: the error is one of an earlier boot, history only.
+    be named; ``certainty`` tells these apart: if it is not PROVEN, those named are losers, and there may be others.
+    ``left_over``: the error is one of an earlier boot, history only.
     """
 
     consumer: Consumer
