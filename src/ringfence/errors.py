@@ -5,6 +5,7 @@ A hardware fault is a value (a finding), never an exception.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 
@@ -93,3 +94,35 @@ class JournalFullError(JournalError):
             advice="Make room on the disk, or raise the journal's limit; what was not written goes to the kernel log.",
         )
         self.unwritten = unwritten
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyProblem:
+    """One thing that is wrong with a policy file: on which line (from 1), with which key, and what is allowed instead.
+
+    ``key`` is empty where the file as a whole is wrong, ``allowed`` where nothing can be named.
+    """
+
+    line: int
+    key: str
+    problem: str
+    allowed: str = ""
+
+    def __str__(self) -> str:
+        key = f"{self.key}: " if self.key else ""
+        return f"{key}{self.problem}" + (f"; allowed: {self.allowed}" if self.allowed else "")
+
+
+class PolicyError(RingfenceError):
+    """A policy file is not one: ``problems`` are all that is wrong with it, in the order of the file's lines.
+
+    The message has one line a problem: ``path:line: key: problem; allowed: ...``.
+    """
+
+    def __init__(self, path: str | Path, problems: tuple[PolicyProblem, ...]) -> None:
+        super().__init__(
+            "\n".join(f"{path}:{problem.line}: {problem}" for problem in problems),
+            advice="Nothing of the file is in force. `ringfence policy default` prints every key with its meaning.",
+        )
+        self.path = str(path)
+        self.problems = problems
