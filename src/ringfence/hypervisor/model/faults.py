@@ -128,20 +128,18 @@ class Stuck:
     cpu: CpuId
 
 
-Fault = (
-    Correctable
-    | Uncorrectable
-    | ConsumedData
-    | ConsumedInstruction
-    | ContextCorrupt
+UnitFault = (
+    ContextCorrupt
     | Unlocated
     | CacheCorrected
     | CacheWriteback
     | CacheUncorrected
     | InterconnectCorrected
     | InterconnectUncorrected
-    | SpuriousMachineCheck
-    | Storm
-    | Stuck
+)
+"""Faults that a unit of the machine detects at once."""
+
+Fault = (
+    Correctable | Uncorrectable | ConsumedData | ConsumedInstruction | Storm | SpuriousMachineCheck | Stuck | UnitFault
 )
 """A second error in a bank that still holds one (overflow) is simply a second fault."""
