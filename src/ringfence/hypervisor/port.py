@@ -123,8 +123,13 @@ class Hypervisor(Protocol):
         """What it can do."""
         ...
 
+    @property
+    def boot(self) -> int:
+        """Which boot of the host this is: a number that grows with each, so that evidence of an earlier one is told."""
+        ...
+
     def now_ms(self) -> int:
-        """The host's clock, milliseconds."""
+        """The host's clock, milliseconds; it goes on over a reboot."""
         ...
 
     def arrivals(self) -> tuple[Arrival, ...]:
