@@ -16,6 +16,7 @@ from ringfence.arch import models, smca_banks
 from ringfence.arch.bitfield import Field, Register
 from ringfence.arch.cpuid import Vendor
 from ringfence.arch.intel_recovery import INTEL_SER_P
+from ringfence.decision import policy_file, policy_keys
 from ringfence.diagnosis import severity_amd, severity_claims, severity_intel
 from ringfence.diagnosis.severity import TABLES, Rule, Severity, Table
 from ringfence.journal.events import KINDS, STEPS
@@ -281,6 +282,44 @@ def formats() -> str:
     )
 
 
+# --- policy ----------------------------------------------------------------------------------------------------------
+
+
+def _rows_of(key: policy_keys.Key) -> str:
+    return ", ".join(row.value for row in key.rows)
+
+
+def policy() -> str:
+    """Every key of a policy file."""
+    parts = []
+    for keys, meaning in policy_keys.TABLE_MEANINGS.items():
+        name = {"": "The host", "domain": "`[[domain]]`"}.get(keys, f"`[{keys}]`")
+        rows = (
+            (
+                f"`{key.name}`",
+                key.meaning,
+                key.kind.allowed + (f" ({key.why})" if key.why else ""),
+                f"`{key.kind.write(key.default)}`",
+                _rows_of(key),
+            )
+            for key in policy_keys.BY_TABLE[keys].values()
+        )
+        parts.append(
+            f"## {name}\n\n{meaning}\n\n" + table(("key", "meaning", "allowed", "default", "rows of the concept"), rows)
+        )
+    return page(
+        "The policy file",
+        "TOML 1.0 in UTF-8. A key that is left out has its default; a file that says nothing is the default policy. "
+        "`ringfence policy default` prints a file with every key, `ringfence policy check FILE` names every problem "
+        "with its line, and `ringfence policy explain FILE` says in words what would happen. For editors there is a "
+        "JSON Schema, docs/policy-schema.json. Durations are in quotes, a number with ms, s, min or h. A file has at "
+        f"most {policy_file.MAX_BYTES // 1024} KiB and {policy_keys.MAX_RULES} rules. A rule that is never reached, "
+        "because an earlier one matches all its domains, is an error; so is an answer to operate where no operation is "
+        "allowed.",
+        parts,
+    )
+
+
 # --- schema ----------------------------------------------------------------------------------------------------------
 
 
@@ -308,7 +347,8 @@ def journal() -> str:
         "The journal is an SQLite file (WAL mode, application id `RFJL`). Its table `event` has a row for each event:"
         " `number` (1, 2, 3 ... without gaps), `at_ms` (the host's clock), `kind`, `case_number`, `text` (the event as"
         " one JSON object, `kind` among its fields) and `crc` (CRC-32 over the row and the row before it). Rows are"
-        " never changed or removed. Fields marked `?` are left out where they have their usual value.",
+        " never changed or removed; the table `head` repeats the last number and its CRC. Fields marked `?` are left"
+        " out where they have their usual value.",
         [
             "## Events\n",
             table(("kind", "meaning", "fields"), rows),
@@ -319,6 +359,11 @@ def journal() -> str:
     )
 
 
+def policy_schema() -> str:
+    """The JSON Schema of a policy file."""
+    return json.dumps(policy_file.schema(), indent=2) + "\n"
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "docs/reference/registers.md": registers,
     "docs/reference/severity.md": severity,
@@ -326,7 +371,9 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "docs/reference/processors.md": processors,
     "docs/reference/formats.md": formats,
     "docs/reference/journal.md": journal,
+    "docs/reference/policy.md": policy,
     "docs/decode-schema.json": schema,
     "docs/summary-schema.json": summary_schema,
+    "docs/policy-schema.json": policy_schema,
 }
 """Each generated file, by its path from the root, and what writes it."""

@@ -40,8 +40,8 @@ class StepWire(msgspec.Struct, frozen=True):
         if kind is None:
             raise msgspec.ValidationError(f"no step is called {self.kind}")
         given = dict(self.given)
-        if not given.keys() <= {field.name for field in fields(kind)}:
-            raise msgspec.ValidationError(f"{self.kind} has not all of the fields {', '.join(given)}")
+        if unknown := given.keys() - {field.name for field in fields(kind)}:
+            raise msgspec.ValidationError(f"{self.kind} has no field {', '.join(sorted(unknown))}")
         return msgspec.convert(given, kind)
 
 
@@ -201,6 +201,7 @@ class Decided(_Event, frozen=True, kw_only=True):
     answer: Dom0Says | None = None
     reasons: tuple[Reason, ...] = ()
     costed: tuple[str, ...] = ()
+    token: Token | None = None
 
 
 class Asked(_Event, frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ from ringfence.hypervisor.port import Token
 from ringfence.journal import events as ev
 from ringfence.record.evidence import Record
 from ringfence.world.domain import LIVING, DomainKind, DomainState
-from ringfence.world.identities import CaseId, CpuId, DomainId, Frame, StepId
+from ringfence.world.identities import OWN_CASES, CaseId, CpuId, DomainId, Frame, StepId
 from ringfence.world.situation import OpenCase, PluginVerdict, Suspect
 from ringfence.world.steps import ExchangeFrame, OfflineFrame, OnlineFrame, Order, Result, Status, Step
 from ringfence.world.treatment import Dom0Says
@@ -273,6 +273,7 @@ def apply(state: State, event: ev.Stored) -> State:  # noqa: PLR0912, PLR0915 (o
         case ev.Impacted():
             _impacted(state, event)
         case ev.Decided():
+            _durable(state, event.token)
             if case := _case(state, event):
                 case.decided[event.domain] = Choice(event.row, event.answer)
         case ev.Asked():
@@ -388,7 +389,8 @@ def _close(state: State, number: CaseId, outcome: Outcome) -> None:
     if len(state.outcomes) > OUTCOMES_KEPT:
         oldest = next(iter(state.outcomes))
         del state.outcomes[oldest]
-        state.forgotten_through = max(state.forgotten_through, oldest)
+        if oldest < OWN_CASES:
+            state.forgotten_through = max(state.forgotten_through, oldest)
 
 
 def _impacted(state: State, event: ev.Impacted) -> None:

@@ -1,7 +1,8 @@
 """The journal's file: SQLite in WAL mode, one writer, append-only, every event durable when ``append`` returns.
 
 Each row carries a CRC-32 over its text and the CRC of the row before it: an event that was altered, lost in the middle
-or put out of order is found by whoever reads. A disk that is full is met with a reserve, kept beside the journal.
+or put out of order is found by whoever reads; so is a lost end, for the last number and CRC stand in a table of their
+own as well. A disk that is full is met with a reserve, kept beside the journal.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from ringfence.world.identities import CaseId
 APPLICATION_ID: Final = 0x52464A4C
 """SQLite's application id of a journal: "RFJL"."""
 
-RESERVE_BYTES: Final = 1 << 20
-"""Kept free for a full disk: about a thousand events, more than one case needs to reach its end."""
+RESERVE_BYTES: Final = 4 << 20
+"""Kept free for a full disk: at least three hundred calls of ``append``, at three pages of the WAL each."""
 
 BATCH: Final = 512
 """Events that are read at a time: no read transaction is held while they are used, so the WAL can be checkpointed."""
@@ -41,6 +42,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             case_number INTEGER,
             text TEXT NOT NULL,
             crc INTEGER NOT NULL)""",
+        "CREATE TABLE head (one INTEGER PRIMARY KEY CHECK (one = 1), number INTEGER NOT NULL, crc INTEGER NOT NULL)",
+        "INSERT INTO head VALUES (1, 0, 0)",
         "CREATE INDEX event_of_case ON event (case_number) WHERE case_number IS NOT NULL",
         "CREATE TRIGGER no_update BEFORE UPDATE ON event BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END",
         "CREATE TRIGGER no_delete BEFORE DELETE ON event BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END",
@@ -77,14 +80,18 @@ def _corrupt(path: Path, what: object) -> JournalError:
     return JournalError(path, f"the journal is damaged: {what}", advice=CORRUPT)
 
 
-def _failure(path: Path, error: sqlite3.Error) -> JournalError:
+FAULTS: Final = (sqlite3.Error, UnicodeDecodeError)
+"""What sqlite3 raises; the second where the damage is in a text, or is quoted in SQLite's message."""
+
+
+def _failure(path: Path, error: Exception) -> JournalError:
     # Python's own errors (a text that is no UTF-8) carry no code
     if _code(error) in {None, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}:
         return _corrupt(path, error)
     return JournalError(path, str(error), advice="See that the disk works and has room, and that the file is writable.")
 
 
-def _code(error: sqlite3.Error) -> int | None:
+def _code(error: Exception) -> int | None:
     """SQLite's primary result code, None if the error is not SQLite's."""
     code: int | None = getattr(error, "sqlite_errorcode", None)
     return None if code is None else code & 0xFF
@@ -129,7 +136,11 @@ def _events(
     """The events after number ``after``, in order, each checked against its CRC."""
     asked = {"after": after, "case": case, "batch": BATCH}
     try:
-        while rows := connection.execute(_ALL if case is None else _OF_CASE, asked).fetchall():
+        while True:
+            (head,) = connection.execute("SELECT number FROM head").fetchone() or (None,)
+            if not isinstance(head, int):
+                raise _corrupt(path, "its head is missing")
+            rows = connection.execute(_ALL if case is None else _OF_CASE, asked).fetchall()
             for *row, crc, crc_before in rows:
                 number, text = row[0], row[-1]
                 if case is None and number != after + 1:
@@ -138,7 +149,11 @@ def _events(
                     raise _corrupt(path, f"event {number} is not what was written")
                 asked["after"] = after = number
                 yield number, from_text(text)
-    except sqlite3.Error as error:
+            if not rows:
+                break
+        if case is None and after < head:
+            raise _corrupt(path, f"the events {after + 1} to {head} are missing")
+    except FAULTS as error:
         raise _failure(path, error) from error
 
 
@@ -151,10 +166,16 @@ class Reader:
             raise JournalError(path, "there is no such journal", advice="See the path, or start Ringfence first.")
         try:
             self._connection = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True)
-            if _version(self._connection, self.path) == 0:
-                raise JournalError(path, "the journal is empty", advice="Start Ringfence first.")
         except sqlite3.Error as error:
             raise _failure(self.path, error) from error
+        try:
+            if _version(self._connection, self.path) == 0:
+                raise JournalError(path, "the journal is empty", advice="Start Ringfence first.")
+        except BaseException as error:
+            self._connection.close()
+            if isinstance(error, FAULTS):
+                raise _failure(self.path, error) from error
+            raise
 
     def events(self, after: int = 0, *, case: CaseId | None = None) -> Iterator[tuple[int, Stored]]:
         """The events after number ``after`` with their numbers, oldest first; of one case if ``case`` is given.
@@ -167,7 +188,7 @@ class Reader:
         """Read and check everything: SQLite's own structures and every event. Returns how many events there are."""
         try:
             verdict = self._connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
-        except sqlite3.Error as error:
+        except FAULTS as error:
             raise _failure(self.path, error) from error
         if verdict != "ok":
             raise _corrupt(self.path, verdict)
@@ -214,20 +235,28 @@ class Journal:
                 self._wal()
                 self._connection.execute(f"PRAGMA synchronous = {'FULL' if fsync else 'OFF'}")
                 _migrate(self._connection, self.path)
-                last = self._connection.execute("SELECT number, crc FROM event ORDER BY number DESC LIMIT 1").fetchone()
+                self._last, self._crc = self._head()
             except BaseException:
                 self._connection.close()
                 raise
         except BaseException as error:
             os.close(self._lock)
-            if isinstance(error, sqlite3.Error):
+            if isinstance(error, FAULTS):
                 raise _failure(self.path, error) from error
             raise
-        self._last: int = last[0] if last else 0
-        self._crc: int = last[1] if last else 0
         if fsync:
             self._sync_directory()
         self.refill()
+
+    def _head(self) -> tuple[int, int]:
+        """Number and CRC of the last event. Without it nothing is appended: that would hide the loss."""
+        last: tuple[int, int] | None = self._connection.execute(
+            "SELECT number, crc FROM event ORDER BY number DESC LIMIT 1"
+        ).fetchone()
+        head: tuple[int, int] | None = self._connection.execute("SELECT number, crc FROM head").fetchone()
+        if head is None or (last or (0, 0)) != head:
+            raise _corrupt(self.path, f"the last event is {last}, and should be {head}")
+        return head
 
     def _locked(self) -> int:
         try:
@@ -268,13 +297,18 @@ class Journal:
     @property
     def has_reserve(self) -> bool:
         """Whether the reserve is there; without it the next full disk stops the journal."""
-        return self._reserve_bytes == 0 or self._reserve.exists()
+        if self._reserve_bytes == 0:
+            return True
+        try:
+            return self._reserve.stat().st_size >= self._reserve_bytes
+        except OSError:
+            return False
 
     def refill(self) -> bool:
         """Put the reserve back if there is room for it; whether it is there now."""
         if not self.has_reserve:
             try:
-                with self._reserve.open("xb") as file:
+                with self._reserve.open("wb") as file:
                     os.posix_fallocate(file.fileno(), 0, self._reserve_bytes)
             except OSError:
                 self._reserve.unlink(missing_ok=True)
@@ -302,7 +336,7 @@ class Journal:
             return self._last
         try:
             self._write(rows)
-        except sqlite3.Error as error:
+        except FAULTS as error:
             if _code(error) != sqlite3.SQLITE_FULL:
                 raise _failure(self.path, error) from error
             self._write_with_reserve(rows)
@@ -314,6 +348,7 @@ class Journal:
         connection.execute("BEGIN IMMEDIATE")
         try:
             connection.executemany(_INSERT, rows)
+            connection.execute("UPDATE head SET number = ?, crc = ?", (rows[-1][0], rows[-1][-1]))
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
@@ -323,10 +358,15 @@ class Journal:
     def _write_with_reserve(self, rows: list[tuple[int, int, str, int | None, str, int]]) -> None:
         with suppress(OSError):
             self._reserve.unlink()
-        self._bound(self._reserve_bytes)
+        try:
+            self._bound(self._reserve_bytes)
+            # what the WAL holds goes into the file as far as no reader is in the way: its room can be used again
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except sqlite3.Error:
+            pass  # the write that follows says what is wrong
         try:
             self._write(rows)
-        except sqlite3.Error as error:
+        except FAULTS as error:
             if _code(error) == sqlite3.SQLITE_FULL:
                 raise JournalFullError(self.path, tuple(row[4] for row in rows)) from error
             raise _failure(self.path, error) from error
