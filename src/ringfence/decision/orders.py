@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import assert_never
+from typing import Final, assert_never
 
 from ringfence.decision.flow import Event, Position, State
 from ringfence.decision.policy import Deadlines, OnUnlocated, Operation, Policy
@@ -230,3 +230,15 @@ def step_of(operation: Operation, domain: DomainId, situation: Situation) -> Ste
             return DestroyDomain(domain)
         case never:
             assert_never(never)
+
+
+OPERATIONS: Final[dict[str, Operation]] = {
+    "PauseDomain": Operation.PAUSE,
+    "SaveDomain": Operation.SAVE,
+    "RestoreDomain": Operation.RESTORE,
+    "MigrateDomain": Operation.MIGRATE,
+    "ShutDownDomain": Operation.SHUT_DOWN,
+    "RestartDomain": Operation.RESTART,
+    "DestroyDomain": Operation.DESTROY,
+}
+"""The operation of each step that ``step_of`` gives, by the name of the step's kind."""

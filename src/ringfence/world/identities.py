@@ -36,5 +36,8 @@ DOM0: Final = DomainId(0)
 
 PAGE_SHIFT: Final = 12
 PAGE_BYTES: Final = 1 << PAGE_SHIFT
+OWN_CASES: Final = 1 << 40
+"""Cases of Dom0's own (it acts ahead, it finds what an earlier boot left) have numbers above this, a seat's below."""
+
 SUPERPAGE_FRAMES: Final = 512
 """Frames of a 2 MiB page."""
