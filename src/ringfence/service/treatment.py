@@ -109,17 +109,26 @@ class Treatment:
             return self._case_of_event.get(number), ()
         situation = replace(situation_of(record), open_cases=self.open_cases)
         decision = decide(finding, situation, self._policy)
+        if finding.severity is Severity.CORRECTED:
+            return None, tuple(self._order(step) for step in decision.steps)
         if not decision.parts:
             return None, ()
-        case = self._open(decision, finding.severity)
-        self._remember(number, case.id)
+        return self.opened(decision, finding.severity, situation, number)
+
+    def opened(
+        self, decision: Decision, severity: Severity, situation: Situation, event: int = 0
+    ) -> tuple[CaseId, tuple[Wanted, ...]]:
+        """Open a case for a decision that has parts; ``event`` is the folder's number for further reports of it."""
+        case = self._open(decision, severity)
+        self._remember(event, case.id)
         wanted = list(self._superseded(case, situation))
+        for part, planned in zip(case.parts, decision.parts, strict=True):
+            wanted += self._enter(part, planned.steps, "reported", decision.first.because, situation)
+        # What is to be done comes first: nobody who must act waits for words.
         wanted += [
             Entry(case.id, situation.now_ms, None, "reason", "", because.row, because.because)
             for because in decision.reasons
         ]
-        for part, planned in zip(case.parts, decision.parts, strict=True):
-            wanted += self._enter(part, planned.steps, "reported", decision.first.because, situation)
         return case.id, tuple(wanted)
 
     def told(self, what: Told, situation: Situation) -> tuple[Wanted, ...]:
@@ -254,8 +263,7 @@ class Treatment:
             if not (isinstance(step, UnpauseDomain) and self._is_held_by_another(part, step.domain))
         )
         for step in wanted:
-            order = Order(StepId(self._next_step), step)
-            self._next_step += 1
+            order = self._order(step)
             if counts(step, state) and state not in ENDS:
                 part.waiting[order.id] = step
                 self._orders[order.id] = part
@@ -289,6 +297,11 @@ class Treatment:
         case = self._cases.get(part.case)
         if case is not None and not case.is_open:
             del self._cases[part.case]
+
+    def _order(self, step: Step) -> Order:
+        order = Order(StepId(self._next_step), step)
+        self._next_step += 1
+        return order
 
     def _is_held_by_another(self, part: _Part, domain: DomainId) -> bool:
         """Whether another error keeps the domain stopped: then this one must not let it run (L1)."""
