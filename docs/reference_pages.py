@@ -6,6 +6,7 @@ import importlib
 import inspect
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields
 from types import ModuleType
 
 import msgspec
@@ -18,6 +19,8 @@ from ringfence.arch.cpuid import Vendor
 from ringfence.arch.intel_recovery import INTEL_SER_P
 from ringfence.decision import policy_file, policy_keys
 from ringfence.diagnosis import severity_amd, severity_claims, severity_intel
+from ringfence.diagnosis.containment_consumer import CONSUMER, ConsumerRule
+from ringfence.diagnosis.containment_losers import FRAMES, LOSERS, MAPPINGS, FrameRule, LoserRule, MappingRule
 from ringfence.diagnosis.severity import TABLES, Rule, Severity, Table
 from ringfence.journal.events import KINDS, STEPS
 from ringfence.record.binary import READERS
@@ -135,6 +138,90 @@ def severity() -> str:
         "the reason. Which table: by the processor's maker and by what the processor can do; `claims` where the "
         "evidence has no registers.",
         parts,
+    )
+
+
+# --- containment -----------------------------------------------------------------------------------------------------
+
+_ContainmentRule = ConsumerRule | LoserRule | FrameRule | MappingRule
+
+_ASKED: Mapping[str, str] = {
+    "kind": "the error is {}",
+    "tie": "the evidence ties it {}",
+    "context": "the CPU was in: {}",
+    "ran": "whose guest code ran: {}",
+    "extent": "{}",
+    "use": "the page is {}",
+    "owner": "its owner is {}",
+    "kinds": "by {}",
+    "by": "whoever maps it is {}",
+}
+_ASKED_IF: Mapping[tuple[str, bool], str] = {
+    ("past", True): "it is left over from an earlier boot or exception",
+    ("poisons", False): "it is established that the platform does not mark bad data",
+    ("known_case", True): "an open case about a consumed error has the page",
+    ("context_lost", True): "the consumer is proven, still there, and cannot be resumed",
+    ("held", True): "somebody who is there now has one of the pages",
+    ("own", False): "it is not the owner",
+}
+
+
+def _asked(name: str, wanted: object) -> str:
+    if isinstance(wanted, bool):
+        return _ASKED_IF[name, wanted]
+    words = ", ".join(sorted(map(str, wanted))) if isinstance(wanted, frozenset) else str(wanted)
+    return _ASKED[name].format(words)
+
+
+def containment_condition(rule: _ContainmentRule) -> str:
+    """What a rule of containment asks for, in words. Raises KeyError if it asks for what has no words here."""
+    said = {"name", "because", "cite", "party", "certainty", "names", "holder", "loses"}
+    asks = ((field.name, getattr(rule, field.name)) for field in fields(rule) if field.name not in said)
+    return "; ".join(_asked(name, wanted) for name, wanted in asks if wanted is not None) or "always"
+
+
+def _containment_outcome(rule: _ContainmentRule) -> str:
+    match rule:
+        case ConsumerRule():
+            return f"**{rule.certainty}**: {rule.party}"
+        case LoserRule():
+            return f"**{rule.certainty}**: " + ("those whose pages they are" if rule.names else "nobody is named")
+        case FrameRule():
+            return f"**{rule.holder}**"
+        case MappingRule():
+            return "**loses**" if rule.loses else "**loses nothing**"
+
+
+def _containment_table(title: str, introduction: str, rules: Iterable[_ContainmentRule]) -> str:
+    rows = (
+        (
+            str(number),
+            f"`{rule.name}`",
+            containment_condition(rule),
+            _containment_outcome(rule),
+            rule.because,
+            rule.cite,
+        )
+        for number, rule in enumerate(rules, 1)
+    )
+    return f"## {title}\n\n{introduction}\n\n" + table(("", "rule", "if", "then", "because", "source"), rows)
+
+
+def containment() -> str:
+    """Every rule of containment: the consumer, the losers, whose a page is, who loses by a mapping."""
+    return page(
+        "Containment: who is hit",
+        "Whom an error hit is told by four tables. The rules of each are tried from the top; the first that matches "
+        "decides, and its name, sentence and source are the first of the grounds that Ringfence gives. A part of an "
+        "impact is *proven*, *unlocated* (nobody consumed the data, and its page or whose it is cannot be told) or "
+        "*unconfined* (consumed, and nothing bounds the effect). Where it is not proven, those named are hit, and "
+        "there may be others. Dom0 is always there; a DomU is gone if it does not run and is not paused.",
+        [
+            _containment_table("The consumer", "Who took the bad data in.", CONSUMER),
+            _containment_table("The losers", "Whether everybody is known whose memory or CPU is gone.", LOSERS),
+            _containment_table("Whose page", "Looked up for each page that the address names.", FRAMES),
+            _containment_table("Mappings", "Looked up for each way to such a page.", MAPPINGS),
+        ],
     )
 
 
@@ -367,6 +454,7 @@ def policy_schema() -> str:
 PAGES: Mapping[str, Callable[[], str]] = {
     "docs/reference/registers.md": registers,
     "docs/reference/severity.md": severity,
+    "docs/reference/containment.md": containment,
     "docs/reference/smca-banks.md": smca,
     "docs/reference/processors.md": processors,
     "docs/reference/formats.md": formats,

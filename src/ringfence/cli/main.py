@@ -6,6 +6,7 @@ import click
 
 from ringfence import __version__
 from ringfence.cli.decode import decode_command
+from ringfence.cli.policy import policy_command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -30,3 +31,4 @@ def completion(shell: str) -> None:
 
 
 main.add_command(decode_command)
+main.add_command(policy_command)

@@ -502,3 +502,12 @@ def plan(  # noqa: PLR0913 (one argument a fact, and the last three are named)
     )
     costed = (_cost(operation, case) for operation in dict.fromkeys(operations))
     return tuple(sorted(costed, key=lambda each: (not each.feasible, each.expected_loss, each.time_ms or 0)))
+
+
+def loss_of_waiting(domain: Domain, expected_ue_ms: int | None, policy: Policy) -> float:
+    """What it is expected to cost to do nothing ahead of an error, in the measure of ``Costed.expected_loss``.
+
+    The error comes before a person does, and sets the domain back. An operation ahead of an error (II.1) is worth
+    doing only if its expected loss is less.
+    """
+    return policy.rule_for(domain).keep * p_ue_within(UNTIL_A_PERSON_COMES_MS, expected_ue_ms) * SET_BACK
