@@ -22,8 +22,8 @@ HOUR: Final = Nanoseconds(3_600 * SECOND)
 Ticket = NewType("Ticket", int)
 """Names an event that was put in, to take it out again."""
 
-Action = Callable[[], None]
-"""What an event does; it may put in further events."""
+Action = Callable[[], object]
+"""What an event does (what it returns is not looked at); it may put in further events."""
 
 
 @dataclass(order=True, slots=True)

@@ -50,7 +50,10 @@ class MemoryController:
         self._watch(line)
 
     def read(self, line: PhysAddr, cpu: CpuId) -> Found:
-        """Reads a line for ``cpu`` (or a device near it) and reports what is found for the first time."""
+        """Reads a line for ``cpu`` (or a device near it) and reports what is found for the first time.
+
+        Where nothing is marked as poison, bad data reaches ``cpu`` at once, and the machine check is about it.
+        """
         reading = self._memory.read(line)
         found = reading.found
         if found is Found.POISON and not self._platform.poisons:
@@ -58,7 +61,9 @@ class MemoryController:
         if found is Found.CORRECTED:
             self._reporter.report(Kind.READ_CORRECTED, self.sighting(line, reading.line), self._near(line, cpu))
         elif found is Found.UNCORRECTED:
-            self._reporter.report(Kind.READ_UNCORRECTED, self.sighting(line, reading.line), self._near(line, cpu))
+            hit = None if self._platform.poisons else cpu
+            seen = self.sighting(line, reading.line)
+            self._reporter.report(Kind.READ_UNCORRECTED, seen, self._near(line, cpu), hit=hit)
         return found
 
     def write(self, line: PhysAddr) -> None:

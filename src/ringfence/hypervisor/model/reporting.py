@@ -63,8 +63,13 @@ class Reporter:
         self._collected = deque(maxlen=COLLECTED_ITEMS)
         return self._collected
 
-    def report(self, kind: Kind, seen: Sighting, cpu: CpuId, *, instead: Template | None = None) -> LoggedError:
-        """An error of this kind was detected by, or near, ``cpu``. ``instead``: not the platform's usual template."""
+    def report(
+        self, kind: Kind, seen: Sighting, cpu: CpuId, *, instead: Template | None = None, hit: CpuId | None = None
+    ) -> LoggedError:
+        """An error of this kind was detected by, or near, ``cpu``.
+
+        ``instead``: not the platform's usual template. ``hit``: the CPU that a #MC is about, if that is another.
+        """
         template = instead or self._platform.templates[kind]
         number = template.bank(seen)
         bank, reader = self._processors.reaching(cpu, number)
@@ -82,8 +87,9 @@ class Reporter:
         )
         self.trace.append(logged)
         self._collected.append(logged)
+        victim = hit if hit is not None else self._victim(kind, template, cpu, reader)
         for signal in sorted(latched.signals, key=_ORDER.index):
-            self._raise(signal, bank, number, self._victim(kind, template, cpu, reader), kind)
+            self._raise(signal, bank, number, victim, kind)
         return logged
 
     def _victim(self, kind: Kind, template: Template, cpu: CpuId, reader: CpuId) -> CpuId | None:
