@@ -90,7 +90,8 @@ CONSUMER: Final[tuple[ConsumerRule, ...]] = (
         name="consumed-before-the-report",
         party=Party.NOBODY,
         certainty=Certainty.UNCONFINED,
-        because="bad data was consumed and it was not signalled at that moment: who runs now need not be the consumer",
+        because="bad data was consumed, and nothing says that it was signalled at that moment: who ran when it was "
+        "reported need not be the consumer",
         cite=f"{_UNCERTAIN}; SDM vol. 3B 17.6.3",
         tie=Tie.NOT_SIGNALLED,
     ),
@@ -145,6 +146,7 @@ CONSUMER: Final[tuple[ConsumerRule, ...]] = (
         certainty=Certainty.PROVEN,
         because="the error is tied to what this CPU was executing, and that was the hypervisor",
         cite=_RIPV_EIPV,
+        tie=Tie.THIS,
         context=Context.HYPERVISOR,
     ),
     ConsumerRule(
@@ -153,23 +155,8 @@ CONSUMER: Final[tuple[ConsumerRule, ...]] = (
         certainty=Certainty.PROVEN,
         because="the error is tied to what this CPU was executing: its idle loop, which is the hypervisor's",
         cite=f"{_RIPV_EIPV}; Xen arch/x86/domain.c, idle_loop",
+        tie=Tie.THIS,
         context=Context.IDLE,
-    ),
-    ConsumerRule(
-        name="consuming-context-unknown",
-        party=Party.NOBODY,
-        certainty=Certainty.UNCONFINED,
-        because="the error is tied to what this CPU was executing, and nobody knows what that was",
-        cite=_UNCERTAIN,
-        context=Context.UNKNOWN,
-    ),
-    ConsumerRule(
-        name="consuming-guest-unknown",
-        party=Party.NOBODY,
-        certainty=Certainty.UNCONFINED,
-        because="a guest consumed the data, and nobody knows which",
-        cite=_UNCERTAIN,
-        ran=Who.NOBODY,
     ),
     ConsumerRule(
         name="dom0-consumed",
@@ -177,6 +164,8 @@ CONSUMER: Final[tuple[ConsumerRule, ...]] = (
         certainty=Certainty.PROVEN,
         because="the error is tied to what this CPU was executing, and that was Dom0",
         cite=_RIPV_EIPV,
+        tie=Tie.THIS,
+        context=Context.GUEST,
         ran=Who.DOM0,
     ),
     ConsumerRule(
@@ -185,6 +174,8 @@ CONSUMER: Final[tuple[ConsumerRule, ...]] = (
         certainty=Certainty.PROVEN,
         because="the error is tied to what this CPU was executing, and that was one DomU",
         cite=_RIPV_EIPV,
+        tie=Tie.THIS,
+        context=Context.GUEST,
         ran=Who.DOMU,
     ),
     ConsumerRule(
@@ -194,6 +185,24 @@ CONSUMER: Final[tuple[ConsumerRule, ...]] = (
         because="the error is tied to what this CPU was executing: a DomU that is gone by now, and what it took in "
         "with it",
         cite=_RIPV_EIPV,
+        tie=Tie.THIS,
+        context=Context.GUEST,
+        ran=Who.GONE,
+    ),
+    ConsumerRule(
+        name="consuming-guest-unknown",
+        party=Party.NOBODY,
+        certainty=Certainty.UNCONFINED,
+        because="a guest consumed the data, and nobody knows which",
+        cite=_UNCERTAIN,
+        context=Context.GUEST,
+    ),
+    ConsumerRule(
+        name="consuming-context-unknown",
+        party=Party.NOBODY,
+        certainty=Certainty.UNCONFINED,
+        because="the error is tied to what this CPU was executing, and nobody knows what that was",
+        cite=_UNCERTAIN,
     ),
 )
-"""Who consumed it. Total over ``ConsumerFacts``."""
+"""Who consumed it. Total over ``ConsumerFacts``; what no other rule knows is unconfined."""

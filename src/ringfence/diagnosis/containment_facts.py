@@ -42,9 +42,9 @@ class Kind(StrEnum):
     """What became of the data, by the severity."""
 
     NOTHING_LOST = "nothing was lost"
-    UNCONSUMED = "unconsumed"
-    CONSUMED = "consumed"
-    FATAL = "fatal"
+    UNCONSUMED = "data was lost, and nobody consumed it"
+    CONSUMED = "bad data was consumed"
+    FATAL = "the error is fatal"
 
 
 _KINDS: Final = {
@@ -61,12 +61,12 @@ _KINDS: Final = {
 class Tie(StrEnum):
     """How the evidence ties a consumed error to what its CPU was executing."""
 
-    THIS = "to what this CPU was executing"
-    ELSEWHERE = "to another CPU: RIPV=1 EIPV=0"
-    NEITHER = "to nothing: RIPV=0 EIPV=0"
-    NOT_SAID = "not said: MCG_STATUS is missing, or not the one that the exception left"
-    SHARED_UNIT = "to no one CPU: nothing shows that the unit that reported is this CPU's alone"
-    NOT_SIGNALLED = "to no moment: it did not come as an exception"
+    THIS = "tied to what this CPU was executing"
+    ELSEWHERE = "tied to another CPU (RIPV=1 EIPV=0)"
+    NEITHER = "tied to nothing (RIPV=0 EIPV=0)"
+    NOT_SAID = "MCG_STATUS is missing, or not as the exception left it (MCIP=0)"
+    SHARED_UNIT = "nothing shows that the unit that reported is this CPU's alone"
+    NOT_SIGNALLED = "nothing says that it came as an exception"
 
 
 class Who(StrEnum):
