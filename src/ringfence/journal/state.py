@@ -15,12 +15,13 @@ from typing import Final, Self, assert_never
 
 from ringfence.hypervisor.port import Token
 from ringfence.journal import events as ev
+from ringfence.journal.case import Approval, Case, Choice, OpenOrder, Outcome, Part, Question, Reply
+from ringfence.journal.numbers import Numbers
 from ringfence.record.evidence import Record
 from ringfence.world.domain import LIVING, DomainKind, DomainState
 from ringfence.world.identities import OWN_CASES, CaseId, CpuId, DomainId, Frame, StepId
 from ringfence.world.situation import OpenCase, PluginVerdict, Suspect
 from ringfence.world.steps import ExchangeFrame, OfflineFrame, OnlineFrame, Order, Result, Status, Step
-from ringfence.world.treatment import Dom0Says
 
 HISTORY_MS: Final = 72 * 3600 * 1000
 """How long corrected errors are remembered: a trend shows hours to days ahead (B.8)."""
@@ -35,106 +36,6 @@ OUTCOMES_KEPT: Final = 1024
 
 
 # --- parts of the state -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """How far one part of a case is: a loser's, or the host's own."""
-
-    state: str
-    row: str
-    because: str = ""
-    ended: bool = False
-
-
-@dataclass(slots=True)
-class Case:
-    """An open case."""
-
-    id: CaseId
-    opened_ms: int
-    severity: str = ""
-    left_over: bool = False
-    consumed: bool = False
-    frames: dict[Frame, int] = field(default_factory=dict)
-    domains: set[DomainId] = field(default_factory=set)
-    dimm: str | None = None
-    records: int = 0
-    impacted: bool = False
-    parts: dict[DomainId | None, Part] = field(default_factory=dict)
-    decided: dict[DomainId | None, Choice] = field(default_factory=dict)
-    answers: dict[DomainId, Reply] = field(default_factory=dict)
-    passed: set[tuple[DomainId | None, ev.Deadline]] = field(default_factory=set)
-    verdicts: list[PluginVerdict] = field(default_factory=list)
-    approved: dict[tuple[DomainId | None, str], bool] = field(default_factory=dict)
-    ended_orders: dict[StepId, Result] = field(default_factory=dict)
-    evidence_saved: bool = False
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether it has parts, and all have ended."""
-        return bool(self.parts) and all(part.ended for part in self.parts.values())
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What was decided for a domain, or for the host."""
-
-    row: str
-    answer: Dom0Says | None
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """An answer that was given, and what the hypervisor made of it."""
-
-    says: Dom0Says
-    status: Status
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A question that waits for its answer."""
-
-    case: CaseId
-    domain: DomainId
-    deadline_ms: int
-    operate: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Approval:
-    """A person's word that is waited for."""
-
-    case: CaseId
-    domain: DomainId | None
-    operation: str
-    deadline_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class OpenOrder:
-    """An order that was intended and whose end is not known. ``running``: the backend said that it has begun.
-
-    ``life`` and ``boot`` are those in which it was intended last.
-    """
-
-    order: Order
-    case: CaseId
-    attempt: int
-    intended_ms: int
-    life: int
-    boot: str
-    running: bool = False
-    dimm: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The outcome of a closed case; ``superseded_by`` names the case that took it over."""
-
-    entries: tuple[ev.OutcomeEntry, ...]
-    superseded_by: CaseId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +81,7 @@ class State:
     applied: int = 0
     cases: dict[CaseId, Case] = field(default_factory=dict)
     outcomes: dict[CaseId, Outcome] = field(default_factory=dict)
-    forgotten_through: int = 0
+    closed: Numbers = field(default_factory=Numbers)
     questions: dict[tuple[CaseId, DomainId], Question] = field(default_factory=dict)
     approvals: dict[tuple[CaseId, DomainId | None, str], Approval] = field(default_factory=dict)
     orders: dict[StepId, OpenOrder] = field(default_factory=dict)
@@ -205,6 +106,12 @@ class State:
         return CaseId(self.last_case + 1)
 
     @property
+    def last_seat_case(self) -> int:
+        """The greatest number of a case that is not of Dom0's own."""
+        known = (case for case in (*self.cases, *self.outcomes) if case < OWN_CASES)
+        return max(known, default=self.forgotten_through)
+
+    @property
     def next_order(self) -> StepId:
         """A number that no order has had."""
         return StepId(self.last_order + 1)
@@ -219,7 +126,7 @@ class State:
 
     def is_closed(self, case: CaseId) -> bool:
         """Whether a case has had its outcome."""
-        return case in self.outcomes or (case <= self.forgotten_through and case not in self.cases)
+        return case in self.closed
 
     def is_durable(self, token: Token, records: Iterable[Record] = ()) -> bool:
         """Whether this arrival, with its records, is in the journal already: acknowledge it, and no more."""
@@ -381,6 +288,7 @@ def _close(state: State, number: CaseId, outcome: Outcome) -> None:
         return
     state.last_case = max(state.last_case, number)
     state.cases.pop(number, None)
+    state.closed.add(number)
     state.outcomes[number] = outcome
     for question in [key for key in state.questions if key[0] == number]:
         del state.questions[question]

@@ -39,11 +39,13 @@ from ringfence.journal.state import apply, replay
 from ringfence.journal.store import Journal
 from ringfence.record.evidence import Record
 from ringfence.service import campaigns, seen
+from ringfence.service.alone import Alone
 from ringfence.service.campaigns import Campaign
+from ringfence.service.treatment import Treatment
 from ringfence.world.identities import OWN_CASES, CaseId, DomainId, StepId
 from ringfence.world.situation import Seat, Situation, Suspect, Trend
 from ringfence.world.steps import Order, Result, Status, Step
-from ringfence.world.treatment import Dom0Says
+from ringfence.world.treatment import Answered, Dom0Says, Entry
 
 TURNS_AT_ONCE: Final = 64
 """How often arrivals are asked for within one turn: each asking gives up to 64, so that a storm cannot keep a turn."""
@@ -61,6 +63,9 @@ class Loop:
         self._tried: set[tuple[CaseId, DomainId, Operation]] = set()
         self._succeeded: dict[tuple[CaseId, DomainId], bool] = {}
         self._remember_operations()
+        self._alone: Alone | None = None
+        if Capability.TREATS not in host.capabilities:
+            self._alone = Alone(host, Treatment(policy, first_case=self.state.last_seat_case + 1), self)
         boot = str(host.boot)
         rebooted = bool(self.state.boot) and self.state.boot != boot
         self._write(
@@ -107,6 +112,12 @@ class Loop:
             for arrival in arrivals:
                 self._arrived(arrival)
         self._run_campaigns()
+        if self._alone is not None:
+            self._alone.ring()
+            self._run_campaigns()
+        for case in list(self.state.cases):
+            # Only now: its reasons may come after the end of its parts.
+            self._close_if_ended(case)
         if self._acknowledged:
             self._write(ev.Acknowledged(at_ms=self._host.now_ms(), tokens=tuple(self._acknowledged)))
             self._acknowledged.clear()
@@ -114,7 +125,8 @@ class Loop:
     @property
     def wake_ms(self) -> int | None:
         """When the next turn is due even if nothing arrives, on the host's clock; None if nothing is waited for."""
-        return min((campaign.until_ms for campaign in self._campaigns.values()), default=None)
+        alarms = self._alone.alarms.values() if self._alone is not None else ()
+        return min((*alarms, *(campaign.until_ms for campaign in self._campaigns.values())), default=None)
 
     def stop(self, because: str) -> None:
         """End this life in order."""
@@ -151,9 +163,9 @@ class Loop:
                 if not self.state.is_durable(token):
                     self._write(ev.Lost(at_ms=now_ms, count=count, urgent=urgent, token=token))
                 self._acknowledge(token)
-            case Progress(token=token):
+            case Progress(token=token, entry=entry):
                 if not self.state.is_durable(token):
-                    self._progressed(token, arrival, now_ms)
+                    self._progressed(token, entry, now_ms)
                 self._acknowledge(token)
             case Question():
                 self._asked(arrival, now_ms)
@@ -178,12 +190,17 @@ class Loop:
         findings = [diagnose(record) for record in records]
         events: list[ev.Event] = []
         for part, finding in enumerate(findings):
+            if self._alone is not None:
+                case = self._alone.reported(finding.record, self._host.situation)
             events.append(
                 seen.received(finding, at_ms=now_ms, token=token, case=case, urgent=urgent, part=part, sink=None)
             )
             if case is not None and case not in self.state.cases and ErrorClass.of(finding.severity) == "uncorrected":
                 events.append(self._impacted(case, finding, now_ms))
+        first_aid = self._alone.first_aid() if self._alone is not None else []
         self._write(*events)
+        if self._alone is not None:
+            self._alone.go_on(first_aid)
         for event in events:
             if isinstance(event, ev.Received) and event.corrected:
                 self._act_ahead(event)
@@ -237,8 +254,40 @@ class Loop:
             isinstance(event, ev.Received) and _identity(event.record) == wanted for _, event in self._journal.events()
         )
 
-    def _progressed(self, token: Token, progress: Progress, now_ms: int) -> None:
-        entry = progress.entry
+    # --- what a treatment in this seat wants written and asked (service.alone.Clerk)
+
+    def execute(self, case: CaseId, step: Step, row: str) -> tuple[StepId, Result]:
+        """As ``alone.Clerk.execute``."""
+        return self._execute(case, step, row)
+
+    def executed(self, case: CaseId, step: Step, result: Result) -> StepId:
+        """As ``alone.Clerk.executed``."""
+        order, now_ms = self.state.next_order, self._host.now_ms()
+        self._write(
+            ev.Intended(at_ms=now_ms, order=order, case=case, step=ev.on_wire(step), row="first aid"),
+            ev.Carried(
+                at_ms=now_ms, order=order, status=result.status, because=result.because, declared=result.declared
+            ),
+        )
+        return order
+
+    def progressed(self, entry: Entry) -> None:
+        """As ``alone.Clerk.progressed``."""
+        self._progressed(None, entry, self._host.now_ms())
+
+    def asked(self, case: CaseId, domain: DomainId, *, operate: bool) -> Dom0Says:
+        """As ``alone.Clerk.asked``."""
+        now_ms = self._host.now_ms()
+        reply = self._reply(case, domain, only_operate=operate)
+        says = Dom0Says(reply.says)
+        self._write(
+            _decided(now_ms, case, domain, Row.ASK_DOM0, reply.reasons, answer=says, costed=_sums(reply.operations))
+        )
+        return says
+
+    # --- progress
+
+    def _progressed(self, token: Token | None, entry: Entry, now_ms: int) -> None:
         if entry.event == "reason":
             reason = ev.Reason(entry.row, entry.because)
             self._write(
@@ -270,7 +319,6 @@ class Loop:
             campaign = self._campaigns.get((entry.case, entry.domain))
             if campaign is not None and campaign.asked:
                 del self._campaigns[entry.case, entry.domain]
-        self._close_if_ended(entry.case)
 
     def _close_if_ended(self, number: CaseId) -> None:
         case = self.state.cases.get(number)
@@ -298,6 +346,9 @@ class Loop:
         self._answer(case, domain, says)
 
     def _answer(self, case: CaseId, domain: DomainId, says: Dom0Says) -> None:
+        if self._alone is not None:
+            self._alone.tell(Answered(case, domain, says))
+            return
         result = self._host.answer(case, domain, says)
         self._write(
             ev.Answered(
@@ -465,6 +516,8 @@ class Loop:
             return
         self._carried(order, result)
         self._campaign_told(order, result)
+        if self._alone is not None:
+            self._alone.order_ended(order, result)
 
     def _campaign_told(self, order: StepId, result: Result) -> None:
         for key, campaign in list(self._campaigns.items()):
@@ -482,6 +535,8 @@ class Loop:
                 self._attempts(known.case, known.order, "", known.attempt + 1, known.dimm)
             else:
                 self._carried(order, result)
+        if self._alone is not None:
+            self._take_up_cases(self._alone)
         for number, case in list(self.state.cases.items()):
             own = number >= OWN_CASES
             for domain, part in list(case.parts.items()):
@@ -491,6 +546,18 @@ class Loop:
             if own and not case.parts:
                 self._write(_part_ended(self._host.now_ms(), number, None, State.UNKNOWN, Row.AHEAD))
             self._close_if_ended(number)
+
+    def _take_up_cases(self, alone: Alone) -> None:
+        """This seat treats by itself, and forgot what it had in mind: begin each open case again from its evidence."""
+        evidence: dict[CaseId, Record] = {}
+        for _, event in self._journal.events():
+            if isinstance(event, ev.Received) and event.case in self.state.cases:
+                evidence.setdefault(event.case, event.record)
+        for number, record in evidence.items():
+            parts = self.state.cases[number].parts
+            ended = frozenset(domain for domain, part in parts.items() if part.ended)
+            alone.take_up(number, record, self._host.situation(record), ended)
+        alone.go_on()
 
     def _resume(self, case: CaseId, domain: DomainId, *, own: bool) -> None:
         running = next(

@@ -102,7 +102,7 @@ class Treatment:
     def reported(
         self, record: Record, situation_of: Callable[[Record], Situation]
     ) -> tuple[CaseId | None, tuple[Wanted, ...]]:
-        """An error was reported: a new case, a further report of one, or no error at all (None)."""
+        """An error was reported: a new case, a further report of one, or (None) a corrected error or none at all."""
         finding = diagnose(record)
         number, relation = self._folder.place(record)
         if relation is not Relation.NEW:
@@ -110,10 +110,28 @@ class Treatment:
         situation = replace(situation_of(record), open_cases=self.open_cases)
         decision = decide(finding, situation, self._policy)
         if finding.severity is Severity.CORRECTED:
-            return None, tuple(self._order(step) for step in decision.steps)
+            return None, tuple(self._order(step, None) for step in decision.steps)
         if not decision.parts:
             return None, ()
         return self.opened(decision, finding.severity, situation, number)
+
+    def taken_up(
+        self, number: CaseId, record: Record, situation: Situation, ended: frozenset[DomainId | None]
+    ) -> tuple[Wanted, ...]:
+        """Begin a case again that an earlier life of this seat left open; the parts in ``ended`` had ended then.
+
+        First aid is idempotent, and a question is asked anew; what domains have become meanwhile is in the situation.
+        """
+        event, _ = self._folder.place(record)
+        finding = diagnose(record)
+        decision = decide(finding, replace(situation, open_cases=self.open_cases), self._policy)
+        decision = replace(decision, parts=tuple(part for part in decision.parts if part.subject.domain not in ended))
+        if not decision.parts:
+            return ()
+        following, self._next_case = self._next_case, number
+        _, wanted = self.opened(decision, finding.severity, situation, event)
+        self._next_case = max(following, number + 1)
+        return wanted
 
     def opened(
         self, decision: Decision, severity: Severity, situation: Situation, event: int = 0
@@ -263,7 +281,7 @@ class Treatment:
             if not (isinstance(step, UnpauseDomain) and self._is_held_by_another(part, step.domain))
         )
         for step in wanted:
-            order = self._order(step)
+            order = self._order(step, part.case)
             if counts(step, state) and state not in ENDS:
                 part.waiting[order.id] = step
                 self._orders[order.id] = part
@@ -298,8 +316,8 @@ class Treatment:
         if case is not None and not case.is_open:
             del self._cases[part.case]
 
-    def _order(self, step: Step) -> Order:
-        order = Order(StepId(self._next_step), step)
+    def _order(self, step: Step, case: CaseId | None) -> Order:
+        order = Order(StepId(self._next_step), step, case)
         self._next_step += 1
         return order
 

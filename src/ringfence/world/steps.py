@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
-from ringfence.world.identities import CpuId, DomainId, Frame, GuestFrame, StepId
+from ringfence.world.identities import CaseId, CpuId, DomainId, Frame, GuestFrame, StepId
 
 
 class Repeat(StrEnum):
@@ -277,7 +277,8 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A step with its number: what is handed to a backend."""
+    """A step with its number: what is handed to a backend. ``case`` is the case that it belongs to, if one does."""
 
     id: StepId
     step: Step
+    case: CaseId | None = None

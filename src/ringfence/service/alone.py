@@ -1,0 +1,144 @@
+"""Where the hypervisor acts alone (Xen, KVM): Dom0's seat treats what remains to be done, by the same flow.
+
+The hypervisor's own deeds arrive in the situation as ``already_done``: a row that it took away is preempted.
+First aid (pause, isolate, last words, halt) is carried out before anything is written; the record follows at once.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from ringfence.action.carry import carry_out
+from ringfence.decision.flow import State
+from ringfence.hypervisor.port import Hypervisor
+from ringfence.record.evidence import Record
+from ringfence.service.treatment import Treatment
+from ringfence.world.identities import CaseId, DomainId, StepId
+from ringfence.world.situation import Situation
+from ringfence.world.steps import (
+    AskDom0,
+    HaltHost,
+    IsolateFrame,
+    LastWords,
+    NotifyDom0,
+    Order,
+    PauseDomain,
+    Result,
+    SaveEvidence,
+    Status,
+    Step,
+)
+from ringfence.world.treatment import Alarm, Answered, Dom0Says, Entry, StepEnded, TimePassed, Told, Wanted
+
+FIRST_AID: Final = (PauseDomain, IsolateFrame, LastWords, HaltHost)
+"""Steps that never wait for a disk (concept, Orders of time)."""
+
+
+class Clerk(Protocol):
+    """Who writes for a treatment, and answers its questions: the loop."""
+
+    def execute(self, case: CaseId, step: Step, row: str) -> tuple[StepId, Result]:
+        """Write the intent, carry out, write the result."""
+        ...
+
+    def executed(self, case: CaseId, step: Step, result: Result) -> StepId:
+        """Write down a step that was carried out already."""
+        ...
+
+    def progressed(self, entry: Entry) -> None:
+        """Write a transition down."""
+        ...
+
+    def asked(self, case: CaseId, domain: DomainId, *, operate: bool) -> Dom0Says:
+        """What Dom0 answers."""
+        ...
+
+
+@dataclass(slots=True)
+class Alone:
+    """A treatment in Dom0's seat, carried out through the port."""
+
+    host: Hypervisor
+    treatment: Treatment
+    clerk: Clerk
+    alarms: dict[int, int] = field(default_factory=dict)
+    running: dict[StepId, StepId] = field(default_factory=dict)
+    """The treatment's number of each order that runs, by the journal's."""
+
+    _waiting: deque[Wanted] = field(default_factory=deque)
+
+    def reported(self, record: Record, situation_of: Callable[[Record], Situation]) -> CaseId | None:
+        """An error was reported: call ``first_aid`` at once, and ``go_on`` when the evidence is durable."""
+        case, wanted = self.treatment.reported(record, situation_of)
+        self._waiting.extend(wanted)
+        return case
+
+    def first_aid(self) -> list[tuple[Order, Result]]:
+        """Carry out the steps that must not wait; they are written down by ``go_on``."""
+        return [
+            (each, carry_out(self.host, each))
+            for each in self._waiting
+            if isinstance(each, Order) and isinstance(each.step, FIRST_AID)
+        ]
+
+    def take_up(self, number: CaseId, record: Record, situation: Situation, ended: frozenset[DomainId | None]) -> None:
+        """Begin a case again that an earlier life left open."""
+        self._waiting.extend(self.treatment.taken_up(number, record, situation, ended))
+
+    def go_on(self, done: Iterable[tuple[Order, Result]] = ()) -> None:
+        """Carry out all that is wanted, and tell what became of it, until nothing is wanted any more."""
+        results = {order.id: result for order, result in done}
+        while self._waiting:
+            match self._waiting.popleft():
+                case Order() as order:
+                    self._carry(order, results.get(order.id))
+                case Alarm(alarm=alarm, at_ms=at_ms):
+                    self.alarms[alarm] = at_ms
+                case Entry() as entry:
+                    self.clerk.progressed(entry)
+
+    def tell(self, what: Told) -> None:
+        """Something happened; what follows from it is carried out."""
+        self._waiting.extend(self.treatment.told(what, self.host.situation(None)))
+        self.go_on()
+
+    def ring(self) -> None:
+        """Tell of the alarms whose time has come."""
+        now_ms = self.host.now_ms()
+        for alarm in [alarm for alarm, at_ms in self.alarms.items() if at_ms <= now_ms]:
+            del self.alarms[alarm]
+            self.tell(TimePassed(alarm))
+
+    def order_ended(self, order: StepId, result: Result) -> None:
+        """An order that was running has ended."""
+        known = self.running.get(order)
+        if known is not None:
+            if result.status is not Status.RUNNING:
+                del self.running[order]
+            self.tell(StepEnded(known, result))
+
+    def _carry(self, order: Order, done: Result | None) -> None:
+        case = order.case if order.case is not None else CaseId(0)
+        match order.step:
+            case NotifyDom0() | SaveEvidence():
+                # Dom0 is here, and what it knows is durable already.
+                result = Result(Status.DONE, "Dom0 treats this case itself")
+            case AskDom0(domain=domain, operate=operate):
+                self._told(StepEnded(order.id, Result(Status.DONE)))
+                says = self.clerk.asked(case, domain, operate=operate)
+                self._told(Answered(case, domain, says))
+                return
+            case step if done is not None:
+                result = done
+                self.clerk.executed(case, step, result)
+            case step:
+                number, result = self.clerk.execute(case, step, State.CONTAINING)
+                if result.status is Status.RUNNING:
+                    self.running[number] = order.id
+        self._told(StepEnded(order.id, result))
+
+    def _told(self, what: Told) -> None:
+        self._waiting.extend(self.treatment.told(what, self.host.situation(None)))

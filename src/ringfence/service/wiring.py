@@ -1,0 +1,40 @@
+"""Puts the parts together: the only place that knows which hypervisor is behind the port."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ringfence.decision.policy import Policy
+from ringfence.hypervisor.model.clock import Clock
+from ringfence.hypervisor.model.host import HostSettings, ModelHost
+from ringfence.hypervisor.model.machine import Settings
+from ringfence.hypervisor.model.observer import Observer, nobody
+from ringfence.hypervisor.model.platforms import PLATFORMS
+from ringfence.service.treatment import Treatment
+
+CASES_A_BOOT: Final = 1 << 20
+"""Case numbers that each boot has for itself, so that none is used twice: a seat has no disk to remember them by."""
+
+
+def seat(policy: Policy, boot: int) -> Treatment:
+    """The hypervisor's seat for one boot of a host that follows the concept."""
+    return Treatment(policy, first_case=boot * CASES_A_BOOT + 1)
+
+
+def model_host(  # noqa: PLR0913 (one argument a choice)
+    policy: Policy,
+    *,
+    seed: int,
+    platform: str = "cascade-lake",
+    personality: str = "concept",
+    name: str = "model",
+    clock: Clock | None = None,
+    observer: Observer = nobody,
+) -> ModelHost:
+    """A model host that follows the concept, or acts as a version of Xen does (``personality``).
+
+    Raises KeyError for an unknown platform or personality.
+    """
+    settings = HostSettings(name=name, personality=personality, machine=Settings(platform=PLATFORMS[platform]))
+    sits = seat(policy, 1) if personality == "concept" else None
+    return ModelHost(settings, seed=seed, seat=sits, clock=clock, observer=observer)
