@@ -146,15 +146,15 @@ def severity() -> str:
 _ContainmentRule = ConsumerRule | LoserRule | FrameRule | MappingRule
 
 _ASKED: Mapping[str, str] = {
-    "kind": "the error is {}",
-    "tie": "the evidence ties it {}",
-    "context": "the CPU was in: {}",
-    "ran": "whose guest code ran: {}",
+    "kind": "{}",
+    "tie": "{}",
+    "context": "the CPU ran: {}",
+    "ran": "of the guests: {}",
     "extent": "{}",
-    "use": "the page is {}",
-    "owner": "its owner is {}",
+    "use": "use: {}",
+    "owner": "owner: {}",
     "kinds": "by {}",
-    "by": "whoever maps it is {}",
+    "by": "by whom: {}",
 }
 _ASKED_IF: Mapping[tuple[str, bool], str] = {
     ("past", True): "it is left over from an earlier boot or exception",
@@ -185,7 +185,7 @@ def _containment_outcome(rule: _ContainmentRule) -> str:
         case ConsumerRule():
             return f"**{rule.certainty}**: {rule.party}"
         case LoserRule():
-            return f"**{rule.certainty}**: " + ("those whose pages they are" if rule.names else "nobody is named")
+            return f"**{rule.certainty}**: " + ("whoever is named" if rule.names else "nobody")
         case FrameRule():
             return f"**{rule.holder}**"
         case MappingRule():
