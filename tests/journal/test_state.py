@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ringfence.hypervisor.port import Token
 from ringfence.journal import state as limits
+from ringfence.journal.case import Approval, Outcome, Part, Question, Reply
 from ringfence.journal.events import (
     Acknowledged,
     Answered,
@@ -42,11 +43,12 @@ from ringfence.journal.events import (
     Unread,
     on_wire,
 )
-from ringfence.journal.state import Approval, Outcome, Part, Question, Reply, State, apply, replay
+from ringfence.journal.numbers import Numbers
+from ringfence.journal.state import State, apply, replay
 from ringfence.journal.store import Journal
 from ringfence.record.evidence import Format, Origin, Record, Registers
 from ringfence.world.domain import DomainKind, DomainState
-from ringfence.world.identities import CaseId, DomainId, Frame, GuestFrame, StepId
+from ringfence.world.identities import OWN_CASES, CaseId, DomainId, Frame, GuestFrame, StepId
 from ringfence.world.situation import OpenCase, PluginVerdict, Seat, Suspect
 from ringfence.world.steps import (
     DestroyDomain,
@@ -150,6 +152,7 @@ def test_every_prefix_of_a_journal_gives_the_state_that_its_writer_had(groups: l
         assert replay(stored[:length]) == state_then
 
 
+@settings(max_examples=300)
 @given(st.lists(events, max_size=30))
 def test_the_state_never_gives_a_number_away_twice_and_no_case_is_both_open_and_closed(happened: list[Event]) -> None:
     state, given_away = State(), set[int]()
@@ -240,12 +243,29 @@ def test_what_was_decided_said_and_saved_is_known_of_an_open_case() -> None:
     assert case.evidence_saved
 
 
-def test_outcomes_are_kept_in_a_bounded_number_and_old_cases_stay_closed() -> None:
-    many = limits.OUTCOMES_KEPT + 10
-    state = after(*(Closed(at_ms=n, case=CaseId(n), outcome=()) for n in range(1, many + 1)), asked())
-    assert len(state.outcomes) == limits.OUTCOMES_KEPT
-    assert state.is_closed(CASE)
+def test_outcomes_are_kept_in_a_bounded_number_and_old_cases_stay_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "OUTCOMES_KEPT", 3)
+    closed = [1_000_000, *range(1, 6)]
+    state = after(*(Closed(at_ms=0, case=CaseId(n), outcome=()) for n in closed), asked(), received(case=CaseId(7)))
+    assert list(state.outcomes) == [CaseId(3), CaseId(4), CaseId(5)]
+    assert all(state.is_closed(CaseId(number)) for number in closed)
     assert not state.questions
+    assert list(state.cases) == [CaseId(7)]
+
+
+def test_the_numbers_of_dom0s_own_cases_are_counted_apart() -> None:
+    state = after(*(Closed(at_ms=0, case=CaseId(n), outcome=()) for n in (3, OWN_CASES + 1)), received(case=CaseId(5)))
+    assert (state.last_seat_case, state.next_case) == (5, OWN_CASES + 2)
+    assert not state.is_closed(CaseId(6))
+
+
+@given(st.lists(st.integers(0, 12)))
+def test_numbers_are_a_set_in_as_few_runs_as_can_be(added: list[int]) -> None:
+    numbers = Numbers()
+    for number in added:
+        numbers.add(number)
+    assert [number for number in range(-1, 14) if number in numbers] == sorted(set(added))
+    assert len(numbers.runs) == sum(number - 1 not in added for number in set(added))
 
 
 # --- questions, approvals, deadlines --------------------------------------------------------------------------------
@@ -301,18 +321,18 @@ def test_a_persons_word_is_waited_for_and_kept() -> None:
     assert not state.approvals
     assert state.cases[CASE].approved == {(GUEST, "migrate"): False}
     assert not after(wanted, passed(Deadline.APPROVAL)).approvals
+    assert not after(wanted, Closed(at_ms=2, case=CASE, outcome=())).approvals
 
 
 # --- orders -----------------------------------------------------------------------------------------------------------
 
 
 def test_an_order_is_open_from_its_intent_to_its_end() -> None:
-    state = after(
-        started(life=3), intended(InjectVmce(GUEST, GuestFrame(7))), intended(DestroyDomain(OTHER), 2, attempt=2)
-    )
+    inject, destroy = InjectVmce(GUEST, GuestFrame(7)), DestroyDomain(OTHER)
+    state = after(started(life=3), intended(inject), intended(destroy, 2, attempt=2))
     assert [(each.order, each.attempt, each.running, each.life, each.boot) for each in state.orders.values()] == [
-        (Order(StepId(1), InjectVmce(GUEST, GuestFrame(7))), 1, False, 3, "one"),
-        (Order(StepId(2), DestroyDomain(OTHER)), 2, False, 3, "one"),
+        (Order(StepId(1), inject), 1, False, 3, "one"),
+        (Order(StepId(2), destroy), 2, False, 3, "one"),
     ]
     apply(state, carried(Status.RUNNING, 2))
     assert state.orders[StepId(2)].running

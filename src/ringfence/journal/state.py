@@ -69,7 +69,8 @@ class State:
     ``history`` are the corrected errors of each suspect, oldest first; ``offlined`` the pages that Ringfence had taken
     out of use, per DIMM; ``unacknowledged`` the arrivals that are durable while their source may not know, each with a
     CRC of its records, for a source may use a number again. ``epoch_ms`` is the wall clock's time at 0 of the host's
-    clock. Dictionaries are in the order of their events.
+    clock; ``last_seat_case`` the greatest number of a case that is not Dom0's own. Dictionaries are in the order of
+    their events.
     """
 
     life: int = 0
@@ -98,18 +99,13 @@ class State:
     unread: int = 0
     strays: int = 0
     last_case: int = 0
+    last_seat_case: int = 0
     last_order: int = 0
 
     @property
     def next_case(self) -> CaseId:
         """A number that no case has had."""
         return CaseId(self.last_case + 1)
-
-    @property
-    def last_seat_case(self) -> int:
-        """The greatest number of a case that is not of Dom0's own."""
-        known = (case for case in (*self.cases, *self.outcomes) if case < OWN_CASES)
-        return max(known, default=self.forgotten_through)
 
     @property
     def next_order(self) -> StepId:
@@ -191,7 +187,7 @@ def apply(state: State, event: ev.Stored) -> State:  # noqa: PLR0912, PLR0915 (o
             _close(state, event.case, Outcome(event.outcome))
         case ev.Superseded():
             _close(state, event.case, Outcome((), event.by))
-            state.last_case = max(state.last_case, event.by)
+            _number_used(state, event.by)
         case ev.TrendSeen():
             if event.case is not None and (case := _opened(state, event.case, event.at_ms)):
                 case.frames.update(dict.fromkeys(event.frames, 1))
@@ -240,12 +236,18 @@ def apply(state: State, event: ev.Stored) -> State:  # noqa: PLR0912, PLR0915 (o
 
 def _unread(state: State, event: ev.Unread) -> None:
     state.unread += 1
-    state.last_case = max(state.last_case, event.case or 0)
+    _number_used(state, event.case or 0)
     state.last_order = max(state.last_order, event.order or 0)
     _durable(state, Token(event.token) if event.token is not None else None)
 
 
 # --- cases ----------------------------------------------------------------------------------------------------------
+
+
+def _number_used(state: State, number: int) -> None:
+    state.last_case = max(state.last_case, number)
+    if number < OWN_CASES:
+        state.last_seat_case = max(state.last_seat_case, number)
 
 
 def _opened(state: State, number: CaseId, at_ms: int) -> Case | None:
@@ -255,7 +257,7 @@ def _opened(state: State, number: CaseId, at_ms: int) -> Case | None:
     if state.is_closed(number):
         return None
     case = state.cases[number] = Case(number, at_ms)
-    state.last_case = max(state.last_case, number)
+    _number_used(state, number)
     return case
 
 
@@ -286,7 +288,7 @@ def _close(state: State, number: CaseId, outcome: Outcome) -> None:
     if state.is_closed(number):
         state.strays += 1
         return
-    state.last_case = max(state.last_case, number)
+    _number_used(state, number)
     state.cases.pop(number, None)
     state.closed.add(number)
     state.outcomes[number] = outcome
@@ -295,10 +297,7 @@ def _close(state: State, number: CaseId, outcome: Outcome) -> None:
     for approval in [key for key in state.approvals if key[0] == number]:
         del state.approvals[approval]
     if len(state.outcomes) > OUTCOMES_KEPT:
-        oldest = next(iter(state.outcomes))
-        del state.outcomes[oldest]
-        if oldest < OWN_CASES:
-            state.forgotten_through = max(state.forgotten_through, oldest)
+        del state.outcomes[next(iter(state.outcomes))]
 
 
 def _impacted(state: State, event: ev.Impacted) -> None:
