@@ -188,6 +188,15 @@ def test_cmci_goes_once_to_all_who_share_the_bank() -> None:
     assert CORRECTED_COUNT.of(rig.registers(0, logged.bank).status or 0) == 10
 
 
+def test_a_storm_ends_with_a_reset() -> None:
+    rig = Rig(CASCADE_LAKE)
+    rig.machine.inject(faults.Storm(cpu=CPU, addr=ADDR, count=10, interval_ns=1000))
+    rig.clock.run_for(2500)
+    rig.machine.warm_reset()
+    rig.clock.run_for(SECOND)
+    assert len([item for item in rig.machine.trace if isinstance(item, LoggedError)]) == 3
+
+
 def test_amd_raises_threshold_and_deferred_interrupts_on_the_cpu_that_reaches_the_bank() -> None:
     rig = Rig(MILAN)
     rig.machine.inject(faults.Uncorrectable(addr=ADDR))
@@ -269,6 +278,16 @@ def test_an_offline_cpu_takes_no_part_and_cpu_0_never_goes() -> None:
     for busy in (CpuId(0), CPU):
         with pytest.raises(ValueError, match="cannot go offline"):
             rig.machine.offline(busy)
+
+
+@pytest.mark.parametrize(("platform", "expected"), [(MILAN, CpuId(0)), (FAMILY_10H, CpuId(5))])
+def test_another_cpu_takes_the_machine_check_of_one_that_is_offline(platform: Platform, expected: CpuId) -> None:
+    rig = Rig(platform)
+    rig.machine.offline(CpuId(4))
+    rig.machine.inject(faults.InterconnectUncorrected(socket=SocketId(1)))
+    rig.clock.settle()
+    assert rig.signals(MachineCheck) == [MachineCheck((expected,), local=True)]
+    assert rig.machine.cpu_state(CpuId(4)) is CpuState.OFFLINE
 
 
 def test_what_the_machine_does_not_have_is_refused() -> None:

@@ -12,6 +12,7 @@ from ringfence.diagnosis.severity import Severity
 from ringfence.hypervisor.model import faults
 from ringfence.hypervisor.model.clock import HOUR
 from ringfence.hypervisor.model.machine import LoggedError, Patrol
+from ringfence.hypervisor.model.memory_map import DramPlace
 from ringfence.hypervisor.model.platforms import (
     CASCADE_LAKE,
     FAMILY_10H,
@@ -150,16 +151,35 @@ def test_a_consumed_error_names_its_page(platform: Platform) -> None:
         assert address.value == ADDR
 
 
-def test_ice_lake_tells_where_on_the_dimm_an_error_is() -> None:
-    rig = Rig(ICE_LAKE)
-    rig.machine.inject(faults.Correctable(addr=ADDR, device=7))
-    rig.machine.load(CPU, ADDR)
+PLACE = DramPlace(socket=SOCKET, channel=1, slot=1, rank=1, bank=11, row=77, column=3)
+
+
+def _corrected_at(platform: Platform, device: int) -> Finding:
+    rig = Rig(platform)
+    addr = rig.machine.memory_map.address(PLACE)
+    rig.machine.inject(faults.Correctable(addr=addr, device=device))
+    rig.machine.load(CPU, addr)
     (error,) = _logged(rig)
-    found = _finding(rig, error.cpus[0], error.bank).reading.location
-    place = rig.machine.memory_map.locate(ADDR)
-    assert (found.controller, found.channel) == divmod(place.channel, 2)
-    assert (found.slot, found.rank, found.row, found.device) == (place.slot, place.rank, place.row, 7)
-    assert (found.bank_group, found.bank) == divmod(place.bank, 4)
+    return _finding(rig, error.cpus[0], error.bank)
+
+
+def test_ice_lake_tells_where_on_the_dimm_an_error_is() -> None:
+    found = _corrected_at(ICE_LAKE, device=7).reading.location
+    assert (found.controller, found.channel) == (0, 1)
+    assert (found.slot, found.rank, found.row, found.device) == (1, 1, 77, 7)
+    assert (found.bank_group, found.bank) == divmod(11, 4)
+
+
+def test_a_umc_tells_channel_chip_select_and_symbol() -> None:
+    for platform in (MILAN, TURIN):
+        reading = _corrected_at(platform, device=7).reading
+        assert (reading.location.channel, reading.location.csrow) == (1, PLACE.chip_select)
+        assert any(detail.startswith("symbol 7 ") for detail in reading.details)
+
+
+def test_nehalem_tells_channel_and_dimm() -> None:
+    found = _corrected_at(NEHALEM, device=7).reading.location
+    assert (found.channel, found.slot, found.syndrome) == (1, 1, 0x71)
 
 
 @pytest.mark.parametrize("platform", [NEHALEM, MILAN, TURIN, FAMILY_10H], ids=lambda platform: platform.name)

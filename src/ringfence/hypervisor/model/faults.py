@@ -113,7 +113,10 @@ class SpuriousMachineCheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Storm:
-    """``count`` correctable errors of one stuck cell, read by ``cpu`` every ``interval_ns`` from now on."""
+    """``count`` correctable errors of one stuck cell, read by ``cpu`` every ``interval_ns`` from now on.
+
+    Reads that the CPU cannot do at their instant (it is in a machine check) are left out; a reset ends the storm.
+    """
 
     cpu: CpuId
     addr: PhysAddr

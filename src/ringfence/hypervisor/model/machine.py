@@ -287,7 +287,7 @@ class Machine:
                 self.fetch(fault.cpu, fault.addr)
             case faults.Storm():
                 self._controller.spoil(self._line(fault.addr), Line(Health.CORRECTABLE, lasting=True))
-                self._storm(fault, fault.count)
+                self._storm(fault, fault.count, self._reset_ns)
             case faults.SpuriousMachineCheck():
                 self._reporter.machine_check(None if self.settings.platform.broadcasts else CpuId(0), None)
             case faults.Stuck():
@@ -324,11 +324,12 @@ class Machine:
         if kind not in _OF_CPUS or self._runs(cpu):
             self._reporter.report(kind, seen, cpu)
 
-    def _storm(self, fault: faults.Storm, left: int) -> None:
-        if left <= 0:
+    def _storm(self, fault: faults.Storm, left: int, since_ns: int) -> None:
+        """One read of a storm; the program that reads ends with the machine's run."""
+        if left <= 0 or since_ns != self._reset_ns or self._processors.shut_down:
             return
         self.load(fault.cpu, fault.addr)
-        self.clock.after(fault.interval_ns, lambda: self._storm(fault, left - 1))
+        self.clock.after(fault.interval_ns, lambda: self._storm(fault, left - 1, since_ns))
 
     def _reset(self, *, cold: bool) -> None:
         self._processors.reset(cold=cold)

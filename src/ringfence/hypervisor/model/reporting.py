@@ -102,7 +102,7 @@ class Reporter:
         sharers = self._processors.online(self._processors.sharers(bank))
         match signal:
             case Signal.MACHINE_CHECK:
-                self.machine_check(victim, kind)
+                self.machine_check(self._present(victim, sharers), kind)
             case _ if not sharers:
                 pass  # nobody is there to be interrupted: the error waits in its bank
             case Signal.CMCI:
@@ -111,6 +111,14 @@ class Reporter:
                 self._processors.signal(ThresholdInterrupt(sharers[0], number))
             case Signal.DEFERRED:
                 self._processors.signal(DeferredInterrupt(sharers[0], number))
+
+    def _present(self, victim: CpuId | None, sharers: tuple[CpuId, ...]) -> CpuId | None:
+        """The victim, or if that CPU is offline (its socket's first may be) another that takes its part."""
+        if victim is None or self._processors.online((victim,)):
+            return victim
+        if self._platform.broadcasts:
+            return None
+        return sharers[0] if sharers else CpuId(0)
 
     def machine_check(self, victim: CpuId | None, kind: Kind | None) -> None:
         """Raises #MC. ``kind`` None: nothing says why."""
