@@ -202,7 +202,10 @@ class Bank:
         return Latched(kept, frozenset(signals))
 
     def _log_deferred(self, status: int, error: Detected) -> bool:
-        """MCA_DESTAT and MCA_DEADDR: the first deferred error stays, later ones only set Overflow (PPR 55898)."""
+        """MCA_DESTAT and MCA_DEADDR: the first deferred error stays, later ones only set Overflow.
+
+        PPR 55898, MCA_DESTAT; that the first stays is the model's reading and could not be checked.
+        """
         held = self._registers[Slot.DESTAT]
         if VAL.of(held):
             self._registers[Slot.DESTAT] = held | OVER.mask

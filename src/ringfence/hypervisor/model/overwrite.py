@@ -2,8 +2,7 @@
 
 Intel: SDM vol. 3B 17.3.2.2.1 (table of overwrite rules for enabled errors, with the green and yellow status) and 17.6.4
 (table of overwrite rules for UC, CE and UCR errors). AMD: the priority of MCA_SYND.ErrorPriority (PPR 55898), with the
-older error staying among equals; that table of priorities ("Error Logging During Overflow", APM vol. 2 9.3.2) we know
-from Linux's and Xen's handling and not from the manual's own text.
+older error staying among equals: the model's reading of that field; the manual's own table could not be checked.
 """
 
 from __future__ import annotations
@@ -32,8 +31,8 @@ Rule = Callable[[int, int], Outcome]
 def intel(held: int, new: int, *, ser_p: bool, tes_p: bool) -> Outcome:
     """Intel's rules. Both are whole MCi_STATUS values with VAL; OVER is set in any case.
 
-    "In general, enabled errors are written over disabled errors" is taken to hold among errors of equal rank: else a
-    corrected error could hide an uncorrected one. Where the table says "either", the second stays.
+    That an enabled error replaces a disabled one is taken to hold among uncorrected errors of equal rank: else a
+    corrected error could hide an uncorrected one. Where the table leaves the choice, the second stays.
     """
     old_rank, new_rank = _intel_rank(held, ser_p=ser_p), _intel_rank(new, ser_p=ser_p)
     if new_rank != old_rank:
