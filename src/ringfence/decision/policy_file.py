@@ -30,6 +30,9 @@ from ringfence.errors import PolicyError, PolicyProblem
 MAX_BYTES: Final = 256 << 10
 """A file with a rule for each of a thousand domains has about half of that."""
 
+MAX_DOTS: Final = 256
+"""In one line. The time that tomllib needs for a dotted key grows with the square of its parts."""
+
 MAX_PROBLEMS: Final = 200
 """More than a person reads; the rest is counted. A file of nonsense could hold tens of thousands."""
 
@@ -97,6 +100,10 @@ def _text(data: bytes, path: str) -> str:
 
 def _document(text: str, path: str) -> dict[str, object]:
     last = text.count("\n") + 1
+    dotted = next((number for number, line in enumerate(text.split("\n"), 1) if line.count(".") > MAX_DOTS), None)
+    if dotted is not None:
+        problem = PolicyProblem(dotted, "", "too many dots", f"at most {MAX_DOTS} dots in a line")
+        raise PolicyError(path, (problem,))
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
