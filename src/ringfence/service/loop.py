@@ -79,6 +79,7 @@ class Loop:
                 lacks=tuple(each.name or "" for each in Capability if each not in host.capabilities),
             )
         )
+        self._note_domains()
         if rebooted:
             self._close_earlier_boot()
         self._take_up()
@@ -109,6 +110,7 @@ class Loop:
             arrivals = self._host.arrivals()
             if not arrivals:
                 break
+            self._note_domains()
             for arrival in arrivals:
                 self._arrived(arrival)
         self._run_campaigns()
@@ -603,6 +605,21 @@ class Loop:
             self._write(ev.Closed(at_ms=now_ms, case=number, outcome=entries or nothing))
 
     # --- the journal
+
+    def _note_domains(self) -> None:
+        """Write down what domains there are, and whether Dom0 can be asked, where that has changed."""
+        situation = self._host.situation(None)
+        now_ms, known, dom0 = self._host.now_ms(), self.state.domains, situation.dom0
+        events: list[ev.Event] = [
+            ev.DomainChanged(
+                at_ms=now_ms, domain=each.id, name=each.name, domain_kind=each.kind, state=each.state, uuid=each.uuid
+            )
+            for each in situation.domains
+            if each.id not in known or (known[each.id].name, known[each.id].state) != (each.name, each.state)
+        ]
+        if (dom0.has_handler, dom0.hurt) != (self.state.dom0_has_handler, self.state.dom0_hurt):
+            events.append(ev.Dom0Changed(at_ms=now_ms, has_handler=dom0.has_handler, hurt=dom0.hurt))
+        self._write(*events)
 
     def _write(self, *events: ev.Event) -> None:
         self._journal.append(*events)

@@ -1,0 +1,30 @@
+"""Where Ringfence keeps its journal."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+JOURNAL = "journal.sqlite"
+
+
+def default_state_dir() -> Path:
+    """``RINGFENCE_STATE_DIR``, else /var/lib/ringfence for root, else $XDG_STATE_HOME/ringfence."""
+    given = os.environ.get("RINGFENCE_STATE_DIR")
+    if given:
+        return Path(given)
+    if os.geteuid() == 0:
+        return Path("/var/lib/ringfence")
+    home = os.environ.get("XDG_STATE_HOME")
+    return (Path(home) if home else Path.home() / ".local" / "state") / "ringfence"
+
+
+state_dir_option = click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=default_state_dir,
+    show_default="$RINGFENCE_STATE_DIR, /var/lib/ringfence for root, ~/.local/state/ringfence",
+    help="Where the journal lies.",
+)

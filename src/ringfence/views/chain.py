@@ -1,0 +1,285 @@
+"""The chain of one case, from raw registers to outcome: what the journal says, in the order in which it happened."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ringfence.diagnosis.finding import diagnose
+from ringfence.journal import events as ev
+from ringfence.record.evidence import Record
+from ringfence.views.text import printable
+from ringfence.world.identities import DOM0, CaseId, DomainId, StepId
+from ringfence.world.steps import Status
+
+_WIDTH = 110
+_LABEL = 14
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One link of a chain: when (milliseconds on the host's clock), what sort of thing, which row, and in words.
+
+    ``row`` is the concept's row or empty; ``details`` are further sentences, each a reason or a number of the sum.
+    """
+
+    at_ms: int
+    what: str
+    row: str
+    text: str
+    details: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """All that the journal says about a case, oldest first. ``outcome`` is empty while it is open."""
+
+    case: CaseId
+    title: str
+    links: tuple[Link, ...]
+    outcome: tuple[str, ...]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has no outcome yet."""
+        return not self.outcome
+
+
+def names_of(stored: Iterable[ev.Stored]) -> dict[DomainId, str]:
+    """The names of domains that the journal has heard of, the last one of each number."""
+    known = {DOM0: "Domain-0"}
+    for event in stored:
+        if isinstance(event, ev.DomainChanged):
+            known[event.domain] = event.name
+    return known
+
+
+def by_case(stored: Iterable[ev.Stored]) -> dict[CaseId, list[ev.Stored]]:
+    """The events of each case, in the order of the cases' first events; the end of an order belongs to its case."""
+    cases: dict[CaseId, list[ev.Stored]] = {}
+    of_order: dict[StepId, CaseId] = {}
+    for event in stored:
+        case = of_order.get(event.order) if isinstance(event, ev.Carried) else getattr(event, "case", None)
+        if case is None:
+            continue
+        cases.setdefault(case, []).append(event)
+        if isinstance(event, ev.Intended):
+            of_order[event.order] = case
+    return cases
+
+
+def chain(case: CaseId, stored: Iterable[ev.Stored], names: Mapping[DomainId, str]) -> Chain:
+    """The chain of a case from its events, as ``by_case`` gives them."""
+    links: list[Link] = []
+    outcome: tuple[str, ...] = ()
+    title = ""
+    orders: dict[StepId, str] = {}
+    for event in stored:
+        if isinstance(event, ev.Carried):
+            if event.order in orders:
+                links.append(_carried(event, orders[event.order]))
+            continue
+        match event:
+            case ev.Received():
+                title = title or event.summary
+                links += _received(event)
+            case ev.Intended():
+                orders[event.order] = step_in_words(event.step, names)
+                attempt = f" (attempt {event.attempt})" if event.attempt > 1 else ""
+                links.append(Link(event.at_ms, "order", event.row, f"{orders[event.order]}{attempt}"))
+            case ev.Closed():
+                outcome = tuple(outcome_in_words(entry, names) for entry in event.outcome)
+                links.append(Link(event.at_ms, "outcome", "", "closed", outcome))
+            case ev.Unread():
+                links.append(Link(event.at_ms, "unread", "", f"an event of a later version: {event.kind}"))
+            case _:
+                found = link(event, names)
+                title = title or (found.text if found is not None and found.what == "trend" else "")
+                links += [found] if found is not None else []
+    return Chain(case, title or "no evidence of its own", tuple(links), outcome)
+
+
+def link(event: ev.Stored, names: Mapping[DomainId, str]) -> Link | None:  # noqa: PLR0912 (one arm per kind of event)
+    """One event in words; None for what says nothing to a reader (acknowledgements, starts)."""
+    match event:
+        case ev.Received():
+            return _received(event)[0]
+        case ev.Impacted():
+            return _impacted(event, names)
+        case ev.Decided():
+            whom = _whom(event.domain, names)
+            says = f"Dom0 answers {event.answer} for {whom}" if event.answer is not None else "decided"
+            details = tuple(f"{reason.row}: {reason.because}" for reason in event.reasons)
+            return Link(event.at_ms, "decision", event.row, says, (*details, *event.costed))
+        case ev.Asked():
+            what = "an operation on" if event.operate else "what shall become of"
+            return Link(
+                event.at_ms, "question", "I.2c-dom0", f"Dom0 is asked for {what} {_whom(event.domain, names)}, until "
+                f"{clock(event.deadline_ms)}",
+            )  # fmt: skip
+        case ev.Answered():
+            refused = f": {event.status}, {event.because}" if event.status is not Status.DONE else ""
+            return Link(event.at_ms, "answer", "", f"{event.says} for {_whom(event.domain, names)}{refused}")
+        case ev.Progressed():
+            steps = f" [{', '.join(event.steps)}]" if event.steps else ""
+            text = f"{_whom(event.domain, names)}: {event.state.replace('_', ' ')}; {event.because}{steps}"
+            return Link(event.seat_ms or event.at_ms, "step", event.row, text)
+        case ev.Superseded():
+            return Link(event.at_ms, "superseded", "", f"by case {event.by}: {event.because}")
+        case ev.TrendSeen():
+            hours = event.window_ms // 3_600_000
+            text = (
+                f"{event.count} corrected errors of {event.name} within {hours} h, {event.distinct} distinct syndromes"
+            )
+            return Link(event.at_ms, "trend", "II.1", text)
+        case ev.PluginSaid():
+            said = f"{event.answer}: {event.because}" if event.answer else f"nothing: {event.because}"
+            return Link(event.at_ms, "plug-in", "", f"{event.plugin} says {said}")
+        case ev.ApprovalAsked():
+            text = (
+                f"a person is asked: {event.operation} {_whom(event.domain, names)}? until {clock(event.deadline_ms)}"
+            )
+            return Link(event.at_ms, "approval", "", text)
+        case ev.ApprovalGiven():
+            word = "granted" if event.granted else "denied"
+            return Link(event.at_ms, "approval", "", f"{event.who} {word} {event.operation}")
+        case ev.DeadlinePassed():
+            return Link(event.at_ms, "deadline", "", f"the time for the {event.which} is over")
+        case ev.EvidenceSaved():
+            return Link(event.at_ms, "evidence", "B.3", "the evidence is durable: the halt need not wait")
+        case ev.Lost():
+            which = "urgent" if event.urgent else "nonurgent"
+            return Link(event.at_ms, "lost", "", f"{event.count} {which} records were dropped before anybody saw them")
+        case ev.Unrecognised():
+            return Link(event.at_ms, "unread", "", f"evidence that cannot be read: {event.why}")
+        case ev.DomainChanged():
+            return Link(event.at_ms, "domain", "", f"{event.name} is {event.state}")
+        case ev.Dom0Changed():
+            state = "hurt" if event.hurt else "able" if event.has_handler else "without a handler"
+            return Link(event.at_ms, "Dom0", "B.3", f"Dom0 is {state}")
+        case ev.Intended():
+            return Link(event.at_ms, "order", event.row, step_in_words(event.step, names))
+        case ev.Carried():
+            return _carried(event, f"order {event.order}")
+        case ev.Closed():
+            return Link(
+                event.at_ms, "outcome", "", "; ".join(outcome_in_words(entry, names) for entry in event.outcome)
+            )
+        case ev.Started():
+            return Link(
+                event.at_ms, "start", "", f"Ringfence {event.version}, life {event.life}, on {event.hypervisor}"
+            )
+        case ev.Stopped():
+            return Link(event.at_ms, "stop", "", f"Ringfence stops: {event.because}")
+        case _:
+            return None
+
+
+def registers_in_words(record: Record) -> str:
+    """The registers that a record has, by name, in hexadecimal."""
+    given = ((name, getattr(record.registers, name)) for name in type(record.registers).__slots__)
+    return ", ".join(f"{name} {value:#x}" for name, value in given if value is not None)
+
+
+def _received(event: ev.Received) -> list[Link]:
+    finding = diagnose(event.record)
+    where = f"CPU {event.record.cpu}" if event.record.cpu is not None else "a CPU that is not named"
+    origin = f"found in {event.sink} after a reset" if event.left_over else f"{event.record.format}"
+    raw = Link(
+        event.at_ms, "evidence", "", f"bank {event.record.bank} of {where} ({origin})",
+        (printable(registers_in_words(event.record)),),
+    )  # fmt: skip
+    reasons = tuple(f"{reason.because} [{reason.rule}; {reason.cite}]" for reason in finding.reasons)
+    return [Link(event.at_ms, "finding", "I.1", finding.summary, (*reasons, *finding.assumptions)), raw]
+
+
+def _impacted(event: ev.Impacted, names: Mapping[DomainId, str]) -> Link:
+    consumer = event.consumer
+    took = "nobody took the error in"
+    if consumer.party != "nobody":
+        took = f"{_party(consumer, names)} took the error in ({consumer.certainty})"
+    losers = ", ".join(_party(loser, names) for loser in event.losers) or "nobody"
+    text = f"{took}; {losers} lost something ({event.certainty})"
+    grounds = tuple(
+        f"{'' if each.supports else 'against: '}{each.because} [{each.row}{'; ' if each.cite else ''}{each.cite}]"
+        for each in event.grounds
+    )
+    return Link(event.at_ms, "impact", "B.1", text, grounds)
+
+
+def _party(hit: ev.Hit, names: Mapping[DomainId, str]) -> str:
+    if hit.domain is None:
+        return str(hit.party)
+    pages = f" ({len(hit.pages)} page{'s' if len(hit.pages) != 1 else ''})" if hit.pages else ""
+    return f"{_whom(hit.domain, names)}{pages}"
+
+
+def _carried(event: ev.Carried, step: str) -> Link:
+    because = f": {event.because}" if event.because else ""
+    return Link(event.at_ms, "result", "", f"{step}: {event.status}{because}", event.declared)
+
+
+def step_in_words(step: ev.StepWire, names: Mapping[DomainId, str]) -> str:
+    """A step as a person says it: "MigrateDomain web1, destination other"."""
+    parts: list[str] = []
+    for name, value in step.given:
+        if name == "domain" and isinstance(value, int):
+            parts.insert(0, _whom(DomainId(value), names))
+        elif name in {"frame", "page"} and isinstance(value, int):
+            parts.append(f"{name} {value:#x}")
+        elif value not in {None, ()}:
+            parts.append(f"{name.removesuffix('_ms')} {value}")
+    return f"{step.kind} {', '.join(parts)}".rstrip()
+
+
+def outcome_in_words(entry: ev.OutcomeEntry, names: Mapping[DomainId, str]) -> str:
+    """What became of one part of a case."""
+    return f"{_whom(entry.domain, names)}: {entry.state.replace('_', ' ')} by {entry.row}; {entry.because}"
+
+
+def _whom(domain: DomainId | None, names: Mapping[DomainId, str]) -> str:
+    if domain is None:
+        return "the host"
+    return printable(names[domain]) if domain in names else f"domain {domain}"
+
+
+def clock(at_ms: int) -> str:
+    """A time on the host's clock: hours, minutes, seconds, milliseconds."""
+    seconds, ms = divmod(at_ms, 1000)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02}:{minutes:02}:{seconds:02}.{ms:03}"
+
+
+def text(shown: Chain) -> str:
+    """A chain as text for a terminal."""
+    state = "open" if shown.is_open else "closed"
+    lines = [f"case {shown.case}, {state}: {printable(shown.title)}"]
+    for each in shown.links:
+        row = f"[{each.row}] " if each.row else ""
+        lines += _wrapped(f"{clock(each.at_ms)}  {each.what:<{_LABEL - 4}}", f"{row}{printable(each.text)}")
+        for detail in each.details:
+            lines += _wrapped(" " * 16, f"- {printable(detail)}")
+    return "\n".join(lines) + "\n"
+
+
+def _wrapped(lead: str, words: str) -> list[str]:
+    indent = " " * 26
+    return textwrap.wrap(
+        words, _WIDTH, initial_indent=f"{lead:<26}", subsequent_indent=indent, break_long_words=False
+    ) or [lead]
+
+
+def as_json(shown: Chain) -> dict[str, object]:
+    """A chain as one JSON object."""
+    return {
+        "case": shown.case,
+        "open": shown.is_open,
+        "title": shown.title,
+        "links": [
+            {"at_ms": each.at_ms, "what": each.what, "row": each.row, "text": each.text, "details": list(each.details)}
+            for each in shown.links
+        ],
+        "outcome": list(shown.outcome),
+    }
