@@ -215,7 +215,8 @@ def containment() -> str:
         "decides, and its name, sentence and source are the first of the grounds that Ringfence gives. A part of an "
         "impact is *proven*, *unlocated* (nobody consumed the data, and its page or whose it is cannot be told) or "
         "*unconfined* (consumed, and nothing bounds the effect). Where it is not proven, those named are hit, and "
-        "there may be others. Dom0 is always there; a DomU is gone if it does not run and is not paused.",
+        "there may be others. Dom0 is always there; a DomU is gone if it neither runs nor is paused, unless the "
+        "hypervisor killed it over this very error.",
         [
             _containment_table("The consumer", "Who took the bad data in.", CONSUMER),
             _containment_table("The losers", "Whether everybody is known whose memory or CPU is gone.", LOSERS),

@@ -672,15 +672,22 @@ def test_poisoning_that_is_not_established_is_evidence_against() -> None:
     assert "poisoning-not-established" in against(impact)
 
 
-def test_what_the_hypervisor_has_done_already_is_stated_and_a_domain_that_it_killed_is_gone() -> None:
+def test_what_the_hypervisor_has_done_already_is_stated() -> None:
     offlined = AlreadyDone(Deed.OFFLINED_FRAME, frame=PAGE)
     impact = contain(SCRUBBED, replace(host(page_of(A)), already_done=(offlined,)))
     assert impact.losers == (loses(A, 0x70),)
     assert [ground.because for ground in impact.grounds if ground.rule == "already-done"] == [
         "the hypervisor has acted by itself: took the page out of use, frame 0x12345"
     ]
+
+
+def test_a_domain_that_the_hypervisor_killed_over_the_error_is_a_loser_for_that_is_its_outcome() -> None:
+    crashed = replace(host(page_of(A)), domains=(HERE[0], domain(A, state=DomainState.CRASHED)))
     killed = AlreadyDone(Deed.KILLED_DOMAIN, domain=A)
-    assert contain(SCRUBBED, replace(host(page_of(A)), already_done=(killed,))).losers == ()
+    assert contain(SCRUBBED, crashed).losers == ()
+    assert contain(SCRUBBED, replace(crashed, already_done=(killed,))).losers == (loses(A, 0x70),)
+    other = AlreadyDone(Deed.KILLED_DOMAIN, domain=B)
+    assert contain(SCRUBBED, replace(crashed, already_done=(other,))).losers == ()
 
 
 def test_a_corrected_error_has_no_consumer_and_no_loser_and_names_its_page_for_the_trends() -> None:

@@ -74,7 +74,7 @@ class Who(StrEnum):
 
     NOBODY = "nobody, or not known"
     DOM0 = "Dom0"
-    DOMU = "a DomU that lives"
+    DOMU = "a DomU that lives, or that the hypervisor killed over this error"
     GONE = "a domain that is gone"
 
 
@@ -159,14 +159,17 @@ LARGEST_REGION_BYTES: Final = 1 << 30
 
 
 def who(domain: DomainId | None, situation: Situation) -> Who:
-    """What a domain's number stands for. Dom0 is always there; one that the hypervisor has killed is gone."""
+    """What a domain's number stands for. Dom0 is always there.
+
+    One that the hypervisor killed by itself is no less hit by this error: what became of it is its outcome.
+    """
     if domain is None:
         return Who.NOBODY
     if domain == DOM0:
         return Who.DOM0
     known = situation.domain(domain)
     killed = any(done.deed is Deed.KILLED_DOMAIN and done.domain == domain for done in situation.already_done)
-    return Who.DOMU if known is not None and known.lives and not killed else Who.GONE
+    return Who.DOMU if killed or (known is not None and known.lives) else Who.GONE
 
 
 def region_of(finding: Finding) -> Region | None:
