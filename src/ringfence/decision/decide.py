@@ -16,7 +16,7 @@ from ringfence.diagnosis.severity import Severity
 from ringfence.world.domain import DomainKind, McaHandler
 from ringfence.world.identities import DOM0, DomainId
 from ringfence.world.situation import Deed, Situation
-from ringfence.world.steps import PauseDomain, Step
+from ringfence.world.steps import DegradeHost, PauseDomain, Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,12 +71,13 @@ FIRST_ROWS: tuple[FirstRow, ...] = (
         lambda hit: hit.worst is Certainty.UNLOCATED and hit.halt_unlocated,
     ),
     FirstRow(
-        "unlocated", Row.UNLOCATED, State.DEGRADING, "its page cannot be named: nothing is stopped, nothing new starts",
-        lambda hit: hit.worst is Certainty.UNLOCATED,
-    ),
-    FirstRow(
         "host", Row.SELF_HEAL, State.HEALING, "the hypervisor or Dom0 is hit: the host heals itself or panics",
         lambda hit: hit.host, treats_domus=True,
+    ),
+    FirstRow(
+        "unlocated", Row.UNLOCATED, State.DEGRADING,
+        "not every page can be named: nobody else is stopped, nothing new starts",
+        lambda hit: hit.worst is Certainty.UNLOCATED, treats_domus=True,
     ),
     FirstRow(
         "domus", Row.ASK_DOM0, None, "a DomU is hit", lambda hit: hit.domus, treats_domus=True,
@@ -187,6 +188,8 @@ def _host_part(first: FirstRow, impact: Impact, situation: Situation, policy: Po
     elif position.state is State.NOTING and not situation.dom0.is_able:
         position = replace(position, state=State.COUNTED)
     steps = on_entering(position, subject, situation, policy)
+    if position.state is State.HEALING and impact.worst is Certainty.UNLOCATED:
+        steps = (*steps, DegradeHost())
     if first.row is Row.HALT and impact.consumer.party is Party.DOMU and impact.consumer.domain is not None:
         # It must not run while evidence is saved (L1); the others are stopped by the halt itself (L6).
         steps = (PauseDomain(impact.consumer.domain), *steps)

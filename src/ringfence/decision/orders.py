@@ -207,6 +207,8 @@ def counts(step: Step, state: State) -> bool:
             return state is State.TAKING_OUT
         case UnpauseDomain() | DrainHost():
             return False
+        case DegradeHost():
+            return state is State.DEGRADING
         case _:
             return True
 
