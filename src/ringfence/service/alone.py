@@ -7,7 +7,7 @@ First aid (pause, isolate, last words, halt) is carried out before anything is w
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -70,11 +70,11 @@ class Alone:
 
     _waiting: deque[Wanted] = field(default_factory=deque)
 
-    def reported(self, record: Record, situation_of: Callable[[Record], Situation]) -> CaseId | None:
-        """An error was reported: call ``first_aid`` at once, and ``go_on`` when the evidence is durable."""
-        case, wanted = self.treatment.reported(record, situation_of)
+    def reported(self, records: Sequence[Record]) -> tuple[CaseId | None, ...]:
+        """Errors were reported: call ``first_aid`` at once, and ``go_on`` when the evidence is durable."""
+        cases, wanted = self.treatment.reported(records, self.host.situation)
         self._waiting.extend(wanted)
-        return case
+        return cases
 
     def first_aid(self) -> list[tuple[Order, Result]]:
         """Carry out the steps that must not wait; they are written down by ``go_on``."""

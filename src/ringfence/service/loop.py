@@ -191,9 +191,10 @@ class Loop:
     ) -> None:
         findings = [diagnose(record) for record in records]
         events: list[ev.Event] = []
-        for part, finding in enumerate(findings):
-            if self._alone is not None:
-                case = self._alone.reported(finding.record, self._host.situation)
+        cases: tuple[CaseId | None, ...] = (case,) * len(records)
+        if self._alone is not None:
+            cases = self._alone.reported(records)
+        for part, (finding, case) in enumerate(zip(findings, cases, strict=True)):
             events.append(
                 seen.received(finding, at_ms=now_ms, token=token, case=case, urgent=urgent, part=part, sink=None)
             )

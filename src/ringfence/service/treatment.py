@@ -6,10 +6,11 @@ no clock, no I/O and no randomness: what it is told is all it knows, and what it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from ringfence.arch.mcg import EIPV, MCIP
 from ringfence.decision.decide import Decision, decide, facts_of
 from ringfence.decision.flow import ENDS, Event, Facts, Position, State, advance, allowed, halting
 from ringfence.decision.orders import Subject, alarm_ms, counts, event_of, on_entering
@@ -17,6 +18,7 @@ from ringfence.decision.policy import Policy
 from ringfence.decision.rows import Row
 from ringfence.diagnosis.events import Folder, Relation
 from ringfence.diagnosis.finding import diagnose
+from ringfence.diagnosis.impact import Party
 from ringfence.diagnosis.severity import ErrorClass, Severity
 from ringfence.errors import IllegalEventError
 from ringfence.record.evidence import Record
@@ -100,9 +102,20 @@ class Treatment:
         )
 
     def reported(
+        self, records: Sequence[Record], situation_of: Callable[[Record], Situation]
+    ) -> tuple[tuple[CaseId | None, ...], tuple[Wanted, ...]]:
+        """As ``TreatingSeat.reported``: new cases, further reports of known ones, corrected errors."""
+        cases: dict[int, CaseId | None] = {}
+        wanted: list[Wanted] = []
+        # Who took the error in comes before those that were only stopped with it.
+        for at in sorted(range(len(records)), key=lambda each: _is_bystander(records[each])):
+            cases[at], now_wanted = self._one(records[at], situation_of)
+            wanted += now_wanted
+        return tuple(cases[at] for at in range(len(records))), tuple(wanted)
+
+    def _one(
         self, record: Record, situation_of: Callable[[Record], Situation]
     ) -> tuple[CaseId | None, tuple[Wanted, ...]]:
-        """An error was reported: a new case, a further report of one, or (None) a corrected error or none at all."""
         finding = diagnose(record)
         number, relation = self._folder.place(record)
         if relation is not Relation.NEW:
@@ -113,7 +126,23 @@ class Treatment:
             return None, tuple(self._order(step, None) for step in decision.steps)
         if not decision.parts:
             return None, ()
+        known = self._same_page(decision)
+        if known is not None:
+            self._remember(number, known.id)
+            text = "another report of an error on the page of this case: it is dealt with here"
+            return known.id, (Entry(known.id, situation.now_ms, None, "reason", "", Row.IMPACT, text),)
         return self.opened(decision, finding.severity, situation, number)
+
+    def _same_page(self, decision: Decision) -> _Case | None:
+        """The open case that deals with all the pages of an error which nobody consumed, None if there is none.
+
+        A memory controller reports the line that a core has consumed, or is about to.
+        """
+        impact = decision.impact
+        if impact.consumer.party is not Party.NOBODY or not impact.frames or decision.first.row is Row.HALT:
+            return None
+        frames = _frames(decision)
+        return next((case for case in self._cases.values() if frames <= case.frames), None)
 
     def taken_up(
         self, number: CaseId, record: Record, situation: Situation, ended: frozenset[DomainId | None]
@@ -139,7 +168,8 @@ class Treatment:
         """Open a case for a decision that has parts; ``event`` is the folder's number for further reports of it."""
         case = self._open(decision, severity)
         self._remember(event, case.id)
-        wanted = list(self._superseded(case, situation))
+        consumed = decision.impact.consumer.party is not Party.NOBODY
+        wanted = list(self._superseded(case, situation)) if consumed else []
         for part, planned in zip(case.parts, decision.parts, strict=True):
             wanted += self._enter(part, planned.steps, "reported", decision.first.because, situation)
         # What is to be done comes first: nobody who must act waits for words.
@@ -179,8 +209,7 @@ class Treatment:
         if len(self._cases) >= MAX_OPEN_CASES and ErrorClass.of(severity) is ErrorClass.UNCORRECTED:
             # No room to follow it: the rule is to halt.
             parts[0].position = halting(parts[0].position, dom0_able=False)
-        frames = frozenset(Frame(first + at) for first, pages in decision.impact.frames for at in range(pages))
-        case = self._cases[number] = _Case(number, severity, frames, parts)
+        case = self._cases[number] = _Case(number, severity, _frames(decision), parts)
         return case
 
     def _remember(self, event: int, case: CaseId) -> None:
@@ -190,8 +219,6 @@ class Treatment:
 
     def _superseded(self, new: _Case, situation: Situation) -> Iterator[Wanted]:
         """A consumed error on a page cancels what is open about it; who was stopped for it stays stopped."""
-        if new.severity is not Severity.SRAR or not new.frames:
-            return
         for case in list(self._cases.values()):
             if case is new or not case.frames & new.frames or case.severity is Severity.CORRECTED:
                 continue
@@ -338,3 +365,14 @@ class Treatment:
             consumed=False,
             dom0_able=situation.dom0.is_able and not part.subject.dom0,
         )
+
+
+def _frames(decision: Decision) -> frozenset[Frame]:
+    """Every frame that an error names."""
+    return frozenset(Frame(first + at) for first, pages in decision.impact.frames for at in range(pages))
+
+
+def _is_bystander(record: Record) -> bool:
+    """Whether a CPU was stopped by a #MC without being where the error is (RIPV=1 EIPV=0; SDM vol. 3B 17.10.4.1)."""
+    status = record.registers.mcg_status
+    return status is not None and bool(MCIP.of(status)) and not EIPV.of(status)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -105,9 +105,13 @@ class TreatingSeat(Protocol):
     """Whoever treats machine checks in the hypervisor's seat. Calls return at once; nothing is read but arguments."""
 
     def reported(
-        self, record: Record, situation_of: Callable[[Record], Situation]
-    ) -> tuple[CaseId | None, tuple[Wanted, ...]]:
-        """An error was reported. Returns the number of the case (None for what is no error) and what to do now."""
+        self, records: Sequence[Record], situation_of: Callable[[Record], Situation]
+    ) -> tuple[tuple[CaseId | None, ...], tuple[Wanted, ...]]:
+        """Errors were reported: all that the banks of all CPUs held in one #MC, or what one poll or interrupt found.
+
+        They come together, for only together do they say which CPU took the error in and which ones were stopped along
+        with it. Returns the number of each record's case (None: a corrected error, or no error), and what to do now.
+        """
         ...
 
     def told(self, what: Told, situation: Situation) -> tuple[Wanted, ...]:
