@@ -155,7 +155,7 @@ def test_umc_channel_is_the_sixth_nibble_of_the_instance() -> None:
 def test_dram_ecc_details_tell_chip_id_symbol_and_history() -> None:
     synd = smca_registers.SYND.join({"Syndrome": 0xABCD, "Length": 8, "ErrorPriority": 2, "ErrorInformation": 0xD235})
     reading = read_bank(logged(21, status_with(SyndV=1, CECC=1), ipid=UMC_IPID, synd=synd), MILAN)
-    assert reading.details[-6:] == (
+    assert reading.details[:6] == (
         "logged with priority: corrected",
         "chip select 5",
         "chip id (rank multiply) 3",

@@ -50,7 +50,7 @@ def test_without_a_table_a_bank_reads_as_intels_do(status: int, bank: int | None
             1 << 32 | 0x3A << 24 | 2 << 19 | 1 << 16,
             "PCI Express (CRMCA0)",
             "Generic I/O error: PCI Express non-fatal error",
-            ("reported by the PCI Express device 0001:3a:02.1 (see its AER log)", "PCI Express device 0001:3a:02.1"),
+            ("PCI Express device 0001:3a:02.1", "reported by the PCI Express device 0001:3a:02.1 (see its AER log)"),
         ),
         (
             3,

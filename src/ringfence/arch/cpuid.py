@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from ringfence.arch import models
 
@@ -137,6 +138,7 @@ def microarchitecture(signature: Signature) -> str | None:
     return None
 
 
+@lru_cache(maxsize=1024)
 def processor(vendor: Vendor, eax: int) -> Processor:
     """The processor with this vendor and CPUID.1:EAX."""
     found = signature(vendor, eax)

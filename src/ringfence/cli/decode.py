@@ -60,8 +60,8 @@ class Outcome:
 
     def took(self, batch: Batch) -> None:
         """Take note of a batch."""
-        for finding in batch.findings:
-            self.reached(finding.severity)
+        for severity in set(batch.facts.of_kinds("severity", lambda finding: finding.severity)):
+            self.reached(severity)
         for item in batch.others:
             if isinstance(item, Unrecognised):
                 self.unreadable += 1

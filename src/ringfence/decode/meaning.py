@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -39,7 +39,8 @@ class Address:
     """MCi_ADDR with its kind, granularity, and whether it can be trusted to name a page of host memory, and why.
 
     ``mask`` says which bits of MCi_ADDR are the address: where ``value`` comes from there it is MCi_ADDR & ``mask``, of
-    a linear address with the sign extended (``canonical``).
+    a linear address with the sign extended (``canonical``). ``lsb``, where it is given, is the number of the lowest
+    valid bit: those below it are cleared too, and ``granularity_bytes`` is two to its power.
     """
 
     value: int | None
@@ -48,6 +49,7 @@ class Address:
     names_a_page: bool
     because: str
     mask: int = (1 << 64) - 1
+    lsb: Placed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +57,23 @@ class Placed:
     """A number that a reading takes straight from the bits of a register.
 
     ``name`` is an attribute of Location or of BankReading, ``register`` one of Registers ("misc", "status", "synd").
-    The number is the sum of the ``pieces``: bits high:low of the register, shifted left by ``shift``. A log of many
-    records is read by columns with the same declaration (``diagnosis.table``).
+    The number is the sum of the ``pieces``: bits high:low of the register, shifted left by ``shift``; if ``length`` is
+    given, only as many low bits of it as the bits high:low named there say. A log of many records is read by columns
+    with the same declaration (``diagnosis.table``).
     """
 
     name: str
     register: str
     pieces: tuple[tuple[int, int, int], ...]
+    length: tuple[int, int] | None = None
 
     def of(self, value: int) -> int:
         """The number in a register's value."""
-        return sum((value >> low & ((1 << (high - low + 1)) - 1)) << shift for high, low, shift in self.pieces)
+        number = sum((value >> low & ((1 << (high - low + 1)) - 1)) << shift for high, low, shift in self.pieces)
+        if self.length is None:
+            return number
+        high, low = self.length
+        return number & ((1 << (value >> low & ((1 << (high - low + 1)) - 1))) - 1)
 
     @property
     def mask(self) -> int:
@@ -98,6 +106,22 @@ class Note:
     source: str
 
 
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """The words of a reading that numbers in the registers choose one by one (Intel's MSCOD, AMD's ErrorInformation).
+
+    ``refinement`` stands behind the error's phrase and a colon, ``details`` and ``notes`` before the reading's others.
+    Records of one kind may differ in them (``decode.significance``).
+    """
+
+    refinement: str = ""
+    details: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
+
+
+NO_WORDS = Wording()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BankReading:
     """What a vendor's decoder makes of one bank.
@@ -110,7 +134,8 @@ class BankReading:
     fields: whatever else it says does not depend on those bits. ``not_an_error`` gives the reason why the record is no
     hardware error at all (a thermal event, VAL=0), else None. ``unit_kind``, ``past_threshold`` (its corrected errors
     came too often, by the registers' own threshold or count) and ``names_no_error`` (valid, with the error code 0) are
-    filled in for every vendor alike (``decode.upkeep``).
+    filled in for every vendor alike (``decode.upkeep``). ``wording`` is the part of ``error``, ``details`` and
+    ``notes`` that may differ within a kind of record, None if nothing does; ``worded`` puts another in its place.
     """
 
     unit: str
@@ -127,6 +152,22 @@ class BankReading:
     unit_kind: UnitKind = UnitKind.OTHER
     past_threshold: bool = False
     names_no_error: bool = False
+    wording: Wording | None = None
+
+
+def worded(reading: BankReading, wording: Wording) -> BankReading:
+    """The reading with other words in the place of its own ``wording``; unchanged if it has none (None)."""
+    own = reading.wording
+    if own is None:
+        return reading
+    error = reading.error.removesuffix(f": {own.refinement}") if own.refinement else reading.error
+    return replace(
+        reading,
+        error=f"{error}: {wording.refinement}" if wording.refinement else error,
+        details=(*wording.details, *reading.details[len(own.details) :]),
+        notes=(*wording.notes, *reading.notes[len(own.notes) :]),
+        wording=wording,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

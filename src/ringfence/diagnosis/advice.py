@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from ringfence.decode.meaning import UnitKind
 from ringfence.diagnosis.severity import Severity
@@ -206,6 +207,7 @@ TABLE: tuple[Row, ...] = (
 """Most particular first; total, as the severity alone decides in the last row of each."""
 
 
+@lru_cache(maxsize=4096)
 def advice(seen: Situation) -> str:
     """What to do in this situation."""
     sentence = next(row.sentence for row in TABLE if row.fits(seen))

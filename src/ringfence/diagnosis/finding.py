@@ -81,15 +81,20 @@ class Finding:
     @property
     def summary(self) -> str:
         """What happened and how bad, in one sentence."""
+        socket = self.reading.location.socket
+        return self.sentence(self.reading.error, None if socket is None else str(socket))
+
+    def sentence(self, error: str, socket: str | None) -> str:
+        """The ``summary`` with these words for the error and the socket."""
         reading = self.reading
         if reading.not_an_error is not None:
-            return f"{LEADS[Severity.NONE]}: {reading.error} (see why)"
+            return f"{LEADS[Severity.NONE]}: {error} (see why)"
         place = reading.unit
         if reading.location.label:
             place += f", {reading.location.label}"
-        elif reading.location.socket is not None:
-            place += f", socket {reading.location.socket}"
-        error = "the error code is 0 (no error): injected or incomplete?" if reading.names_no_error else reading.error
+        elif socket is not None:
+            place += f", socket {socket}"
+        error = "the error code is 0 (no error): injected or incomplete?" if reading.names_no_error else error
         lead = LEADS[self.severity]
         if self.is_left_over:
             lead = f"Left over from before: {lead[0].lower()}{lead[1:]}"

@@ -1,8 +1,8 @@
 """A log of many records as a table: each kind of record is diagnosed once, and numbers stay in columns.
 
 The records that the columnar reader is sure of are grouped into kinds (``decode.significance``); one record of a kind
-is read and diagnosed as any other, and stands for the rest, from which it differs in numbers only. All other evidence
-comes out as objects, from the reader of single lines. Both are folded into events by the same rules.
+is read and diagnosed as any other, and stands for the rest, from which it differs in numbers and some words only. All
+other evidence comes out as objects, from the reader of single lines. Both are folded into events by the same rules.
 
 Needs numpy (the optional dependencies ``columnar``).
 """
@@ -10,124 +10,28 @@ Needs numpy (the optional dependencies ``columnar``).
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ringfence.arch.cpuid import LINUX_VENDORS, Vendor
-from ringfence.arch.mci_status import DEFERRED, PCC, UC
 from ringfence.decode.decoder import KnownProcessor
 from ringfence.decode.dimm import KnownDimms, with_dimm
-from ringfence.decode.meaning import AddressKind, Placed, canonical
-from ringfence.decode.significance import address_class, significance, significant_misc, status_class
-from ringfence.diagnosis.events import RULES, WINDOW_REPORTS, Relation, Report, identity
-from ringfence.diagnosis.events import report as report_of
+from ringfence.decode.meaning import NO_WORDS, Wording
 from ringfence.diagnosis.finding import Finding, ProcessorMemory, diagnose, judged
-from ringfence.record.columns import Block, Columns, Present, every_grammar, map_ranges
-from ringfence.record.columns.objects import record
+from ringfence.diagnosis.folding import Folding, other_reports, row_reports
+from ringfence.diagnosis.kinds import Ids, Kinds, Vocabulary
+from ringfence.record.columns import Block, Columns, every_grammar, map_ranges, record_of
 from ringfence.record.columns.ranges import RANGE_BYTES
 from ringfence.record.evidence import Evidence, Record, Unrecognised
 from ringfence.record.reader import raw_lines
 from ringfence.record.sources import Block as TextBlock
 from ringfence.record.text.lines import WHOLE_RECORD, RawLine
 from ringfence.record.text.reader import read as read_lines
-
-Words = NDArray[np.uint64]
-Ids = NDArray[np.int32]
-
-RELATIONS: Final = (Relation.NEW, *(relation for relation, _ in RULES))
-"""What the numbers in ``Batch.relation`` stand for."""
-
-_SHOWN_PRESENCE: Final = np.uint8(Present.ADDR | Present.MISC | Present.SYND | Present.IPID)
-_SHOWN: Final = (Present.ADDR, Present.MISC, Present.SYND, Present.IPID)
-_KEYED_PRESENCE: Final = _SHOWN_PRESENCE | np.uint8(Present.IP)
-_PRIVILEGE: Final = np.uint16(3)
-_UNCORRECTED: Final = np.uint64(UC.mask | PCC.mask | DEFERRED.mask)
-_MIX: Final = np.uint64(0x9E37_79B9_7F4A_7C15)
-_SHIFT: Final = np.uint64(29)
-_AMD_NUMBERS: Final = tuple(n for n, vendor in LINUX_VENDORS.items() if vendor in {Vendor.AMD, Vendor.HYGON})
-
-
-def _hash(columns: list[Words]) -> Words:
-    """A 64-bit mix of each row."""
-    with np.errstate(over="ignore"):
-        mixed = columns[0] * _MIX
-        for column in columns[1:]:
-            mixed ^= mixed >> _SHIFT
-            mixed ^= column
-            mixed *= _MIX
-    return mixed ^ (mixed >> _SHIFT)
-
-
-def _banks(rows: Columns) -> tuple[Words, Words, Words, Words, NDArray[np.bool_]]:
-    """Which bank of which processor each row is about, and the masks of the bits that matter there."""
-    bank = (rows.vendor.astype(np.uint64) << np.uint64(48)) | (rows.cpuid.astype(np.uint64) << np.uint64(16))
-    bank |= rows.bank.astype(np.uint64)
-    found, first, inverse = np.unique(bank, return_index=True, return_inverse=True)
-    status, misc, synd = (np.empty(len(found), np.uint64) for _ in range(3))
-    amd = np.empty(len(found), np.bool_)
-    for at, row in enumerate(first.tolist()):
-        vendor = LINUX_VENDORS.get(int(rows.vendor[row]), Vendor.INTEL)
-        matters = significance(vendor, int(rows.cpuid[row]), int(rows.bank[row]))
-        status[at], misc[at], synd[at], amd[at] = matters.status, matters.misc, matters.synd, matters.amd
-    return bank, status[inverse], misc[inverse], synd[inverse], amd[inverse]
-
-
-def _key_columns(rows: Columns) -> list[Words]:
-    """All that the words of a finding depend on, one array each."""
-    bank, status_mask, misc_mask, synd_mask, amd = _banks(rows)
-    small = (rows.present & _KEYED_PRESENCE).astype(np.uint64)
-    # No time stamp tells a record that was left from before the start, which matters for uncorrected errors only.
-    small |= ((rows.tsc == 0) & ((rows.status & _UNCORRECTED) != 0)).astype(np.uint64) << np.uint64(9)
-    small |= status_class(rows.status).astype(np.uint64) << np.uint64(10)
-    small |= (rows.cs & _PRIVILEGE).astype(np.uint64) << np.uint64(16)
-    small |= rows.socket.astype(np.uint64) << np.uint64(32)
-    return [
-        bank,
-        small,
-        rows.mcg_status,
-        rows.status & status_mask,
-        significant_misc(rows.status, rows.misc, misc_mask, amd),
-        rows.synd & synd_mask,
-        rows.ipid,
-        address_class(rows.addr).astype(np.uint64),
-    ]
-
-
-@dataclass(slots=True)
-class Kinds:
-    """The kinds of record met so far, each with the finding of its first record."""
-
-    findings: list[Finding] = field(default_factory=list)
-    _by_key: dict[tuple[int, ...], int] = field(default_factory=dict)
-
-    def of(self, block: Block, file: str) -> Ids:
-        """The kind of each of a block's records."""
-        rows = block.records
-        if not len(rows):
-            return np.empty(0, np.int32)
-        columns = _key_columns(rows)
-        _, first, inverse = np.unique(_hash(columns), return_index=True, return_inverse=True)
-        keys = np.stack([column[first] for column in columns], axis=1)
-        if not all(np.array_equal(keys[inverse, at], column) for at, column in enumerate(columns)):
-            keys, first, inverse = _unique_rows(columns)
-        ids = np.empty(len(first), np.int32)
-        for at, (key, row) in enumerate(zip(map(tuple, keys.tolist()), first.tolist(), strict=True)):
-            known = self._by_key.get(key)
-            if known is None:
-                known = self._by_key[key] = len(self.findings)
-                self.findings.append(diagnose(record(block, row, file)))
-            ids[at] = known
-        return ids[inverse]
-
-
-def _unique_rows(columns: list[Words]) -> tuple[Any, Any, Any]:
-    """Without hashing: for the block in which two kinds share a hash."""
-    return np.unique(np.stack(columns, axis=1), axis=0, return_index=True, return_inverse=True)
 
 
 def _other_lines(block: Block) -> Iterator[RawLine]:
@@ -141,14 +45,24 @@ def _other_lines(block: Block) -> Iterator[RawLine]:
 
 @dataclass(slots=True)
 class Part:
-    """What one process made of a part of a file. ``findings`` are of the kinds that it had not met before."""
+    """What one process made of a part of a file.
+
+    ``kind`` and ``wording`` are that process's indices (``Kinds``, ``Vocabulary``). ``keys`` are the kinds that it had
+    not met before, each first met in the row that ``first`` tells; ``words`` those that it had not met.
+    """
 
     process: int
     rows: Columns | None
-    kind: Ids
-    findings: list[Finding]
     evidence: list[Evidence]
+    kind: Ids = field(default_factory=lambda: NO_IDS)
+    keys: list[tuple[int, ...]] = field(default_factory=list)
+    first: list[int] = field(default_factory=list)
+    wording: Ids = field(default_factory=lambda: NO_IDS)
+    words: list[Wording] = field(default_factory=list)
     extra: Any = None
+
+
+NO_IDS: Final[Ids] = np.empty(0, np.int32)
 
 
 class PartReader:
@@ -156,39 +70,108 @@ class PartReader:
 
     range_bytes = RANGE_BYTES
     """How much of the file is one part."""
+    refinements_only = True
+    """Whether of the words only those that refine the error are wanted, not the details."""
 
     def __init__(self, file: str) -> None:
         self.file = file
-        self.kinds = Kinds()
+        self._kinds = Kinds()
+        self._vocabulary = Vocabulary(self.refinements_only)
+        self._spoken = 0
 
     def __call__(self, blocks: Iterator[Block]) -> Part:
-        """A part: its plain records as columns, with their kinds, and all its other evidence."""
-        met = len(self.kinds.findings)
-        rows: list[Columns] = []
-        kinds: list[Ids] = []
+        """A part: its plain records as columns, with their kinds and words, and all its other evidence."""
+        found: list[Columns] = []
 
         def lines() -> Iterator[RawLine]:
             for block in blocks:
                 if len(block.records):
-                    rows.append(block.records)
-                    kinds.append(self.kinds.of(block, self.file))
+                    self.saw(block)
+                    found.append(block.records)
                 yield from _other_lines(block)
 
         evidence = list(read_lines(lines(), self.file))
-        return Part(
-            os.getpid(),
-            Columns.joined(rows) if rows else None,
-            np.concatenate(kinds) if kinds else np.empty(0, np.int32),
-            self.kinds.findings[met:],
-            evidence,
-        )
+        if not found:
+            return Part(os.getpid(), None, evidence)
+        rows = Columns.joined(found)
+        met = len(self._kinds.keys)
+        kind, first = self._kinds.of(rows)
+        wording = self._vocabulary.of(rows)
+        words = self._vocabulary.words[self._spoken :]
+        self._spoken += len(words)
+        return Part(os.getpid(), rows, evidence, kind, self._kinds.keys[met:], first, wording, words)
+
+    def saw(self, block: Block) -> None:
+        """A block with plain records has been read; its text is gone when the part is made."""
+
+
+_Value = TypeVar("_Value")
+
+
+class Facts:
+    """The findings of kinds, the words, and what the views take from them: each once, and more with every part."""
+
+    def __init__(self, file: str) -> None:
+        self.findings: list[Finding] = []
+        self.words: list[Wording] = []
+        self._file = file
+        self._by_key: dict[tuple[int, ...], int] = {}
+        self._by_wording: dict[Wording, int] = {}
+        self._kinds: dict[int, list[int]] = {}
+        self._words: dict[int, list[int]] = {}
+        self._of_kinds: dict[Hashable, list[Any]] = {}
+        self._of_words: dict[Hashable, list[Any]] = {}
+
+    def settle(self, part: Part) -> tuple[Ids, Ids]:
+        """The kind and the words of each of a part's rows, as indices in ``findings`` and ``words``."""
+        if part.rows is None:
+            return NO_IDS, NO_IDS
+        kinds = self._kinds.setdefault(part.process, [])
+        kinds += [self._kind(key, part.rows, row) for key, row in zip(part.keys, part.first, strict=True)]
+        words = self._words.setdefault(part.process, [])
+        words += [self._wording(wording) for wording in part.words]
+        kind = np.array(kinds, np.int32)[part.kind]
+        own = np.array(self.of_kinds("own words", self._own), np.int32)[kind]
+        worded = np.array(self.of_kinds("worded", lambda f: f.reading.wording is not None), np.bool_)[kind]
+        chosen = np.array(words, np.int32)[part.wording]
+        return kind, np.where(worded & (part.wording >= 0), chosen, own)
+
+    def _own(self, finding: Finding) -> int:
+        return self._wording(finding.reading.wording or NO_WORDS)
+
+    def _kind(self, key: tuple[int, ...], rows: Columns, row: int) -> int:
+        found = self._by_key.get(key)
+        if found is None:
+            found = self._by_key[key] = len(self.findings)
+            self.findings.append(diagnose(record_of(rows, row, self._file)))
+        return found
+
+    def _wording(self, wording: Wording) -> int:
+        found = self._by_wording.get(wording)
+        if found is None:
+            found = self._by_wording[wording] = len(self.words)
+            self.words.append(wording)
+        return found
+
+    def of_kinds(self, name: Hashable, value: Callable[[Finding], _Value]) -> list[_Value]:
+        """A value of each kind; ``name`` stands for ``value`` from call to call."""
+        known = self._of_kinds.setdefault(name, [])
+        known.extend(map(value, self.findings[len(known) :]))
+        return known
+
+    def of_words(self, name: Hashable, value: Callable[[Wording], _Value]) -> list[_Value]:
+        """The same of each of the words."""
+        known = self._of_words.setdefault(name, [])
+        known.extend(map(value, self.words[len(known) :]))
+        return known
 
 
 @dataclass(slots=True)
 class Batch:
     """Some of a log's evidence, in its order.
 
-    ``rows``: the plain records; ``kind`` their index in ``findings``. ``others``: all other evidence as findings or
+    ``rows``: the plain records; ``kind`` their index in the findings of ``facts``, ``wording`` in its words, which
+    stand in the place of the finding's own (``decode.meaning.worded``). ``others``: all other evidence as findings or
     unrecognised. For each, rows first, then others: ``event`` the number of the event that it belongs to (-1 for what
     is unrecognised), ``relation`` an index into ``RELATIONS``. ``order`` sorts both together by line. ``extra`` is what
     a view's worker added.
@@ -197,7 +180,8 @@ class Batch:
     file: str
     rows: Columns | None
     kind: Ids
-    findings: list[Finding]
+    wording: Ids
+    facts: Facts
     others: list[Finding | Unrecognised]
     event: NDArray[np.int64]
     relation: NDArray[np.int8]
@@ -209,151 +193,10 @@ class Batch:
         """How many of the batch's pieces of evidence are rows."""
         return 0 if self.rows is None else len(self.rows)
 
-
-@dataclass(slots=True)
-class _Reports:
-    """Reports in columns, in the order of the log."""
-
-    shown: Words
-    cpu: NDArray[np.int64]
-    apicid: NDArray[np.int64]
-    tsc: Words
-    time: NDArray[np.float64]
-    corrected: NDArray[np.bool_]
-    located: NDArray[np.bool_]
-    event: NDArray[np.int64]
-    position: NDArray[np.int64]
-
-    def only(self, which: Any) -> _Reports:
-        return _Reports(*(getattr(self, name)[which] for name in _Reports.__slots__))
-
-    def then(self, other: _Reports) -> _Reports:
-        return _Reports(*(np.concatenate((getattr(self, name), getattr(other, name))) for name in _Reports.__slots__))
-
     @property
-    def values(self) -> Report:
-        return Report(self.cpu, self.apicid, self.tsc, self.time, self.corrected, self.located)
-
-
-def _row_reports(rows: Columns) -> _Reports:
-    amd = np.isin(rows.vendor, _AMD_NUMBERS) | ((rows.present & Present.IPID) != 0)
-    held = np.where(amd, np.uint64(UC.mask | PCC.mask | DEFERRED.mask), np.uint64(UC.mask | PCC.mask))
-    place = rows.socket.astype(np.uint32).astype(np.uint64)
-    place |= (rows.present & _SHOWN_PRESENCE).astype(np.uint64) << np.uint64(32)
-    place |= rows.bank.astype(np.uint64) << np.uint64(40)
-    shown = _hash([rows.status, rows.addr, rows.misc, rows.synd, rows.ipid, place])
-    count = len(rows)
-    return _Reports(
-        shown=shown,
-        cpu=rows.cpu.astype(np.int64),
-        apicid=rows.apicid.astype(np.int64),
-        tsc=rows.tsc,
-        time=rows.time.astype(np.float64),
-        corrected=(rows.status & held) == 0,
-        located=(rows.present & np.uint8(Present.ADDR | Present.MISC)) != 0,
-        event=np.full(count, -1, np.int64),
-        position=np.zeros(count, np.int64),
-    )
-
-
-def _other_reports(records: list[Record | None]) -> tuple[_Reports, NDArray[np.bool_]]:
-    """The same of records that are objects, and which of them can be folded (None: unrecognised)."""
-    count = len(records)
-    columns: dict[str, Any] = {
-        "cpu": np.full(count, -1, np.int64),
-        "apicid": np.full(count, -1, np.int64),
-        "tsc": np.zeros(count, np.uint64),
-        "time": np.full(count, np.nan),
-        "corrected": np.ones(count, np.bool_),
-        "located": np.zeros(count, np.bool_),
-    }
-    shown = np.zeros((count, 6), np.uint64)
-    folds = np.zeros(count, np.bool_)
-    for at, each in enumerate(records):
-        if each is None or (held := identity(each)) is None:
-            continue
-        folds[at] = True
-        here = report_of(each)
-        for name, column in columns.items():
-            column[at] = getattr(here, name)
-        present = 0
-        for flag, value in zip(_SHOWN, (held.addr, held.misc, held.synd, held.ipid), strict=True):
-            present |= 0 if value is None else flag
-        bank = 0xFFFF if held.bank is None else held.bank & 0xFFFF
-        socket = (-1 if held.socket is None else held.socket) & 0xFFFF_FFFF
-        shown[at] = (
-            held.status, held.addr or 0, held.misc or 0, held.synd or 0, held.ipid or 0,
-            bank << 40 | present << 32 | socket,
-        )  # fmt: skip
-    return (
-        _Reports(
-            shown=_hash([shown[:, at].copy() for at in range(6)]),
-            event=np.full(count, -1, np.int64),
-            position=np.zeros(count, np.int64),
-            **columns,
-        ),
-        folds,
-    )
-
-
-class Folding:
-    """Numbers the events of a stream of batches, by the rules of ``diagnosis.events``."""
-
-    def __init__(self) -> None:
-        self.events = 0
-        self._position = 0
-        self._recent: _Reports | None = None
-
-    def place(self, here: _Reports, folds: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
-        """The event and the relation of each report; those that do not fold are events of their own."""
-        count = len(folds)
-        here.position = np.arange(self._position, self._position + count)
-        self._position += count
-        chosen = np.flatnonzero(folds)
-        both = here.only(chosen)
-        start = 0
-        if self._recent is not None:
-            start = len(self._recent.shown)
-            both = self._recent.then(both)
-        relation = np.zeros(count, np.int8)
-        before, after, kinds = _related(both, start)
-        relation[chosen[after - start]] = kinds
-        new = relation == 0
-        numbers = self.events + np.cumsum(new) - 1
-        self.events += int(np.count_nonzero(new))
-        event = np.where(new, numbers, -1)
-        both.event[start:] = event[chosen]
-        for last, row in zip(before.tolist(), after.tolist(), strict=True):
-            both.event[row] = both.event[last]
-        event[chosen] = both.event[start:]
-        self._recent = both.only(both.position >= self._position - WINDOW_REPORTS - 1)
-        return event, relation
-
-
-def _related(reports: _Reports, start: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.int8]]:
-    """Pairs of reports (the last that showed the same, the new one at or behind ``start``) that are one event."""
-    nothing = np.empty(0, np.intp)
-    ordered = np.sort(reports.shown)
-    repeated = ordered[1:][ordered[1:] == ordered[:-1]]
-    if not len(repeated):
-        return nothing, nothing, np.empty(0, np.int8)
-    repeated = np.unique(repeated)
-    at = np.searchsorted(repeated, reports.shown)
-    at[at == len(repeated)] = 0
-    members = np.flatnonzero(repeated[at] == reports.shown)
-    members = members[np.argsort(reports.shown[members], kind="stable")]
-    last, new = members[:-1], members[1:]
-    pairs = (reports.shown[last] == reports.shown[new]) & (new >= start)
-    pairs &= reports.position[new] - reports.position[last] <= WINDOW_REPORTS
-    last, new = last[pairs], new[pairs]
-    held, seen = reports.only(last).values, reports.only(new).values
-    kinds = np.zeros(len(new), np.int8)
-    with np.errstate(invalid="ignore", over="ignore"):
-        for number, (_, holds) in reversed(list(enumerate(RULES, start=1))):
-            kinds[holds(held, seen)] = number
-    one = kinds != 0
-    by_position = np.argsort(new[one], kind="stable")
-    return last[one][by_position], new[one][by_position], kinds[one][by_position]
+    def findings(self) -> list[Finding]:
+        """One finding of each kind met so far."""
+        return self.facts.findings
 
 
 OBJECTS_PER_BATCH: Final = 4096
@@ -372,22 +215,19 @@ class TableReader:
     def read(self, descriptor: int, file: str, work: type[PartReader] = PartReader) -> Iterator[Batch]:
         """The batches of a regular file that is a text log. Raises OSError."""
         processors = _Processors(self._stated)
-        kinds: dict[int, list[Finding]] = {}
-        merged = _Merged()
+        facts = Facts(file)
         for part in map_ranges(descriptor, work(file), self._wanted, range_bytes=work.range_bytes):
-            known = kinds.setdefault(part.process, [])
-            known.extend(part.findings)
-            yield self._batch(part, file, merged.ids(part.process, known)[part.kind], merged.findings, processors)
+            yield self._batch(part, file, facts, processors)
 
     def take(self, evidence: Iterable[Evidence], file: str) -> Iterator[Batch]:
         """The batches of evidence that comes as objects: of a compressed or binary source, or from a pipe."""
         processors = _Processors(self._stated)
         stream = iter(evidence)
+        facts = Facts(file)
         while some := list(islice(stream, OBJECTS_PER_BATCH)):
-            part = Part(os.getpid(), None, np.empty(0, np.int32), [], some)
-            yield self._batch(part, file, part.kind, [], processors)
+            yield self._batch(Part(os.getpid(), None, some), file, facts, processors)
 
-    def _batch(self, part: Part, file: str, kind: Ids, findings: list[Finding], processors: _Processors) -> Batch:
+    def _batch(self, part: Part, file: str, facts: Facts, processors: _Processors) -> Batch:
         others: list[Finding | Unrecognised] = []
         records: list[Record | None] = []
         for item in part.evidence:
@@ -400,37 +240,22 @@ class TableReader:
             others.append(found)
             records.append(None if isinstance(found, Unrecognised) else complete)
         processors.passed(part.rows)
-        reports, folds = _other_reports(records)
+        reports, folds = other_reports(records)
         line = np.array([item.origin.line or 0 for item in part.evidence], np.int64)
         counted = np.array([each is not None for each in records], np.bool_)
         if part.rows is not None:
             count = len(part.rows)
-            reports = _row_reports(part.rows).then(reports)
+            reports = row_reports(part.rows).then(reports)
             folds = np.append(np.ones(count, np.bool_), folds)
             line = np.append(part.rows.line, line)
             counted = np.append(np.ones(count, np.bool_), counted)
+        kind, wording = facts.settle(part)
         order = np.argsort(line, kind="stable")
         event = np.full(len(line), -1, np.int64)
         relation = np.zeros(len(line), np.int8)
         placed = order[counted[order]]
         event[placed], relation[placed] = self._folding.place(reports.only(placed), folds[placed])
-        return Batch(file, part.rows, kind, findings, others, event, relation, order, part.extra)
-
-
-class _Merged:
-    """The kinds of all processes in one list: the same kind that two processes met stands twice, which does no harm."""
-
-    def __init__(self) -> None:
-        self.findings: list[Finding] = []
-        self._ids: dict[int, list[int]] = {}
-
-    def ids(self, process: int, known: list[Finding]) -> Ids:
-        """The indexes in ``findings`` of one process's kinds."""
-        ids = self._ids.setdefault(process, [])
-        for finding in known[len(ids) :]:
-            ids.append(len(self.findings))
-            self.findings.append(finding)
-        return np.array(ids, np.int32)
+        return Batch(file, part.rows, kind, wording, facts, others, event, relation, order, part.extra)
 
 
 class _Processors:
@@ -464,55 +289,3 @@ class _Processors:
         """All records of a batch have been named; remember its last row."""
         if rows is not None and len(rows):
             self._row = (int(rows.line[-1]), int(rows.vendor[-1]), int(rows.cpuid[-1]))
-
-
-def number_column(batch: Batch, name: str) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
-    """A number of every row (``corrected_count``, ``row``, ``syndrome``, ...), and which rows have it.
-
-    ``name`` is an attribute of Location, or ``corrected_count`` or ``threshold_count``.
-    """
-    rows = batch.rows
-    if rows is None:
-        return np.empty(0, np.uint64), np.empty(0, np.bool_)
-    constants = [_constant(finding, name) for finding in batch.findings]
-    value = np.array([constant or 0 for constant in constants], np.uint64)[batch.kind]
-    has = np.array([constant is not None for constant in constants], np.bool_)[batch.kind]
-    declared: dict[Placed, list[int]] = {}
-    for kind, finding in enumerate(batch.findings):
-        for placed in finding.reading.placed:
-            if placed.name == name:
-                declared.setdefault(placed, []).append(kind)
-    for placed, kinds in declared.items():
-        chosen = np.zeros(len(batch.findings), np.bool_)
-        chosen[kinds] = True
-        which = chosen[batch.kind]
-        value[which] = _of(placed, getattr(rows, placed.register)[which])
-    return value, has
-
-
-def _constant(finding: Finding, name: str) -> int | None:
-    owner = finding.reading if name in {"corrected_count", "threshold_count"} else finding.reading.location
-    value = getattr(owner, name)
-    return None if value is None else int(value)
-
-
-def _of(placed: Placed, register: Words) -> Words:
-    total = np.zeros(len(register), np.uint64)
-    for high, low, shift in placed.pieces:
-        bits = (register >> np.uint64(low)) & np.uint64((1 << (high - low + 1)) - 1)
-        total += bits << np.uint64(shift)
-    return total
-
-
-def address_column(batch: Batch) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
-    """The address of every row (a linear one canonical), and which rows have one."""
-    rows = batch.rows
-    if rows is None:
-        return np.empty(0, np.uint64), np.empty(0, np.bool_)
-    mask = np.array([finding.reading.address.mask for finding in batch.findings], np.uint64)[batch.kind]
-    has = np.array([finding.reading.address.value is not None for finding in batch.findings], np.bool_)[batch.kind]
-    linear = np.array([f.reading.address.kind is AddressKind.LINEAR for f in batch.findings], np.bool_)[batch.kind]
-    value = rows.addr & mask
-    for row in np.flatnonzero(linear).tolist():
-        value[row] = canonical(int(value[row]))
-    return value, has

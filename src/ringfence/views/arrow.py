@@ -5,7 +5,7 @@ Needs numpy and pyarrow (the optional dependencies ``columnar``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -21,9 +21,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ringfence.diagnosis.finding import Finding
-from ringfence.diagnosis.table import RELATIONS, Batch, address_column, number_column
+from ringfence.diagnosis.folding import RELATIONS
+from ringfence.diagnosis.numbers import address_column, granularity_column, number_column
+from ringfence.diagnosis.table import Batch
 from ringfence.record.columns import Columns, Present
 from ringfence.record.evidence import Format, Location, Record, Unrecognised
+from ringfence.views.bulk import Sentences
 
 _WORDS: Final = pa.dictionary(pa.int32(), pa.string())
 _REGISTERS: Final = ("status", "addr", "misc", "synd", "ipid", "mcg_status", "mcg_cap", "tsc", "ppin", "ip")
@@ -45,7 +48,9 @@ _OF_KIND: Final[dict[str, tuple[pa.DataType, Callable[[Finding], Any]]]] = {
     "names_a_page": (pa.bool_(), lambda f: f.reading.address.names_a_page),
     "location_label": (_WORDS, lambda f: f.reading.location.label),
 }
-"""What all records of a kind have in common."""
+"""What all records of a kind have in common, but for some of these."""
+
+_REFINED: Final = frozenset({"error", "summary", "granularity_bytes"})
 
 SCHEMA: Final = pa.schema(
     [
@@ -83,15 +88,28 @@ def _masked(values: NDArray[Any], has: NDArray[np.bool_], kind: pa.DataType) -> 
     return pa.array(values, mask=~has).cast(kind)
 
 
-def _of_kind(batch: Batch, kind: pa.DataType, value: Callable[[Finding], Any]) -> pa.Array:
-    values = [value(finding) for finding in batch.findings]
+def _of_kind(batch: Batch, name: str, kind: pa.DataType, value: Callable[[Finding], Any]) -> pa.Array:
+    values = batch.facts.of_kinds(("column", name), value)
     if kind is not _WORDS:
         return pa.array(values, kind).take(pa.array(batch.kind))
-    words = sorted({word for word in values if word is not None})
-    codes = {word: code for code, word in enumerate(words)}
-    of_finding = np.array([codes.get(word, -1) if word is not None else -1 for word in values], np.int32)
-    rows = of_finding[batch.kind]
-    return pa.DictionaryArray.from_arrays(pa.array(rows, mask=rows < 0), pa.array(words, pa.string()))
+    return _dictionary(values, batch.kind)
+
+
+def _dictionary(values: Sequence[str | None], which: NDArray[Any]) -> pa.Array:
+    """The words at some indices of a list."""
+    codes: dict[str, int] = {}
+    number = [-1 if word is None else codes.setdefault(word, len(codes)) for word in values]
+    rows = np.array(number, np.int32)[which]
+    return pa.DictionaryArray.from_arrays(pa.array(rows, mask=rows < 0), pa.array(list(codes), pa.string()))
+
+
+def _refined(batch: Batch, rows: Columns) -> dict[str, pa.Array]:
+    """The columns whose words depend on the row, not on its kind alone."""
+    sentences = Sentences.of(batch, rows)
+    return {
+        "error": _dictionary(sentences.errors, sentences.of_row),
+        "summary": _dictionary(sentences.texts, sentences.of_row),
+    }
 
 
 def _rows(batch: Batch, rows: Columns) -> pa.Table:
@@ -107,7 +125,7 @@ def _rows(batch: Batch, rows: Columns) -> pa.Table:
         "misc": has(Present.MISC), "synd": has(Present.SYND), "ipid": has(Present.IPID), "ppin": has(Present.PPIN),
         "ip": has(Present.IP),
     }  # fmt: skip
-    address, has_address = address_column(batch)
+    address, has_address = address_column(batch.facts, rows, batch.kind)
     relation = batch.relation[:count]
     columns: dict[str, pa.Array] = {
         "file": _repeated(batch.file, count),
@@ -128,9 +146,16 @@ def _rows(batch: Batch, rows: Columns) -> pa.Table:
             for name in _REGISTERS
         },
         "address": _masked(address, has_address, pa.uint64()),
-        **{name: _masked(*number_column(batch, name), pa.uint64()) for name in _COUNTS},
-        **{f"location_{name}": _masked(*number_column(batch, name), pa.uint64()) for name in _NUMBERS},
-        **{name: _of_kind(batch, kind, value) for name, (kind, value) in _OF_KIND.items()},
+        **{name: _masked(*number_column(batch.facts, rows, batch.kind, name), pa.uint64()) for name in _COUNTS},
+        **{
+            f"location_{name}": _masked(*number_column(batch.facts, rows, batch.kind, name), pa.uint64())
+            for name in _NUMBERS
+        },
+        **{
+            name: _of_kind(batch, name, kind, value) for name, (kind, value) in _OF_KIND.items() if name not in _REFINED
+        },
+        **_refined(batch, rows),
+        "granularity_bytes": _masked(*granularity_column(batch.facts, rows, batch.kind), pa.uint64()),
         "event": pa.array(batch.event[:count]),
         "relation": pa.DictionaryArray.from_arrays(
             pa.array(relation.astype(np.int32)), pa.array([str(each) for each in RELATIONS])

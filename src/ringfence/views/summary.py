@@ -9,7 +9,7 @@ import msgspec
 from ringfence.diagnosis.events import Relation
 from ringfence.diagnosis.finding import Event, Finding
 from ringfence.diagnosis.severity import Severity
-from ringfence.record.evidence import Unrecognised
+from ringfence.record.evidence import Origin, Unrecognised
 from ringfence.views.jsonl import iso, schema_of
 from ringfence.views.text import counted, place, printable, severity_colour
 
@@ -65,12 +65,11 @@ class Tally:
     unrecognised: int = 0
     unrecognised_places: list[str] = field(default_factory=list)
 
-    def group(self, finding: Finding, example: str) -> Group:
-        """The group of a finding's kind of error, made when it is first seen at ``example``."""
-        severity, summary, advice = key = (finding.severity, finding.summary, finding.advice)
+    def group(self, key: tuple[Severity, str, str], is_left_over: bool, origin: Origin) -> Group:
+        """The group with this severity, sentence and advice, made when it is first seen, at ``origin``."""
         found = self.groups.get(key)
         if found is None:
-            found = self.groups[key] = Group(severity, summary, advice, example, finding.is_left_over)
+            found = self.groups[key] = Group(*key, place(origin), is_left_over)
         return found
 
     def add(self, item: Event | Unrecognised) -> None:
@@ -87,7 +86,8 @@ class Tally:
             self._reported(again.finding)
 
     def _reported(self, finding: Finding) -> Group:
-        group = self.group(finding, place(finding.record.origin))
+        key = (finding.severity, finding.summary, finding.advice)
+        group = self.group(key, finding.is_left_over, finding.record.origin)
         group.reports += 1
         group.saw(finding.record.time)
         return group

@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ringfence.decode.meaning import AddressKind
+from ringfence.decode.meaning import NO_WORDS, AddressKind, Note, Wording, worded
 from ringfence.diagnosis.events import Relation
 from ringfence.diagnosis.finding import Event, Finding, Report
 from ringfence.diagnosis.severity import Severity
@@ -36,11 +36,18 @@ _COLOURS = {
 _RESET = "\x1b[0m"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 
-SLOTS = ("place", "when", "cpu", "where", "address", "count", "threshold")
-"""What varies between findings of one kind; in a template each stands as a private-use character."""
+SLOTS = (
+    "refinement", "socket", "place", "when", "cpu", "reporter_socket", "where", "address", "granularity", "count",
+    "threshold", "details", "notes",
+)  # fmt: skip
+"""What varies between findings of one kind; in a template each stands as a private-use character.
+
+``refinement`` comes with the colon before it, ``details`` and ``notes`` as whole rows.
+"""
 _MARK = {name: chr(0xE000 + index) for index, name in enumerate(SLOTS)}
 _SLOT = re.compile("[" + "".join(_MARK.values()) + "]")
 _NAME = {mark: name for name, mark in _MARK.items()}
+_WHOLE_ROWS = frozenset({_MARK["details"], _MARK["notes"]})
 
 
 def printable(text: str) -> str:
@@ -69,6 +76,8 @@ class Template:
 
 
 def _row(label: str, text: str) -> str:
+    if text in _WHOLE_ROWS:
+        return text
     if _SLOT.search(text):
         return f"  {label:<{_LABEL}}{text}\n"
     lines = textwrap.wrap(text, WIDTH - _LABEL - 2, break_long_words=False, break_on_hyphens=False) or [""]
@@ -110,7 +119,7 @@ def _reporter(finding: Finding) -> str:
     record = finding.record
     who = _MARK["cpu"]
     if record.socket is not None:
-        who += f", socket {record.socket}"
+        who += f", socket {_MARK['reporter_socket']}"
     if record.bank is not None:
         who += f", bank {record.bank}"
     who += f": {finding.reading.unit}"
@@ -131,13 +140,14 @@ def _address(finding: Finding) -> str | None:
         return None if address.kind is AddressKind.NONE else address.because
     size = ""
     if address.granularity_bytes is not None:
-        size = f", to {counted(address.granularity_bytes, 'byte')}"
+        size = f", to {_MARK['granularity']}"
     verdict = "names a page" if address.names_a_page else "names no page"
     return f"{_MARK['address']}, {address.kind}{size}; {verdict}: {address.because}"
 
 
 def _rows(finding: Finding) -> Iterator[tuple[str, str]]:
     reading, record = finding.reading, finding.record
+    wording = reading.wording or NO_WORDS
     yield "reported by", _reporter(finding)
     if place_in_machine(reading.location):
         yield "where", _MARK["where"]
@@ -150,26 +160,55 @@ def _rows(finding: Finding) -> Iterator[tuple[str, str]]:
             "counter",
             f"threshold counter at {_MARK['threshold']} of 4095 (errors since it was preset, plus the preset)",
         )
-    for detail in reading.details:
+    yield "detail", _MARK["details"]
+    for detail in reading.details[len(wording.details) :]:
         yield "detail", printable(detail)
     yield "do", finding.advice
     for reason in finding.reasons:
         yield "because", f"{reason.because} [{reason.rule}; {reason.cite}]"
     for assumption in finding.assumptions:
         yield "assumed", printable(assumption)
-    for note in reading.notes:
-        yield "note", f"{note.text} ({note.source})"
+    yield "note", _MARK["notes"]
+    for note in reading.notes[len(wording.notes) :]:
+        yield "note", note_text(note)
     for claim in record.claims:
         yield "source says", printable(claim.text)
+
+
+def sentence(finding: Finding) -> Template:
+    """A finding's summary, as a template of what refines the error (with the colon before it) and of the socket."""
+    bare = worded(finding.reading, NO_WORDS).error
+    error = bare + _MARK["refinement"] if finding.reading.wording is not None else bare
+    return _template(finding.sentence(error, None if finding.reading.location.socket is None else _MARK["socket"]))
+
+
+def note_text(note: Note) -> str:
+    """A note with its source."""
+    return f"{note.text} ({note.source})"
+
+
+def word_rows(wording: Wording) -> tuple[str, str, str]:
+    """How words fill the slots ``refinement``, ``details`` and ``notes``."""
+    return (
+        f": {printable(wording.refinement)}" if wording.refinement else "",
+        "".join(_row("detail", printable(detail)) for detail in wording.details),
+        "".join(_row("note", note_text(note)) for note in wording.notes),
+    )
 
 
 def template(finding: Finding, *, colour: bool = False) -> Template:
     """The template of a finding's text. Equal for findings that differ in the slots only."""
     on, off = (_COLOURS[finding.severity], _RESET) if colour else ("", "")
-    head = f"{on}{printable(finding.summary)}{off}\n  {_MARK['place']}{_MARK['when']}\n"
+    told = sentence(finding)
+    summary = printable(told.text) % tuple(_MARK[name] for name in told.slots)
+    head = f"{on}{summary}{off}\n  {_MARK['place']}{_MARK['when']}\n"
     body = head + "".join(_row(label, text) for label, text in _rows(finding))
-    slots = tuple(_NAME[match[0]] for match in _SLOT.finditer(body))
-    return Template(_SLOT.sub("%s", body.replace("%", "%%")), slots)
+    return _template(body)
+
+
+def _template(marked: str) -> Template:
+    slots = tuple(_NAME[match[0]] for match in _SLOT.finditer(marked))
+    return Template(_SLOT.sub("%s", marked.replace("%", "%%")), slots)
 
 
 def place(origin: Origin) -> str:
@@ -199,7 +238,15 @@ def when_text(time: float | None, stamp: str | None) -> str:
 
 def _values(finding: Finding) -> dict[str, str]:
     record, reading = finding.record, finding.reading
+    refinement, details, notes = word_rows(reading.wording or NO_WORDS)
+    granularity = reading.address.granularity_bytes
     return {
+        "refinement": refinement,
+        "socket": str(reading.location.socket),
+        "reporter_socket": str(record.socket),
+        "details": details,
+        "notes": notes,
+        "granularity": "" if granularity is None else counted(granularity, "byte"),
         "place": place(record.origin),
         "when": when_text(record.time, record.stamp),
         "cpu": cpu_text(record.cpu),

@@ -12,7 +12,7 @@ from ringfence.decode.amd.codes import error_code
 from ringfence.decode.amd.counter import COUNT, counter_details, has_counter
 from ringfence.decode.amd.errata import contradictions, smca_false_positive, smca_notes
 from ringfence.decode.amd.smca_address import Logged, has_stacked_memory, is_dram_address, read_address
-from ringfence.decode.meaning import BankReading, Placed, located
+from ringfence.decode.meaning import NO_WORDS, BankReading, Placed, Wording, located
 from ringfence.record.evidence import Location, Record, Registers
 
 _PRIORITIES: Final = ("no error", "transparent", "corrected", "deferred", "uncorrected", "fatal")
@@ -42,12 +42,13 @@ def read_smca(record: Record, status: int, signature: Signature | None) -> BankR
     doubts = contradictions(status)
     address = read_address(Logged(registers, status, identity.type, signature, doubts))
     error, ambiguity = _error(identity.type, status, signature)
+    wording = _wording(registers.synd, status, identity.type)
     details = (
+        *wording.details,
         f"extended error code {mci_status.XEC.of(status)}",
         *(() if identity.type is None else (error_code(mci_status.ERROR_CODE.of(status)).phrase,)),
         *_status_details(status),
         *_identity_details(identity),
-        *_syndrome_details(registers, status, identity.type),
         *_misc_details(registers, status),
         *_deferred_register_details(registers, status),
         *_fru_details(registers),
@@ -67,11 +68,38 @@ def read_smca(record: Record, status: int, signature: Signature | None) -> BankR
         assumptions=(*identity.assumptions, *ambiguity, *address.assumptions),
         threshold_count=None if counter is None else COUNT.of(counter),
         placed=(
+            *(() if doubts else _core_places(status)),
             *(() if doubts else _syndrome_places(registers, status)),
+            *(() if doubts else _chip_select_places(registers, status, identity.type, signature)),
             *(() if counter is None else (COUNT,)),
         ),
         not_an_error=smca_false_positive(record, status, identity.type, signature),
+        wording=wording,
     )
+
+
+def words(bank: int | None, signature: Signature | None, status: int, synd: int | None, ipid: int | None) -> Wording:
+    """The ``wording`` of a bank's reading, from all that it depends on."""
+    return _wording(synd, status, _type(bank, ipid, signature))
+
+
+WORD_BITS: Final = mci_status.ERR_CORE_ID_VAL.mask | mci_status.ERR_CORE_ID.mask | mci_status.SYNDV.mask
+"""The bits of MCA_STATUS on which ``words`` depends, beside XEC."""
+
+
+def _wording(synd: int | None, status: int, kind: BankType | None) -> Wording:
+    details = (*_core_details(status), *_syndrome_details(synd, status, kind))
+    return Wording(details=details) if details else NO_WORDS
+
+
+def _type(bank: int | None, ipid: int | None, signature: Signature | None) -> BankType | None:
+    """The bank's type, named by MCA_IPID or assumed."""
+    if ipid:
+        return bank_type(smca_registers.HARDWARE_ID.of(ipid), smca_registers.MCA_TYPE.of(ipid))
+    if bank is None or bank == RESERVED_BANK:
+        return None
+    assumed = assumed_bank_type(bank, signature)
+    return None if assumed is None else assumed[0]
 
 
 def _identify(record: Record, signature: Signature | None) -> _Identity:
@@ -132,8 +160,6 @@ def _status_details(status: int) -> tuple[str, ...]:
         phrases.append("the context of the interrupted task may be corrupt (TCC)")
     if not mci_status.EN.of(status):
         phrases.append("reporting of this error is not enabled (EN clear)")
-    if mci_status.ERR_CORE_ID_VAL.of(status):
-        phrases.append(f"reported for core {mci_status.ERR_CORE_ID.of(status)} of those that share the bank")
     reserved = status & _RESERVED_BITS
     if reserved:
         bits = ", ".join(str(bit) for bit in range(63, -1, -1) if reserved >> bit & 1)
@@ -150,8 +176,13 @@ def _identity_details(identity: _Identity) -> tuple[str, ...]:
     return (f"instance {low:#x}" + (f", high part {high:#x}" if high else ""),)
 
 
-def _syndrome_details(registers: Registers, status: int, kind: BankType | None) -> tuple[str, ...]:
-    synd = registers.synd
+def _core_details(status: int) -> tuple[str, ...]:
+    if not mci_status.ERR_CORE_ID_VAL.of(status):
+        return ()
+    return (f"reported for core {mci_status.ERR_CORE_ID.of(status)} of those that share the bank",)
+
+
+def _syndrome_details(synd: int | None, status: int, kind: BankType | None) -> tuple[str, ...]:
     if synd is None or not mci_status.SYNDV.of(status):
         return ()
     priority = smca_registers.ERROR_PRIORITY.of(synd)
@@ -211,9 +242,30 @@ def _syndrome_places(registers: Registers, status: int) -> tuple[Placed, ...]:
     """
     if registers.synd is None or not mci_status.SYNDV.of(status):
         return ()
-    low = smca_registers.SYNDROME.low
-    length = min(smca_registers.SYNDROME_LENGTH.of(registers.synd), 64 - low)
-    return (Placed("syndrome", "synd", ((low + length - 1, low, 0),)),) if length else ()
+    return (_SYNDROME,) if smca_registers.SYNDROME_LENGTH.of(registers.synd) else ()
+
+
+_SYNDROME: Final = Placed(
+    "syndrome",
+    "synd",
+    ((smca_registers.SYNDROME.high, smca_registers.SYNDROME.low, 0),),
+    (smca_registers.SYNDROME_LENGTH.high, smca_registers.SYNDROME_LENGTH.low),
+)
+_CORE: Final = Placed("core", "status", ((mci_status.ERR_CORE_ID.high, mci_status.ERR_CORE_ID.low, 0),))
+_CHIP_SELECT: Final = Placed("csrow", "synd", ((2, 0, 0),))
+
+
+def _core_places(status: int) -> tuple[Placed, ...]:
+    return (_CORE,) if mci_status.ERR_CORE_ID_VAL.of(status) else ()
+
+
+def _chip_select_places(
+    registers: Registers, status: int, kind: BankType | None, signature: Signature | None
+) -> tuple[Placed, ...]:
+    """The chip select of a DRAM ECC error: ErrorInformation[2:0] (PPR 55803, MCA_SYND_UMC)."""
+    if kind is None or not _is_dram_ecc(kind, status) or is_dram_address(kind, status, signature):
+        return ()
+    return (_CHIP_SELECT,) if registers.synd is not None and mci_status.SYNDV.of(status) else ()
 
 
 def _is_dram_ecc(kind: BankType | None, status: int) -> bool:
@@ -232,7 +284,10 @@ def _location(
     core = mci_status.ERR_CORE_ID.of(status) if mci_status.ERR_CORE_ID_VAL.of(status) else None
     found = located(
         Location(socket=record.socket, node=record.node, core=core),
-        _syndrome_places(record.registers, status),
+        (
+            *_syndrome_places(record.registers, status),
+            *_chip_select_places(record.registers, status, identity.type, signature),
+        ),
         record.registers.synd or 0,
     )
     kind, ipid = identity.type, identity.ipid
@@ -241,18 +296,10 @@ def _location(
     if kind.symbol == "UMC":
         if is_dram_address(kind, status, signature):
             return _hbm_address_location(ipid, address).merged(found)
-        return _umc_location(record.registers, status, kind, ipid).merged(found)
+        return Location(channel=None if ipid is None else _umc_channel(ipid)).merged(found)
     if kind.symbol == "UMC_V2" and ipid is not None:
         return _hbm_channel_location(ipid).merged(found)
     return found
-
-
-def _umc_location(registers: Registers, status: int, kind: BankType, ipid: int | None) -> Location:
-    channel = None if ipid is None else _umc_channel(ipid)
-    if not _is_dram_ecc(kind, status) or registers.synd is None or not mci_status.SYNDV.of(status):
-        return Location(channel=channel)
-    information = smca_registers.ERROR_INFORMATION.of(registers.synd)
-    return Location(channel=channel, csrow=information & 7)
 
 
 def _hbm_channel_location(ipid: int) -> Location:

@@ -9,7 +9,7 @@ from typing import Final
 from ringfence.arch import mci_status, smca_registers
 from ringfence.arch.cpuid import Signature
 from ringfence.arch.smca_banks import BankType
-from ringfence.decode.meaning import Address, AddressKind
+from ringfence.decode.meaning import Address, AddressKind, Placed
 from ringfence.record.evidence import Registers
 
 _LINEAR_TLB: Final = "the PPR says that this error logs a virtual address (54945, MCA_CTL_LS)"
@@ -79,37 +79,40 @@ def read_address(logged: Logged) -> AddressReading:
     """Reads MCA_ADDR. An address of a record that contradicts itself names nothing."""
     if not mci_status.ADDRV.of(logged.status):
         return AddressReading(Address(None, AddressKind.NONE, None, False, "ADDRV is clear: no address was logged"))
-    mask, granularity_bytes, assumptions = _valid_bits(logged)
+    mask, granularity_bytes, assumptions, told = _valid_bits(logged)
     value = None if logged.registers.addr is None else logged.registers.addr & mask
+    if value is not None and told is not None:
+        value &= -(1 << told.of(logged.status))
     kind, why = _kind(logged)
     names_a_page, because = _trust(logged, kind, why, value)
     if value is None:
         because = f"ADDRV is set, but the evidence does not carry MCA_ADDR; {because}"
         names_a_page = False
-    return AddressReading(Address(value, kind, granularity_bytes, names_a_page, because, mask), assumptions)
+    return AddressReading(Address(value, kind, granularity_bytes, names_a_page, because, mask, told), assumptions)
 
 
-def _valid_bits(logged: Logged) -> tuple[int, int | None, tuple[str, ...]]:
-    """Which bits of MCA_ADDR are the address, its granularity in bytes, and what was assumed for that."""
+def _valid_bits(logged: Logged) -> tuple[int, int | None, tuple[str, ...], Placed | None]:
+    """Which bits of MCA_ADDR are the address, its granularity in bytes, what was assumed, and where its LSB is told."""
     logged_address = logged.registers.addr
     if logged_address is None:
-        return _ALL_BITS, None, ()
-    in_status, assumptions = _lsb_in_status(logged.registers, logged.signature)
+        return _ALL_BITS, None, (), None
+    in_status, assumptions = lsb_in_status(logged.registers, logged.signature)
     if in_status is None:
-        return smca_registers.ERROR_ADDR.mask, None, assumptions
+        return smca_registers.ERROR_ADDR.mask, None, assumptions, None
     if in_status:
-        lsb = mci_status.ADDR_LSB.of(logged.status)
-        mask = smca_registers.ERROR_ADDR_WIDE.mask
-    else:
-        lsb = smca_registers.ADDR_LSB_IN_ADDR.of(logged_address)
-        mask = smca_registers.ERROR_ADDR.mask
-        if lsb == 0:
-            # Linux prints the address after it has cut the field off: zero may mean "bit 0" or "not there".
-            return mask, None, assumptions
-    return mask >> lsb << lsb, 1 << lsb, assumptions
+        return smca_registers.ERROR_ADDR_WIDE.mask, 1 << mci_status.ADDR_LSB.of(logged.status), assumptions, _LSB
+    lsb = smca_registers.ADDR_LSB_IN_ADDR.of(logged_address)
+    mask = smca_registers.ERROR_ADDR.mask
+    if lsb == 0:
+        # Linux prints the address after it has cut the field off: zero may mean "bit 0" or "not there".
+        return mask, None, assumptions, None
+    return mask >> lsb << lsb, 1 << lsb, assumptions, None
 
 
-def _lsb_in_status(registers: Registers, signature: Signature | None) -> tuple[bool | None, tuple[str, ...]]:
+_LSB: Final = Placed("lsb", "status", ((mci_status.ADDR_LSB.high, mci_status.ADDR_LSB.low, 0),))
+
+
+def lsb_in_status(registers: Registers, signature: Signature | None) -> tuple[bool | None, tuple[str, ...]]:
     """Where the least significant valid bit is told: in MCA_STATUS (True), in MCA_ADDR (False), nobody knows (None)."""
     if registers.config is not None:
         return bool(smca_registers.LSB_IN_STATUS.of(registers.config)), ()

@@ -6,8 +6,10 @@ row: its unit, the memory controller and channel that it stands for, a reader of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache, reduce
+from operator import or_
 
 from ringfence.arch.mci_status import MSCOD
 from ringfence.decode.intel.codes import Code, CodeKind
@@ -80,6 +82,67 @@ class Bank:
 Banks = Mapping[int, Bank]
 
 
+def _bits(high: int, low: int) -> int:
+    return ((1 << (high - low + 1)) - 1) << low
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """What a reader looks at: its words and places are the same for banks that agree in this and in UC.
+
+    ``status`` and ``misc`` are bits of the registers (those of MCi_MISC that make up ``placed`` numbers aside),
+    ``code`` functions of the MCA error code. ``place``: functions of MSCOD on which the location and ``placed``
+    depend, ``misc_place`` the bits of MCi_MISC on which they do, the ``placed`` numbers aside (None: all of ``misc``).
+    ``anything``: it is not declared what it looks at in MCi_STATUS. ``refines``: it may name the error more closely.
+    """
+
+    status: int = 0
+    misc: int = 0
+    code: tuple[Callable[[Code], Hashable], ...] = ()
+    place: tuple[Callable[[int], bool], ...] = ()
+    misc_place: int | None = None
+    anything: bool = False
+    refines: bool = True
+
+    @property
+    def placing_misc(self) -> int:
+        """The bits of MCi_MISC on which the location and ``placed`` depend."""
+        return self.misc if self.misc_place is None else self.misc_place
+
+    def __or__(self, other: Reads) -> Reads:
+        return Reads(
+            self.status | other.status,
+            self.misc | other.misc,
+            self.code + other.code,
+            self.place + other.place,
+            self.placing_misc | other.placing_misc,
+            self.anything or other.anything,
+            self.refines or other.refines,
+        )
+
+
+MSCOD_ONLY = Reads(status=MSCOD.mask)
+
+_READS: dict[Reader, Reads] = {}
+_UNDECLARED = Reads(anything=True)
+
+
+def declare(looks: Reads) -> Callable[[Reader], Reader]:
+    """Declares what a reader looks at."""
+
+    def declared(reader: Reader) -> Reader:
+        _READS[reader] = looks
+        return reader
+
+    return declared
+
+
+@lru_cache(maxsize=1024)
+def reads(readers: tuple[Reader, ...]) -> Reads:
+    """What some readers together look at."""
+    return reduce(or_, (_READS.get(reader, _UNDECLARED) for reader in readers), Reads(refines=False))
+
+
 def flags(names: Mapping[int, str], *, high: int = 31, low: int = 16) -> Reader:
     """A reader of single bits: ``names`` by bit number of MCi_STATUS; set bits without a name are told by number."""
 
@@ -92,7 +155,7 @@ def flags(names: Mapping[int, str], *, high: int = 31, low: int = 16) -> Reader:
             details=tuple(f"model-specific bit {bit} of MCi_STATUS is set" for bit in found if bit not in names),
         )
 
-    return read
+    return declare(Reads(status=_bits(high, low)))(read)
 
 
 def choice(names: Mapping[int, str], *, high: int = 31, low: int = 16, what: str = "model-specific code") -> Reader:
@@ -106,7 +169,7 @@ def choice(names: Mapping[int, str], *, high: int = 31, low: int = 16, what: str
             return NOTHING
         return Specific(details=(f"{what} {value:#x} (MCi_STATUS[{high}:{low}]) has no public meaning",))
 
-    return read
+    return declare(Reads(status=_bits(high, low)))(read)
 
 
 def code_names(names: Mapping[int, str]) -> Reader:
@@ -115,37 +178,17 @@ def code_names(names: Mapping[int, str]) -> Reader:
     def read(logged: Logged) -> Specific:
         return Specific(replaces=names.get(logged.code.base))
 
-    return read
+    return declare(Reads(code=(lambda code: names.get(code.base),)))(read)
 
 
-_MISC_BITS: dict[Reader, int] = {}
-
-
-def reads_misc(bits: int) -> Callable[[Reader], Reader]:
-    """Declares the bits of MCi_MISC on which a reader's words depend, those of its ``placed`` numbers aside."""
-
-    def declare(reader: Reader) -> Reader:
-        _MISC_BITS[reader] = bits
-        return reader
-
-    return declare
-
-
-def misc_bits_read_by(readers: tuple[Reader, ...]) -> int:
-    """The bits of MCi_MISC on which the words of any of ``readers`` depend."""
-    bits = 0
-    for reader in readers:
-        bits |= _MISC_BITS.get(reader, 0)
-    return bits
-
-
-def only_for(matches: Callable[[Logged], bool], *readers: Reader) -> Reader:
-    """``readers``, but only where ``matches``."""
+def only_for(matches: Callable[[Logged], bool], *readers: Reader, looks: Reads | None = None) -> Reader:
+    """``readers``, but only where ``matches``, which looks at no more than ``looks`` (None: at anything)."""
 
     def read(logged: Logged) -> Specific:
         return apply(readers, logged) if matches(logged) else NOTHING
 
-    return reads_misc(misc_bits_read_by(readers))(read)
+    found = reads(readers)
+    return declare(Reads(misc=found.misc, anything=True) if looks is None else found | looks)(read)
 
 
 def for_interconnect(*readers: Reader) -> Reader:
@@ -154,7 +197,11 @@ def for_interconnect(*readers: Reader) -> Reader:
     SDM vol. 3B chapter 18: such a bank logs MCACOD in the form 000F 1PPT RRRR IILL (0E0BH, I/O, is one of these). What
     else stands there, such as an internal error, has a MSCOD that no table explains.
     """
-    return only_for(lambda logged: logged.code.kind in {CodeKind.BUS, CodeKind.IO}, *readers)
+    return only_for(
+        lambda logged: logged.code.kind in {CodeKind.BUS, CodeKind.IO},
+        *readers,
+        looks=Reads(code=(lambda code: code.kind in {CodeKind.BUS, CodeKind.IO},)),
+    )
 
 
 def apply(readers: tuple[Reader, ...], logged: Logged) -> Specific:

@@ -6,7 +6,6 @@ error was delivered: equal inputs give equal readings.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 from ringfence.arch import mci_misc
@@ -24,12 +23,12 @@ from ringfence.arch.mci_status import (
 )
 from ringfence.decode.intel import known_issues
 from ringfence.decode.intel.address import read_address
-from ringfence.decode.intel.bank import NOWHERE, Bank, Logged, Specific, apply
+from ringfence.decode.intel.bank import NOWHERE, Bank, Logged, Reader, Specific, apply
 from ringfence.decode.intel.capability import Capabilities, Known, capabilities
 from ringfence.decode.intel.codes import ARCHITECTURAL_UCR_NAMES, Code, CodeKind, classify
 from ringfence.decode.intel.known_issues import Sighting
 from ringfence.decode.intel.models import Model, model_of
-from ringfence.decode.meaning import Address, AddressKind, BankReading, Note, Placed
+from ringfence.decode.meaning import NO_WORDS, Address, AddressKind, BankReading, Note, Placed, Wording
 from ringfence.record.evidence import Location, Record
 
 _THERM_PROCHOT = 1 << 0
@@ -72,50 +71,62 @@ def _hardware(record: Record, seen: Sighting, model: Model, can: Capabilities) -
     misc = record.registers.misc if MISCV.of(status) else None
     logged = Logged(-1 if record.bank is None else record.bank, status, misc, code)
     row = model.banks.get(logged.bank)
-    specific = apply((*(row.readers if row else ()), *model.anywhere), logged)
-    specific, contradictions = _against_uc(status, specific)
+    specific = apply(readers_of(model, row), logged)
+    wording = _wording(logged, specific)
     count, count_details, count_assumptions = _corrected_count(status, can)
     state_details, state_assumptions = _state(status, code, can)
     where = read_address(status, record.registers.addr, misc, code, can)
     return BankReading(
         unit=row.unit if row else _unit(record.bank, code),
-        error=_error(code, specific),
-        details=(
-            *_io_requester(logged),
-            *specific.details,
-            *_unnamed(logged, specific),
-            *state_details,
-            *count_details,
-        ),
+        error=_error(specific.replaces or code.phrase, wording),
+        details=(*wording.details, *_io_requester(logged), *state_details, *count_details),
         address=where.address,
         location=_place(record, row, code, specific.location),
-        notes=(*known_issues.notes(seen), *contradictions, *_two_channels(row, code)),
+        notes=(*wording.notes, *known_issues.notes(seen), *_two_channels(row, code)),
         assumptions=(*count_assumptions, *state_assumptions, *where.assumptions),
         corrected_count=count,
         placed=specific.placed if count is None else (*specific.placed, _COUNT),
         not_an_error=known_issues.not_an_error(seen),
+        wording=wording,
     )
 
 
-def _error(code: Code, specific: Specific) -> str:
-    phrase = specific.replaces or code.phrase
+def readers_of(model: Model, row: Bank | None) -> tuple[Reader, ...]:
+    """All that read the model-specific part of a bank."""
+    return (*row.readers, *model.anywhere) if row else model.anywhere
+
+
+def words(readers: tuple[Reader, ...], logged: Logged) -> Wording:
+    """The words that a model's tables give to what a bank logged: the ``wording`` of its reading."""
+    return _wording(logged, apply(readers, logged))
+
+
+def _wording(logged: Logged, specific: Specific) -> Wording:
+    phrases, contradictions = _against_uc(logged.status, specific.phrases)
     # A memory error's flags may repeat each other; each thing is said once, in the table's order.
-    refinements = "; ".join(said for said in dict.fromkeys(specific.phrases) if said != phrase)
-    return f"{phrase}: {refinements}" if refinements else phrase
+    said = [phrase for phrase in dict.fromkeys(phrases) if phrase != specific.replaces]
+    details = (*specific.details, *_unnamed(logged, specific))
+    if not said and not details and not contradictions:
+        return NO_WORDS
+    return Wording("; ".join(said), details, contradictions)
+
+
+def _error(phrase: str, wording: Wording) -> str:
+    return f"{phrase}: {wording.refinement}" if wording.refinement else phrase
 
 
 _KINDS: Final = {"corrected": (False, "a corrected"), "uncorrected": (True, "an uncorrected")}
 """How a table names the kind of error that a code is of: UC in it, and with its article."""
 
 
-def _against_uc(status: int, specific: Specific) -> tuple[Specific, tuple[Note, ...]]:
+def _against_uc(status: int, said: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[Note, ...]]:
     """What the tables say with the kind of error left out where UC says otherwise, and a note of each such case.
 
     The manuals sort the codes of some banks into corrected and uncorrected ones; a table names that before a colon.
     """
     phrases: list[str] = []
     notes: list[Note] = []
-    for phrase in specific.phrases:
+    for phrase in said:
         kind, colon, what = phrase.partition(": ")
         if not colon or kind not in _KINDS or _KINDS[kind][0] is bool(UC.of(status)):
             phrases.append(phrase)
@@ -128,7 +139,7 @@ def _against_uc(status: int, specific: Specific) -> tuple[Specific, tuple[Note, 
                 "SDM vol. 3B chapter 18, the model-specific codes of the bank",
             )
         )
-    return (replace(specific, phrases=tuple(phrases)) if notes else specific), tuple(notes)
+    return (tuple(phrases), tuple(notes)) if notes else (said, ())
 
 
 def _unnamed(logged: Logged, specific: Specific) -> tuple[str, ...]:

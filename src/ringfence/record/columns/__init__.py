@@ -16,7 +16,7 @@ if find_spec("numpy") is None:
     raise MissingExtraError("reading a log as columns", "columnar")
 
 from ringfence.record.columns.blocks import Block, Span, scan_file, scan_stream, scan_text
-from ringfence.record.columns.objects import record, records
+from ringfence.record.columns.objects import record, record_of, records
 from ringfence.record.columns.printk import Present
 from ringfence.record.columns.ranges import map_ranges
 from ringfence.record.columns.scan import Columns
@@ -32,6 +32,7 @@ __all__ = [
     "every_grammar",
     "map_ranges",
     "record",
+    "record_of",
     "records",
     "scan_file",
     "scan_stream",

@@ -7,17 +7,23 @@ usual order of the four; no public manual that says so is known to us.
 
 from __future__ import annotations
 
-from ringfence.decode.intel.bank import NOTHING, Bank, Banks, Logged, Specific
-from ringfence.decode.intel.codes import CodeKind, Level
+from ringfence.decode.intel.bank import NOTHING, Bank, Banks, Logged, Reads, Specific, declare
+from ringfence.decode.intel.codes import Code, CodeKind, Level
 
 _CACHES = {Level.L0: "L1", Level.L1: "L2 (mid-level cache)", Level.L2: "L3 (last-level cache)"}
 
 
+def _level(code: Code) -> Level | None:
+    return code.level if code.kind in (CodeKind.CACHE, CodeKind.GENERIC_CACHE) and code.level in _CACHES else None
+
+
+@declare(Reads(code=(_level,), refines=False))
 def cache_level(logged: Logged) -> Specific:
     """The cache that the code's level stands for: the codes count from 0, people from 1 (0x17A is the L3 writeback)."""
-    if logged.code.kind not in (CodeKind.CACHE, CodeKind.GENERIC_CACHE) or logged.code.level not in _CACHES:
+    level = _level(logged.code)
+    if level is None:
         return NOTHING
-    return Specific(details=(f"level {int(logged.code.level)} of the error code is the {_CACHES[logged.code.level]}",))
+    return Specific(details=(f"level {int(level)} of the error code is the {_CACHES[level]}",))
 
 
 CORE: Banks = {

@@ -9,21 +9,23 @@ from __future__ import annotations
 from ringfence.arch.mci_status import OTHER_INFORMATION
 from ringfence.decode.intel.bank import (
     DRAM_LOCATION,
+    MSCOD_ONLY,
     NO_DRAM_LOCATION,
     NOTHING,
+    NOWHERE,
     Bank,
     Banks,
     Logged,
+    Reads,
     Specific,
     choice,
     code_names,
+    declare,
     for_interconnect,
     misc_bits,
     only_for,
-    reads_misc,
 )
 from ringfence.decode.meaning import Placed, located
-from ringfence.record.evidence import Location
 
 _SCAN_AT_FIELD = 0x040B
 
@@ -109,7 +111,7 @@ _IMH_HARDWARE = {
 }
 _IMH_PUNIT = (
     choice(_IMH_FIRMWARE, high=31, low=24),
-    only_for(lambda logged: logged.bits(31, 24) == 0, choice(_IMH_HARDWARE, high=23, low=16)),
+    only_for(lambda logged: logged.bits(31, 24) == 0, choice(_IMH_HARDWARE, high=23, low=16), looks=MSCOD_ONLY),
 )
 
 _UPI = choice(
@@ -182,11 +184,20 @@ _PLACES = (
     Placed("bank", "misc", ((38, 37, 0),)),
     Placed("row", "misc", ((36, 19, 0),)),
     Placed("column", "misc", ((18, 9, 2),)),
+    Placed("rank", "misc", ((56, 55, 0),)),
 )
 _DEVICE = Placed("device", "misc", ((48, 44, 0),))
 
 
-@reads_misc(0x7FFF << 49 | 1 << 42)
+@declare(
+    MSCOD_ONLY
+    | Reads(
+        status=OTHER_INFORMATION.mask,
+        misc=0x7FFF << 49 | 1 << 42,
+        misc_place=1 << 63 | 1 << 42,
+        place=(lambda mscod: mscod >= _FIRST_PROPRIETARY_MSCOD,),
+    )
+)
 def _dram_location(logged: Logged) -> Specific:
     """MCi_MISC[63:9], if MCi_STATUS[33] says that it is there; from MSCOD 0800h on it is proprietary."""
     if logged.misc is None or not OTHER_INFORMATION.of(logged.status) & _MISC_HAS_LOCATION:
@@ -206,11 +217,12 @@ def _dram_location(logged: Logged) -> Specific:
         details.append(f"ECC mode {_ECC_MODES.get(mode, f'{mode} (invalid)')}")
     return Specific(
         details=tuple(details),
-        location=located(Location(rank=misc_bits(misc, 56, 55)), placed, misc),
+        location=located(NOWHERE, placed, misc),
         placed=placed,
     )
 
 
+@declare(Reads())
 def _which_imh(_: Logged) -> Specific:
     return Specific(details=("which of the two IMHs: bit 2 of the APIC id",))
 
@@ -220,7 +232,11 @@ DIAMOND_RAPIDS: Banks = {
         "CBB power management unit (Punit)",
         (
             code_names({_SCAN_AT_FIELD: "Scan-at-field error"}),
-            only_for(lambda logged: logged.code.base != _SCAN_AT_FIELD, _CBB_PUNIT),
+            only_for(
+                lambda logged: logged.code.base != _SCAN_AT_FIELD,
+                _CBB_PUNIT,
+                looks=Reads(code=(lambda code: code.base == _SCAN_AT_FIELD,)),
+            ),
         ),
     ),
     11: Bank("IMH power management unit (Punit)", (*_IMH_PUNIT, _which_imh)),

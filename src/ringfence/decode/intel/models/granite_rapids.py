@@ -8,20 +8,22 @@ from __future__ import annotations
 from ringfence.arch.mci_status import OTHER_INFORMATION
 from ringfence.decode.intel.bank import (
     DRAM_LOCATION,
+    MSCOD_ONLY,
     NO_DRAM_LOCATION,
     NOTHING,
+    NOWHERE,
     Bank,
     Banks,
     Logged,
+    Reads,
     Specific,
     choice,
+    declare,
     for_interconnect,
     misc_bits,
-    reads_misc,
 )
 from ringfence.decode.intel.models.core_banks import CORE
 from ringfence.decode.meaning import Placed, located
-from ringfence.record.evidence import Location
 
 _UPI = choice(
     {
@@ -161,11 +163,20 @@ _PLACES = (
     Placed("bank", "misc", ((38, 37, 0),)),
     Placed("row", "misc", ((36, 19, 0),)),
     Placed("column", "misc", ((18, 9, 2),)),
+    Placed("rank", "misc", ((57, 55, 0),)),
 )
 _DEVICE = Placed("device", "misc", ((48, 43, 0),))
 
 
-@reads_misc(0x1FFF << 51)
+@declare(
+    MSCOD_ONLY
+    | Reads(
+        status=OTHER_INFORMATION.mask,
+        misc=0x1FFF << 51,
+        misc_place=1 << 63,
+        place=(lambda mscod: 0x0800 <= mscod <= 0x082F,),
+    )
+)
 def _dram_location(logged: Logged) -> Specific:
     """MCi_MISC[63:9], if MCi_STATUS[33] says that it is there; not for the internal errors 0800h to 082Fh."""
     if logged.misc is None or not OTHER_INFORMATION.of(logged.status) & _MISC_HAS_LOCATION:
@@ -184,7 +195,7 @@ def _dram_location(logged: Logged) -> Specific:
         details.append("transient: the retried read was good")
     return Specific(
         details=tuple(details),
-        location=located(Location(rank=misc_bits(misc, 57, 55)), placed, misc),
+        location=located(NOWHERE, placed, misc),
         placed=placed,
     )
 

@@ -9,25 +9,27 @@ from __future__ import annotations
 from ringfence.arch.mci_status import UC
 from ringfence.decode.intel.bank import (
     DRAM_LOCATION,
+    MSCOD_ONLY,
     NO_DRAM_LOCATION,
     NOTHING,
+    NOWHERE,
     Bank,
     Banks,
     Logged,
     Reader,
+    Reads,
     Specific,
     choice,
     code_names,
+    declare,
     flags,
     for_interconnect,
     misc_bits,
-    reads_misc,
 )
 from ringfence.decode.intel.bank import only_for as when
 from ringfence.decode.intel.models.core_banks import CORE
 from ringfence.decode.intel.models.skylake import M2M, UPI_CONTROL_ERROR, UPI_CONTROL_FLAGS, UPI_NAMES
 from ringfence.decode.meaning import Placed, located
-from ringfence.record.evidence import Location
 
 PCU_FIRMWARE = {
     0x0D: "MCA_LLC_BIST_ACTIVE_TIMEOUT",
@@ -105,10 +107,19 @@ PCU_READERS: tuple[Reader, ...] = (
 )
 
 _UPI_CONTROL: tuple[Reader, ...] = (
-    when(lambda logged: logged.bits(21, 16) == UPI_CONTROL_ERROR, flags(UPI_CONTROL_FLAGS, high=31, low=22)),
+    when(
+        lambda logged: logged.bits(21, 16) == UPI_CONTROL_ERROR,
+        flags(UPI_CONTROL_FLAGS, high=31, low=22),
+        looks=MSCOD_ONLY,
+    ),
     when(
         lambda logged: logged.bits(21, 16) != UPI_CONTROL_ERROR and bool(logged.bits(31, 22)),
-        lambda logged: Specific(details=(f"MSCOD[15:6] {logged.bits(31, 22):#05x}, defined for control errors only",)),
+        declare(MSCOD_ONLY)(
+            lambda logged: Specific(
+                details=(f"MSCOD[15:6] {logged.bits(31, 22):#05x}, defined for control errors only",)
+            )
+        ),
+        looks=MSCOD_ONLY,
     ),
 )
 UPI_READERS: tuple[Reader, ...] = (for_interconnect(choice(UPI_NAMES, high=21, low=16), *_UPI_CONTROL),)
@@ -217,16 +228,21 @@ def has_dram_location(logged: Logged) -> bool:
     )
 
 
+LOCATED = MSCOD_ONLY | Reads(code=(lambda code: code.is_memory,), place=(lambda mscod: mscod in _DDRT_MSCODS,))
+"""What ``has_dram_location`` looks at, MCi_MISC aside."""
+
 _PLACES = (
     Placed("bank_group", "misc", ((41, 40, 0), (44, 44, 2))),
     Placed("bank", "misc", ((43, 42, 0),)),
     Placed("row", "misc", ((39, 19, 0),)),
     Placed("column", "misc", ((18, 9, 2),)),
+    Placed("slot", "misc", ((58, 58, 0),)),
+    Placed("rank", "misc", ((57, 56, 0),)),
 )
 _DEVICE = Placed("device", "misc", ((51, 46, 0),))
 
 
-@reads_misc(0x7FF << 52 | 1 << 63)
+@declare(LOCATED | Reads(misc=0x7FF << 52 | 1 << 63, misc_place=0x1F << 59))
 def _dram_location(logged: Logged) -> Specific:
     """MCi_MISC[63:9]: column, row, bank group and bank, failed device, rank, ECC mode, transient."""
     if logged.misc is None or not has_dram_location(logged):
@@ -244,7 +260,7 @@ def _dram_location(logged: Logged) -> Specific:
         details.append("transient: the retried read was good")
     return Specific(
         details=tuple(details),
-        location=located(Location(slot=rank >> 2, rank=rank & 3), placed, misc),
+        location=located(NOWHERE, placed, misc),
         placed=placed,
     )
 

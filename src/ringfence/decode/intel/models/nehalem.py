@@ -11,13 +11,14 @@ from ringfence.decode.intel.bank import (
     Bank,
     Banks,
     Logged,
+    Reads,
     Specific,
     choice,
+    declare,
     flags,
     for_interconnect,
     misc_bits,
     only_for,
-    reads_misc,
 )
 from ringfence.decode.intel.codes import CodeKind
 from ringfence.decode.meaning import Placed, located
@@ -64,7 +65,7 @@ _INTERNAL = choice(
 )
 
 
-@reads_misc((1 << 25) - 1)
+@declare(Reads(misc=(1 << 25) - 1))
 def _qpi_misc(logged: Logged) -> Specific:
     """MC0_MISC and MC1_MISC: the packet that was hit."""
     if logged.misc is None:
@@ -82,7 +83,7 @@ def _qpi_misc(logged: Logged) -> Specific:
 _SYNDROME = Placed("syndrome", "misc", ((63, 32, 0),))
 
 
-@reads_misc((1 << 20) - 1)
+@declare(Reads(misc=(1 << 20) - 1))
 def _memory_misc(logged: Logged) -> Specific:
     """MC8_MISC: tracker, DIMM, channel, ECC syndrome."""
     if logged.misc is None:
@@ -98,7 +99,11 @@ def _memory_misc(logged: Logged) -> Specific:
     )
 
 
-internal = only_for(lambda logged: logged.code.kind is CodeKind.UNCLASSIFIED, _INTERNAL)
+internal = only_for(
+    lambda logged: logged.code.kind is CodeKind.UNCLASSIFIED,
+    _INTERNAL,
+    looks=Reads(code=(lambda code: code.kind is CodeKind.UNCLASSIFIED,)),
+)
 """Internal errors (MCACOD 0001h)."""
 
 _qpi = for_interconnect(_QPI, _qpi_misc)
@@ -109,7 +114,14 @@ NEHALEM: Banks = {
     7: Bank("Power control unit (PCU)", (internal,)),
     8: Bank(
         "Integrated memory controller (iMC)",
-        (only_for(lambda logged: logged.code.kind is CodeKind.MEMORY, _MEMORY, _memory_misc),),
+        (
+            only_for(
+                lambda logged: logged.code.kind is CodeKind.MEMORY,
+                _MEMORY,
+                _memory_misc,
+                looks=Reads(code=(lambda code: code.kind is CodeKind.MEMORY,)),
+            ),
+        ),
         controller=0,
     ),
 }

@@ -13,13 +13,15 @@ from ringfence.decode.intel.bank import (
     Bank,
     Banks,
     Logged,
+    Reader,
+    Reads,
     Specific,
     choice,
     code_names,
+    declare,
     flags,
     for_interconnect,
     misc_bits,
-    reads_misc,
 )
 from ringfence.decode.intel.codes import CodeKind
 from ringfence.decode.intel.models.core_banks import CORE
@@ -184,7 +186,7 @@ _IMC_KNL = {
 }
 
 
-@reads_misc(0x3FF << 46 | 3 << 62)
+@declare(Reads(misc=0x3FF << 46 | 3 << 62, code=(lambda code: code.kind is CodeKind.MEMORY,)))
 def failing_ranks(logged: Logged) -> Specific:
     """MCi_MISC[63:46]: the ranks of the first and second failing device, each with its valid bit (63, 62).
 
@@ -206,7 +208,7 @@ def failing_ranks(logged: Logged) -> Specific:
     return Specific(details=details, location=Location(rank=rank, slot=slot))
 
 
-@reads_misc(3 << 41)
+@declare(Reads(misc=3 << 41))
 def _mirror_bdw(logged: Logged) -> Specific:
     """MC7_MISC and MC8_MISC [42:41]: how mirroring corrected the error (06_4FH, home agent)."""
     if logged.misc is None or UC.of(logged.status):
@@ -296,15 +298,19 @@ BROADWELL_DE: Banks = {
 """Broadwell-DE (06_56H)."""
 
 
-def _knl_channel(logged: Logged) -> Specific:
+def _knl_channels(first: int) -> Reader:
     """Bank 15 is memory controller 0, whose channels are the package's 3 to 5, bank 16 controller 1 with 0 to 2."""
-    channel = logged.code.channel
-    if not logged.code.is_memory or channel is None:
-        return NOTHING
-    package_channel = channel + 3 * (logged.bank == 15)
-    return Specific(
-        details=(f"channel {package_channel} of the package's six",), location=Location(channel=package_channel)
-    )
+
+    def read(logged: Logged) -> Specific:
+        channel = logged.code.channel
+        if not logged.code.is_memory or channel is None:
+            return NOTHING
+        package_channel = channel + first
+        return Specific(
+            details=(f"channel {package_channel} of the package's six",), location=Location(channel=package_channel)
+        )
+
+    return declare(Reads(code=(lambda code: code.channel if code.is_memory else None,)))(read)
 
 
 _KNL_READERS = (flags(_IMC_KNL), failing_ranks)
@@ -323,8 +329,8 @@ KNIGHTS_LANDING: Banks = {
         ),
     ),
     **{bank: Bank(f"MCDRAM controller (EDC) {bank - 7}", _KNL_READERS) for bank in range(7, 15)},
-    15: Bank("DDR memory controller 0", (_knl_channel, *_KNL_READERS), 0),
-    16: Bank("DDR memory controller 1", (_knl_channel, *_KNL_READERS), 1),
+    15: Bank("DDR memory controller 0", (_knl_channels(3), *_KNL_READERS), 0),
+    16: Bank("DDR memory controller 1", (_knl_channels(0), *_KNL_READERS), 1),
 }
 """Knights Landing and Knights Mill (06_57H, 06_85H), as rasdaemon and sb_edac read them."""
 

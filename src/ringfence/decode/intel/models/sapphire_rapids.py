@@ -10,23 +10,26 @@ from __future__ import annotations
 from ringfence.arch.mci_status import UC
 from ringfence.decode.intel.bank import (
     DRAM_LOCATION,
+    MSCOD_ONLY,
     NO_DRAM_LOCATION,
     NOTHING,
     NOWHERE,
     Bank,
     Banks,
     Logged,
+    Reads,
     Specific,
     choice,
     code_names,
+    declare,
     for_interconnect,
     misc_bits,
     only_for,
-    reads_misc,
 )
 from ringfence.decode.intel.models.core_banks import CORE
 from ringfence.decode.intel.models.icelake import (
     IMC_NAMES,
+    LOCATED,
     PCU,
     PCU_FIRMWARE,
     PCU_HARDWARE,
@@ -35,7 +38,6 @@ from ringfence.decode.intel.models.icelake import (
     has_dram_location,
 )
 from ringfence.decode.meaning import Placed, located
-from ringfence.record.evidence import Location
 
 _SHUTDOWN_CODE = 0x040C
 _SHUTDOWN_CAUSES = {
@@ -55,21 +57,25 @@ def _is_shutdown(logged: Logged) -> bool:
     return logged.code.base == _SHUTDOWN_CODE
 
 
+_CODE = Reads(code=(lambda code: code.base == _SHUTDOWN_CODE,))
+
+
 _PCU_READERS = (
     code_names({0x0402: "PCU internal error", _SHUTDOWN_CODE: "Shutdown error"}),
     choice({**PCU_FIRMWARE, 0xC0: "MCA_DISPATCHER_RUN_BUSY_TIMEOUT"}, high=31, low=24),
     choice(PCU_HARDWARE, high=23, low=20),
-    only_for(_is_shutdown, choice(_SHUTDOWN_CAUSES, high=19, low=16)),
-    only_for(lambda logged: not _is_shutdown(logged), choice(PCU_MICROCONTROLLER, high=19, low=16)),
+    only_for(_is_shutdown, choice(_SHUTDOWN_CAUSES, high=19, low=16), looks=_CODE),
+    only_for(lambda logged: not _is_shutdown(logged), choice(PCU_MICROCONTROLLER, high=19, low=16), looks=_CODE),
 )
 
 _UPI_READERS = (
     for_interconnect(
         only_for(
             lambda logged: logged.bits(21, 16) == 0x15,
-            lambda _: Specific(phrases=("uncorrected: receiver SGX MAC error",)),
+            declare(Reads())(lambda _: Specific(phrases=("uncorrected: receiver SGX MAC error",))),
+            looks=MSCOD_ONLY,
         ),
-        only_for(lambda logged: logged.bits(21, 16) != 0x15, *UPI_READERS),
+        only_for(lambda logged: logged.bits(21, 16) != 0x15, *UPI_READERS, looks=MSCOD_ONLY),
     ),
 )
 
@@ -87,6 +93,7 @@ _M2M_NAMES = {
 }
 
 
+@declare(MSCOD_ONLY)
 def _memory_type(logged: Logged) -> Specific:
     """MSCOD[9:8] of the M2M bank: 1 is high-bandwidth memory; the other values are not explained in public."""
     match logged.bits(25, 24):
@@ -120,10 +127,11 @@ _PLACES = (
     Placed("row", "misc", ((36, 19, 0),)),
     Placed("column", "misc", ((18, 9, 2),)),
 )
+_DIMM = (Placed("slot", "misc", ((58, 58, 0),)), Placed("rank", "misc", ((57, 57, 0),)))
 _DEVICE = Placed("device", "misc", ((48, 43, 0),))
 
 
-@reads_misc(0x7FF << 52 | 1 << 63)
+@declare(LOCATED | Reads(misc=0x7FF << 52 | 1 << 63, misc_place=0x1F << 59))
 def _dram_location(logged: Logged) -> Specific:
     """MCi_MISC[63:9] of a DDR5 channel."""
     if logged.misc is None or not has_dram_location(logged):
@@ -133,19 +141,19 @@ def _dram_location(logged: Logged) -> Specific:
         return NO_DRAM_LOCATION
     transient = bool(misc_bits(misc, 63, 63))
     mode = misc_bits(misc, 62, 59)
-    placed = _PLACES if transient or UC.of(logged.status) else (*_PLACES, _DEVICE)
+    placed = (*_PLACES, *_DIMM) if transient or UC.of(logged.status) else (*_PLACES, *_DIMM, _DEVICE)
     details = [f"ECC mode {_ECC_MODES[mode] if mode < len(_ECC_MODES) else f'{mode} (reserved)'}"]
     details.append(f"rank field {misc_bits(misc, 58, 56)} (58:56), subrank {misc_bits(misc, 55, 52)}")
     if transient:
         details.append("transient: the retried read was good")
     return Specific(
         details=tuple(details),
-        location=located(Location(slot=misc_bits(misc, 58, 58), rank=misc_bits(misc, 57, 57)), placed, misc),
+        location=located(NOWHERE, placed, misc),
         placed=placed,
     )
 
 
-@reads_misc((1 << 64) - 1)
+@declare(Reads(misc=(1 << 64) - 1, code=(lambda code: code.is_memory,)))
 def _hbm_location(logged: Logged) -> Specific:
     """MCi_MISC[63:9] of a high-bandwidth memory controller, as mcelog reads it: two devices may have failed."""
     if logged.misc is None or not logged.code.is_memory:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from ringfence.arch.mci_status import UC
 from ringfence.decode.intel.bank import (
+    MSCOD_ONLY,
     NOTHING,
     Bank,
     Banks,
     Logged,
+    Reads,
     Specific,
     choice,
     code_names,
+    declare,
     flags,
     for_interconnect,
     misc_bits,
@@ -107,7 +110,11 @@ UPI_CONTROL_FLAGS = {
 _UPI = (
     for_interconnect(
         choice(UPI_NAMES, high=21, low=16),
-        only_for(lambda logged: logged.bits(21, 16) == UPI_CONTROL_ERROR, flags(UPI_CONTROL_FLAGS, high=31, low=22)),
+        only_for(
+            lambda logged: logged.bits(21, 16) == UPI_CONTROL_ERROR,
+            flags(UPI_CONTROL_FLAGS, high=31, low=22),
+            looks=MSCOD_ONLY,
+        ),
     ),
 )
 
@@ -122,6 +129,7 @@ M2M_FLAGS = {
 }
 
 
+@declare(MSCOD_ONLY)
 def m2m_rest(logged: Logged) -> Specific:
     """MSCOD[15:8] of an M2M bank: DDR type and miscellaneous errors, whose values the SDM does not explain."""
     ddr_type, others = logged.bits(25, 24), logged.bits(31, 26)
@@ -133,6 +141,7 @@ def m2m_rest(logged: Logged) -> Specific:
     return Specific(details=tuple(details))
 
 
+@declare(Reads(misc=3 << 62))
 def mirror(logged: Logged) -> Specific:
     """MCi_MISC[63:62] of an M2M bank: how mirroring corrected the error."""
     if logged.misc is None or UC.of(logged.status):
@@ -182,8 +191,8 @@ def _is_numbered(logged: Logged) -> bool:
 
 
 _IMC = (
-    only_for(_is_numbered, choice(_IMC_NUMBERS)),
-    only_for(lambda logged: not _is_numbered(logged), flags(_IMC_FLAGS)),
+    only_for(_is_numbered, choice(_IMC_NUMBERS), looks=MSCOD_ONLY),
+    only_for(lambda logged: not _is_numbered(logged), flags(_IMC_FLAGS), looks=MSCOD_ONLY),
 )
 
 # mcelog, skylake_xeon.c: the third channel of each controller came last.
