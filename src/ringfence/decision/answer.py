@@ -173,7 +173,6 @@ def _ahead_of_rank(trend: Trend, situation: Situation, policy: Policy) -> Ahead:
         return Ahead(reasons=(seen, Because(Row.AHEAD, "dry run: nothing is ordered")))
     if wanted.on_rank is OnRankTrend.DRAIN:
         return Ahead(steps=(DrainHost(),), reasons=(seen, Because(Row.ON_MACHINE, "the policy wants the host drained")))
-    room = policy.budgets.operations_at_a_time - situation.operations_running
     campaigns: list[Campaign] = []
     reasons = [seen, Because(Row.AHEAD, "an uncorrected error is to be expected: Dom0 acts ahead of it")]
     for domain in situation.domains:
@@ -187,8 +186,6 @@ def _ahead_of_rank(trend: Trend, situation: Situation, policy: Policy) -> Ahead:
         feasible = tuple(each for each in costed if each.feasible and each.operation is not Operation.DESTROY)
         if not feasible:
             reasons.append(Because(Row.FEASIBILITY, f"{domain.name}: nothing that the policy allows can be done ahead"))
-        elif len(campaigns) >= room:
-            reasons.append(Because(Row.AHEAD, f"{domain.name} waits: so many operations at a time", "policy: budgets"))
         else:
             campaigns.append(Campaign(domain=domain.id, operations=feasible))
             best = feasible[0]

@@ -1,0 +1,174 @@
+"""Runs campaigns: gives the orders of Dom0's operations on domains, follows them, and tells who waits for their end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from ringfence.decision.flow import Event, State
+from ringfence.decision.orders import OPERATIONS, step_of
+from ringfence.decision.policy import Operation, Policy
+from ringfence.decision.rows import Row
+from ringfence.journal import events as ev
+from ringfence.service import campaigns
+from ringfence.service.campaigns import Campaign
+from ringfence.service.ledger import Ledger
+from ringfence.world.identities import CaseId, DomainId, StepId
+from ringfence.world.steps import Result, Status
+
+Told = Callable[[CaseId, DomainId, bool], None]
+"""Who waits for the end of an operation: the case, the domain, and whether it was operated on."""
+
+
+class Campaigning:
+    """The campaigns of one life of this process. ``tell`` is called at the end of those that were asked for."""
+
+    def __init__(self, ledger: Ledger, policy: Policy, tell: Told) -> None:
+        self._ledger, self._policy, self._tell = ledger, policy, tell
+        self._campaigns: dict[tuple[CaseId, DomainId], Campaign] = {}
+        self._tried: set[tuple[CaseId, DomainId, Operation]] = set()
+        self._succeeded: set[tuple[CaseId, DomainId]] = set()
+        self._remember()
+
+    def _remember(self) -> None:
+        """Which operations an earlier life tried on whom, and which of them were done."""
+        of_order: dict[StepId, tuple[CaseId, DomainId]] = {}
+        for _, event in self._ledger.journal.events():
+            match event:
+                case ev.Intended() if event.step.kind in OPERATIONS:
+                    domain: DomainId = getattr(event.step.step, "domain")  # noqa: B009 (every operation has one)
+                    self._tried.add((event.case, domain, OPERATIONS[event.step.kind]))
+                    of_order[event.order] = (event.case, domain)
+                case ev.Carried(order=order, status=Status.DONE | Status.PENDING) if order in of_order:
+                    self._succeeded.add(of_order[order])
+                case _:
+                    pass
+
+    @property
+    def running(self) -> int:
+        """How many operations are running now."""
+        return sum(campaign.order is not None for campaign in self._campaigns.values())
+
+    @property
+    def wake_ms(self) -> int | None:
+        """When the first campaign has lasted too long; one that waits for room has no end yet."""
+        waiting = (
+            campaign.until_ms
+            for campaign in self._campaigns.values()
+            if campaign.order is not None or campaign.position.state is State.APPROVING
+        )
+        return min(waiting, default=None)
+
+    def has(self, case: CaseId, domain: DomainId) -> bool:
+        """Whether a campaign on this domain is running for this case."""
+        return (case, domain) in self._campaigns
+
+    def begin(self, case: CaseId, domain: DomainId, operations: tuple[Operation, ...], *, asked: bool) -> None:
+        """Begin a campaign with the operations that were not tried yet; a person is asked where the policy wants it."""
+        untried = tuple(each for each in operations if (case, domain, each) not in self._tried)
+        now_ms = self._ledger.now_ms
+        campaign = campaigns.begin(case, domain, untried, self._policy, now_ms, asked=asked)
+        self._campaigns[case, domain] = campaign
+        if campaign.position.state is State.APPROVING and campaign.operation is not None:
+            self._ledger.write(
+                ev.ApprovalAsked(
+                    at_ms=now_ms, case=case, domain=domain, operation=campaign.operation, deadline_ms=campaign.until_ms
+                )
+            )
+
+    def resume(self, case: CaseId, domain: DomainId) -> None:
+        """Fit a campaign that was begun anew to what an earlier life's orders have come to."""
+        campaign = self._campaigns[case, domain]
+        running = next(
+            (
+                known.order.id
+                for known in self._ledger.state.orders.values()
+                if known.case == case and getattr(known.order.step, "domain", None) == domain
+            ),
+            None,
+        )
+        if (case, domain) in self._succeeded:
+            ended = replace(campaign.position, state=State.OPERATED)
+            self._campaigns[case, domain] = replace(campaign, position=ended)
+        elif running is not None:
+            position = replace(campaign.position, state=State.CARRYING_OUT)
+            self._campaigns[case, domain] = replace(campaign, order=running, position=position)
+
+    def drop(self, case: CaseId, domain: DomainId) -> None:
+        """The hypervisor does not wait any more: what runs goes on, nothing new is begun."""
+        campaign = self._campaigns.get((case, domain))
+        if campaign is not None and campaign.asked:
+            del self._campaigns[case, domain]
+
+    def approve(self, case: CaseId, domain: DomainId, operation: Operation, *, granted: bool, who: str) -> bool:
+        """A person grants or denies an operation that waits for it; False if none does, and nothing is changed."""
+        campaign = self._campaigns.get((case, domain))
+        if campaign is None or campaign.position.state is not State.APPROVING or campaign.operation is not operation:
+            return False
+        now_ms = self._ledger.now_ms
+        self._ledger.write(
+            ev.ApprovalGiven(at_ms=now_ms, case=case, domain=domain, operation=operation, granted=granted, who=who)
+        )
+        event = Event.APPROVED if granted else Event.DENIED
+        self._campaigns[case, domain] = campaigns.told(campaign, event, self._policy, now_ms)
+        return True
+
+    def order_ended(self, order: StepId, result: Result) -> None:
+        """An order has ended: a campaign may have waited for it."""
+        event = campaigns.event_of(result)
+        for key, campaign in list(self._campaigns.items()):
+            if campaign.order == order and event is not None:
+                self._campaigns[key] = campaigns.told(campaign, event, self._policy, self._ledger.now_ms)
+
+    def run(self) -> None:
+        """Do what is due now, in every campaign."""
+        for key in list(self._campaigns):
+            while (campaign := self._campaigns.get(key)) is not None:
+                if campaign.position.has_ended:
+                    self._ended(campaign)
+                    break
+                moved = self._one_move(campaign)
+                if moved is None:
+                    break
+                self._campaigns[key] = moved
+
+    def _one_move(self, campaign: Campaign) -> Campaign | None:
+        """The campaign after what is due now, None if nothing is."""
+        now_ms = self._ledger.now_ms
+        approving = campaign.position.state is State.APPROVING
+        if now_ms >= campaign.until_ms and (approving or campaign.order is not None):
+            which = ev.Deadline.APPROVAL if approving else ev.Deadline.OPERATION
+            self._ledger.write(ev.DeadlinePassed(at_ms=now_ms, case=campaign.case, domain=campaign.domain, which=which))
+            return campaigns.told(campaign, Event.DEADLINE, self._policy, now_ms)
+        operation = campaign.operation
+        if campaign.order is not None or operation is None or approving:
+            return None
+        if self.running >= self._policy.budgets.operations_at_a_time:
+            return None
+        step = step_of(operation, campaign.domain, self._ledger.host.situation(None))
+        self._tried.add((campaign.case, campaign.domain, operation))
+        order, result = self._ledger.execute(campaign.case, step, campaign.position.row)
+        event = campaigns.event_of(result)
+        if event is None:
+            return replace(campaign, order=order, until_ms=now_ms + self._policy.deadlines.operation_ms)
+        return campaigns.told(campaign, event, self._policy, now_ms)
+
+    def _ended(self, campaign: Campaign) -> None:
+        del self._campaigns[campaign.case, campaign.domain]
+        position = campaign.position
+        if campaign.asked:
+            self._tell(campaign.case, campaign.domain, position.state is State.OPERATED)
+            return
+        self._ledger.write(
+            part_ended(self._ledger.now_ms, campaign.case, campaign.domain, position.state, position.row)
+        )
+
+
+def part_begun(at_ms: int, case: CaseId, domain: DomainId) -> ev.Progressed:
+    """A part of a case of Dom0's own has begun."""
+    return ev.Progressed(at_ms=at_ms, case=case, domain=domain, event="trend", state=State.CARRYING_OUT, row=Row.AHEAD)
+
+
+def part_ended(at_ms: int, case: CaseId, domain: DomainId | None, state: State, row: str) -> ev.Progressed:
+    """A part of a case of Dom0's own has ended."""
+    return ev.Progressed(at_ms=at_ms, case=case, domain=domain, event="done", state=state, row=row, ended=True)

@@ -1,0 +1,106 @@
+"""What Dom0's seat knows and has ordered: the journal, its state, and orders written before and after.
+
+Everything else in the service writes through here, so that state and journal cannot part.
+"""
+
+from __future__ import annotations
+
+from ringfence.action.carry import again, carry_out
+from ringfence.hypervisor.port import Hypervisor
+from ringfence.journal import events as ev
+from ringfence.journal.state import apply, replay
+from ringfence.journal.store import Journal
+from ringfence.world.identities import OWN_CASES, CaseId, StepId
+from ringfence.world.steps import Order, Result, Step
+
+
+class Ledger:
+    """The journal of one life of this process, with the host that it is about."""
+
+    def __init__(self, host: Hypervisor, journal: Journal) -> None:
+        self.host, self.journal = host, journal
+        self.state = replay(journal.events())
+
+    def write(self, *events: ev.Event) -> None:
+        """Make events durable, then let them count."""
+        self.journal.append(*events)
+        for event in events:
+            apply(self.state, event)
+
+    @property
+    def now_ms(self) -> int:
+        """The host's clock."""
+        return self.host.now_ms()
+
+    def own_case(self) -> CaseId:
+        """A number for a case of Dom0's own."""
+        return CaseId(max(self.state.last_case, OWN_CASES) + 1)
+
+    # --- orders
+
+    def execute(self, case: CaseId, step: Step, row: str, dimm: str | None = None) -> tuple[StepId, Result]:
+        """Write the intent, carry out, write the result; tries again as often as the step's kind allows."""
+        return self.attempts(case, Order(self.state.next_order, step, case), row, 1, dimm)
+
+    def attempts(
+        self, case: CaseId, order: Order, row: str, attempt: int, dimm: str | None = None
+    ) -> tuple[StepId, Result]:
+        """As ``execute``, for an order that has a number, from its ``attempt``-th attempt on."""
+        while True:
+            self.write(
+                ev.Intended(
+                    at_ms=self.now_ms, order=order.id, case=case, step=ev.on_wire(order.step), attempt=attempt,
+                    row=row, dimm=dimm,
+                )
+            )  # fmt: skip
+            result = carry_out(self.host, order)
+            self.carried(order.id, result)
+            if not again(order.step, attempt, result):
+                return order.id, result
+            attempt += 1
+
+    def carried(self, order: StepId, result: Result) -> None:
+        """Write down what became of an order."""
+        self.write(self._carried(order, result))
+
+    def executed(self, case: CaseId, step: Step, result: Result) -> StepId:
+        """Write down a step that was carried out before anything was written (first aid)."""
+        order = self.state.next_order
+        self.write(
+            ev.Intended(at_ms=self.now_ms, order=order, case=case, step=ev.on_wire(step), row="first aid"),
+            self._carried(order, result),
+        )
+        return order
+
+    def _carried(self, order: StepId, result: Result) -> ev.Carried:
+        return ev.Carried(
+            at_ms=self.now_ms, order=order, status=result.status, because=result.because, declared=result.declared
+        )
+
+    # --- cases
+
+    def close_if_ended(self, number: CaseId) -> None:
+        """Give a case its outcome if all its parts have ended."""
+        case = self.state.cases.get(number)
+        if case is not None and case.has_ended:
+            entries = tuple(
+                ev.OutcomeEntry(domain, part.state, part.row, part.because) for domain, part in case.parts.items()
+            )
+            self.write(ev.Closed(at_ms=self.now_ms, case=number, outcome=entries))
+
+    def note_domains(self) -> None:
+        """Write down what domains there are, and whether Dom0 can be asked, where that has changed."""
+        situation = self.host.situation(None)
+        known, dom0 = self.state.domains, situation.dom0
+        events: list[ev.Event] = [
+            ev.DomainChanged(
+                at_ms=self.now_ms, domain=each.id, name=each.name, domain_kind=each.kind, state=each.state,
+                uuid=each.uuid,
+            )
+            for each in situation.domains
+            if each.id not in known or (known[each.id].name, known[each.id].state) != (each.name, each.state)
+        ]  # fmt: skip
+        if (dom0.has_handler, dom0.hurt) != (self.state.dom0_has_handler, self.state.dom0_hurt):
+            events.append(ev.Dom0Changed(at_ms=self.now_ms, has_handler=dom0.has_handler, hurt=dom0.hurt))
+        if events:
+            self.write(*events)

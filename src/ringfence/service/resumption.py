@@ -1,0 +1,75 @@
+"""What an earlier life or an earlier boot left open: taken up as each step's kind allows, or given its outcome (L9)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ringfence.action.carry import taken_up
+from ringfence.decision.flow import State
+from ringfence.decision.rows import Row
+from ringfence.journal import events as ev
+from ringfence.record.evidence import Record
+from ringfence.service.alone import Alone
+from ringfence.service.ledger import Ledger
+from ringfence.world.identities import CaseId
+from ringfence.world.steps import Result, Status
+
+_TO_A_HALT: Final = frozenset({State.SAVING_EVIDENCE, State.SPEAKING, State.HALTING, State.HALTING_AGAIN})
+
+
+def take_up_orders(ledger: Ledger) -> None:
+    """Go on with the orders of an earlier life of the same boot."""
+    for order, known in list(ledger.state.orders.items()):
+        result = taken_up(ledger.host, known.order)
+        if result is None:
+            ledger.attempts(known.case, known.order, "", known.attempt + 1, known.dimm)
+        else:
+            ledger.carried(order, result)
+
+
+def take_up_cases(ledger: Ledger, alone: Alone) -> None:
+    """This seat treats by itself, and forgot what it had in mind: begin each open case again from its evidence."""
+    evidence: dict[CaseId, Record] = {}
+    for _, event in ledger.journal.events():
+        if isinstance(event, ev.Received) and event.case in ledger.state.cases:
+            evidence.setdefault(event.case, event.record)
+    for number, record in evidence.items():
+        parts = ledger.state.cases[number].parts
+        ended = frozenset(domain for domain, part in parts.items() if part.ended)
+        alone.take_up(number, record, ledger.host.situation(record), ended)
+    alone.go_on()
+
+
+def close_earlier_boot(ledger: Ledger) -> None:
+    """The host was reset: what was open then has its outcome now, and none of its orders is carried out again.
+
+    A domain's number may be another domain's by now.
+    """
+    for order in list(ledger.state.orders):
+        ledger.carried(order, Result(Status.UNKNOWN, "the host was reset while it was carried out: not repeated"))
+    for number, case in list(ledger.state.cases.items()):
+        halting = any(part.state in _TO_A_HALT for part in case.parts.values())
+        state = State.HALTED if halting else State.UNKNOWN
+        why = "the host was reset before its end was reported"
+        entries = tuple(
+            ev.OutcomeEntry(domain, part.state, part.row, part.because)
+            if part.ended
+            else ev.OutcomeEntry(domain, state, part.row, why)
+            for domain, part in case.parts.items()
+        )
+        nothing = (ev.OutcomeEntry(None, state, Row.LAST_WORDS, why),)
+        ledger.write(ev.Closed(at_ms=ledger.now_ms, case=number, outcome=entries or nothing))
+
+
+def is_known(ledger: Ledger, record: Record) -> bool:
+    """Whether the journal has this record already, from before the reset."""
+    wanted = _identity(record)
+    return any(
+        isinstance(event, ev.Received) and _identity(event.record) == wanted for _, event in ledger.journal.events()
+    )
+
+
+def _identity(record: Record) -> tuple[object, ...]:
+    """What tells the same error of before and after a reset: the bank and its registers."""
+    registers = record.registers
+    return record.bank, registers.status, registers.addr, registers.misc
