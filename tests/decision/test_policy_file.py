@@ -364,6 +364,11 @@ def test_keys_are_found_wherever_strings_comments_and_brackets_pretend_to_be_som
     assert line_of(lines(TRICKY), ("g.h", "i", 0, "j")) == 6
 
 
+@pytest.mark.parametrize("text", ["]", "=", "a = 1\n? = 2\nb = 3", "[", '"', "a", "a = [", "[[t", "a = '"])
+def test_what_is_no_toml_has_an_end_all_the_same(text: str) -> None:
+    assert lines(text)[()] == 1
+
+
 values = st.sampled_from(
     ["1", '"x"', '"""\nx = 1\n[y]\n"""', "'''a\n'''", "[1, 2]", "[\n  1, # ]\n  [2],\n]", '{ z = "}" }', "1979-05-27",
      '"\\"# ["', '""', '""""""', "'''''a'''", "true # = [", '["""]\n""", \'[\']']

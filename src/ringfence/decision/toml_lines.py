@@ -52,7 +52,10 @@ class _Scanner:
             elif self._text.startswith("[", self._at):
                 self._table = self._header(1)
             else:
-                self._note((*self._table, *self._key()), line)
+                key = self._key()
+                if not key:
+                    return  # no document that tomllib accepts: what is known so far is better than no end
+                self._note((*self._table, *key), line)
                 self._skip_value()
                 continue
             self._note(self._table, line)
