@@ -78,7 +78,7 @@ def answer(  # noqa: PLR0913 (one argument a fact, and the last three are named)
 
 def _wanted(domain: Domain, situation: Situation, policy: Policy, severity: Severity) -> tuple[Answer, Because]:
     for verdict in situation.verdicts:
-        if verdict.answer in list(Answer):
+        if verdict.domain in {None, domain.id} and verdict.answer in list(Answer):
             return Answer(verdict.answer), Because(
                 Row.ASK_DOM0, f"the plug-in {verdict.plugin} says {verdict.answer}: {verdict.because}", verdict.plugin
             )

@@ -289,12 +289,13 @@ class TrendSeen(_Event, frozen=True, kw_only=True):
 
 
 class PluginSaid(_Event, frozen=True, kw_only=True):
-    """A plug-in's verdict on a case; ``answer`` is empty if it raised or was late."""
+    """A plug-in's verdict on a domain of a case; ``answer`` is empty if it raised or was late."""
 
     case: CaseId
     plugin: str
     answer: str
     because: str = ""
+    domain: DomainId | None = None
 
 
 class ApprovalAsked(_Event, frozen=True, kw_only=True):

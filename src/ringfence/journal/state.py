@@ -193,7 +193,7 @@ def apply(state: State, event: ev.Stored) -> State:  # noqa: PLR0912, PLR0915 (o
                 case.frames.update(dict.fromkeys(event.frames, 1))
         case ev.PluginSaid():
             if case := _case(state, event):
-                case.verdicts.append(PluginVerdict(event.plugin, event.answer, event.because))
+                case.verdicts.append(PluginVerdict(event.plugin, event.answer, event.because, event.domain))
         case ev.ApprovalAsked():
             if _case(state, event):
                 wanted = Approval(event.case, event.domain, event.operation, event.deadline_ms)

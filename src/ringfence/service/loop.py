@@ -7,8 +7,9 @@ turn does what is due now, and ``wake_ms`` says when the next one is due at the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Final, assert_never
 
 from ringfence import __version__
@@ -41,7 +42,9 @@ from ringfence.service import resumption, seen
 from ringfence.service.alone import Alone
 from ringfence.service.campaigning import Campaigning, part_begun, part_ended
 from ringfence.service.ledger import Ledger
+from ringfence.service.plugins import Asked, Plugin, verdicts
 from ringfence.service.treatment import Treatment
+from ringfence.world.domain import Domain
 from ringfence.world.identities import OWN_CASES, CaseId, DomainId, StepId
 from ringfence.world.situation import Seat, Situation, Trend
 from ringfence.world.steps import Result, Step
@@ -54,8 +57,16 @@ TURNS_AT_ONCE: Final = 64
 class Loop:
     """Dom0's seat on one host, for one life of this process. Begins by taking up what an earlier life left."""
 
-    def __init__(self, host: Hypervisor, journal: Journal, policy: Policy, *, wall_ms: int | None = None) -> None:
-        self._host, self._policy = host, policy
+    def __init__(
+        self,
+        host: Hypervisor,
+        journal: Journal,
+        policy: Policy,
+        *,
+        plugins: Mapping[str, Plugin] = MappingProxyType({}),
+        wall_ms: int | None = None,
+    ) -> None:
+        self._host, self._policy, self._plugins = host, policy, plugins
         self._ledger = Ledger(host, journal)
         self._campaigning = Campaigning(self._ledger, policy, self._operated)
         self._acknowledged: list[Token] = []
@@ -297,7 +308,10 @@ class Loop:
         self._answer(case, domain, says)
 
     def _decide(self, case: CaseId, domain: DomainId, *before: ev.Event, only_operate: bool) -> Dom0Says:
-        """Decide what Dom0 says, and write it down after the events ``before``."""
+        """Decide what Dom0 says, and write it down after the events ``before``. Plug-ins are heard first."""
+        known = self._host.situation(None).domain(domain)
+        if self._plugins and known is not None:
+            self._hear_plugins(case, known)
         reply = self._reply(case, domain, only_operate=only_operate)
         says = Dom0Says(reply.says)
         decided = _decided(
@@ -305,6 +319,34 @@ class Loop:
         )
         self._ledger.write(*before, decided)
         return says
+
+    def _hear_plugins(self, number: CaseId, domain: Domain) -> None:
+        asked = Asked(
+            domain=domain,
+            severity=self._severity(number),
+            lost_pages=self._lost_pages(number),
+            situation=self._situation(None),
+        )
+        now_ms = self._ledger.now_ms
+        said = verdicts(self._plugins, asked)
+        self._ledger.write(
+            *(
+                ev.PluginSaid(
+                    at_ms=now_ms, case=number, plugin=each.plugin, answer=each.answer, because=each.because,
+                    domain=each.domain,
+                )
+                for each in said
+            )
+        )  # fmt: skip
+
+    def _severity(self, number: CaseId) -> Severity:
+        """The class of a case's error; nothing known of it is the worst that a domain can live through."""
+        case = self.state.cases.get(number)
+        return Severity(case.severity) if case is not None and case.severity else Severity.SRAR
+
+    def _lost_pages(self, number: CaseId) -> int:
+        case = self.state.cases.get(number)
+        return sum(case.frames.values()) if case is not None else 1
 
     def _answer(self, case: CaseId, domain: DomainId, says: Dom0Says) -> None:
         if self._alone is not None:
@@ -328,9 +370,8 @@ class Loop:
             situation.domain(domain),
             replace(situation, verdicts=tuple(case.verdicts) if case is not None else ()),
             self._policy,
-            # Nothing known of it is the worst that a domain can live through.
-            severity=Severity(case.severity) if case is not None and case.severity else Severity.SRAR,
-            lost_pages=sum(case.frames.values()) if case is not None else 1,
+            severity=self._severity(number),
+            lost_pages=self._lost_pages(number),
             only_operate=only_operate,
         )
 

@@ -132,11 +132,14 @@ class Trend:
 
 @dataclass(frozen=True, slots=True)
 class PluginVerdict:
-    """What a plug-in said about the case: ``answer`` in the policy's own words, empty if it failed or was late."""
+    """What a plug-in said about a domain of the case: ``answer`` in the policy's own words, empty if it failed or was
+    late. ``domain`` None: about every domain of the case.
+    """
 
     plugin: str
     answer: str
     because: str = ""
+    domain: DomainId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,82 @@
+"""A plug-in is heard, and cannot hurt: whatever it does, there is a verdict or the policy's own answer."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from ringfence.decision.answer import answer
+from ringfence.decision.policy import DEFAULT, Answer
+from ringfence.diagnosis.severity import Severity
+from ringfence.service.plugins import Asked, Plugin, verdicts
+from ringfence.world.domain import Dom0State, Domain, DomainKind
+from ringfence.world.identities import DomainId
+from ringfence.world.situation import PluginVerdict, Situation
+
+WEB = Domain(id=DomainId(3), name="web1", kind=DomainKind.HVM)
+SITUATION = Situation(now_ms=0, dom0=Dom0State(has_handler=True), domains=(WEB,))
+ASKED = Asked(domain=WEB, severity=Severity.SRAO, lost_pages=1, situation=SITUATION)
+
+
+def leaves(asked: Asked, /) -> tuple[Answer, str] | None:
+    return Answer.LEAVE, f"{asked.domain.name} heals itself"
+
+
+def has_no_opinion(asked: Asked, /) -> tuple[Answer, str] | None:
+    return None
+
+
+def raises(asked: Asked, /) -> tuple[Answer, str] | None:
+    raise KeyError("rack")
+
+
+def says_nonsense(asked: Asked, /) -> tuple[Answer, str] | None:
+    return "reboot the world", "why not"  # type: ignore[return-value] # what a careless plug-in does
+
+
+def test_a_verdict_comes_with_its_reason_and_the_domain_it_is_about() -> None:
+    assert verdicts({"rack": leaves}, ASKED) == (PluginVerdict("rack", "leave", "web1 heals itself", WEB.id),)
+
+
+def test_who_has_no_opinion_is_left_out() -> None:
+    assert verdicts({"quiet": has_no_opinion, "rack": leaves}, ASKED)[0].plugin == "rack"
+
+
+@pytest.mark.parametrize(("plugin", "why"), [(raises, "KeyError('rack')"), (says_nonsense, "reboot the world")])
+def test_one_that_fails_has_a_verdict_without_an_answer(plugin: Plugin, why: str) -> None:
+    (verdict,) = verdicts({"bad": plugin}, ASKED)
+    assert verdict.answer == ""
+    assert why in verdict.because
+
+
+def test_one_that_is_late_is_left_to_itself() -> None:
+    wait = threading.Event()
+
+    def sleeps(asked: Asked, /) -> tuple[Answer, str] | None:
+        wait.wait(30)
+        return None
+
+    before = time.monotonic()
+    (verdict,) = verdicts({"slow": sleeps}, ASKED, late_s=0.05)
+    wait.set()
+    assert verdict.answer == "" and "late" in verdict.because
+    assert time.monotonic() - before < 20
+
+
+@pytest.mark.parametrize(
+    ("verdict", "says"),
+    [
+        (PluginVerdict("rack", "leave", "because", WEB.id), Answer.LEAVE),
+        (PluginVerdict("rack", "leave", "because"), Answer.LEAVE),
+        (PluginVerdict("rack", "leave", "about another", DomainId(4)), Answer.NOTIFY),
+        (PluginVerdict("rack", "", "it failed", WEB.id), Answer.NOTIFY),
+    ],
+)
+def test_the_decision_hears_it_only_if_it_is_about_this_domain_and_an_answer(
+    verdict: PluginVerdict, says: Answer
+) -> None:
+    situation = Situation(now_ms=0, dom0=Dom0State(has_handler=True), domains=(WEB,), verdicts=(verdict,))
+    reply = answer(WEB, situation, DEFAULT, severity=Severity.SRAO, lost_pages=1, only_operate=False)
+    assert reply.says is says
