@@ -1,6 +1,6 @@
 """Writes a kernel log full of machine checks, the same one for the same seed.
 
-    python bench/generate.py --mix intel|mixed|smca --records 200000 --seed 1 --out FILE
+    python bench/generate.py --mix intel|mixed|smca --records 200000 --seed 1 --out FILE [--distinct]
     python bench/generate.py --mix corpus --corpus DIR --records 200000 --out FILE
 
 The records have the form in which Linux prints them (arch/x86/kernel/cpu/mce/core.c, __print_mce, since 4.x), behind
@@ -18,9 +18,14 @@ the stamps of dmesg. What the log is made of (shares are of the records, drawn w
 - One kind of a model's errors has no ADDR, another no MISC.
 - TIME advances with the stamp; CPUs are drawn evenly, so that they interleave.
 
-More than half of the records differ from all others in STATUS, ADDR and MISC taken together; on Intel more than half in
-each alone too. An AMD STATUS has nothing to differ in (no count), its MISC a 12-bit counter: there ADDR does it. The
-kinds of error are few, as in real logs. The counts are printed on standard error.
+There are more than half as many different values of STATUS as records, of ADDR and of MISC too: Intel's STATUS counts; of
+AMD's the core that an error is of (ErrCoreId), the address's lowest valid bit (AddrLsb) and the extended error code are
+drawn, of its MISC the counter, LvtOffset and BlkPtr. The counts are printed on standard error. The kinds of error are
+few, as in real logs.
+
+``--distinct`` draws what names the error at random too (Intel's MSCOD and EN, AMD's ErrorCodeExt, all of MCA_SYND), in
+any bank, leaves out ADDR in 1 record of 20 and MISC in 1 of 20, and interleaves 1 record in 500: hardly two records are
+worded alike. No real log is like that; it shows what a reader costs that cannot gain by few kinds.
 
 ``corpus`` repeats the files of a folder, one after the other, until as many head lines of records have been written.
 """
@@ -40,7 +45,8 @@ BOOT_TIME_S = 1_700_000_000
 LINES_PER_WRITE = 20_000
 
 VAL, OVER, UC, EN, MISCV, ADDRV, PCC = (1 << bit for bit in (63, 62, 61, 60, 59, 58, 57))
-SYNDV, CECC, DEFERRED = (1 << bit for bit in (53, 46, 44))
+CORE_ID_VALID, SYNDV, CECC, DEFERRED, SCRUB = (1 << bit for bit in (56, 53, 46, 44, 40))
+INTERLEAVED, INTERLEAVED_DISTINCT = 1 / 2000, 1 / 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +116,27 @@ INTEL_KINDS: dict[int, tuple[tuple[int, int, int], ...]] = {
               *((13 + n, 0x0080, 0x90 + n % 2) for n in range(2)), *((17 + n, 0x0008, 0xC0 + n % 2) for n in range(4))),
     0x906E9: (*_CACHES, *((6 + n, 0x0040, code) for n, code in enumerate((0x110A, 0x1136, 0x1152, 0x0136)))),
 }  # fmt: skip
-# MCA_IPID[63:32] (McaType and HardwareID) with the bank that carries it on Zen, ErrorCodeExt and ErrorCode that real
-# logs show: LS, IF, L2, L3, UMC, PIE (PPRs; linux-edac and distribution forums).
+# MCA_IPID[63:32] (McaType and HardwareID) with the bank that carries it on Zen, ErrorCodeExt (one that real logs show,
+# and others that the PPRs name) and ErrorCode: LS, IF, L2, L3, UMC, PIE (PPRs; linux-edac and distribution forums).
+UMC_ERRORS = (0, 1, 2, 3, 4, 5)
 SMCA_KINDS = (
-    (0, 0x001000B0, 13, 0x0175), (1, 0x000100B0, 0, 0x0151), (2, 0x000200B0, 2, 0x0179), (7, 0x000700B0, 5, 0x0136),
-    (17, 0x00000096, 0, 0x011B), (18, 0x00000096, 0, 0x011B), (19, 0x00000096, 0, 0x011B), (27, 0x0001002E, 2, 0x080B),
+    (0, 0x001000B0, (13, 9, 14, 10, 12), 0x0175), (1, 0x000100B0, (0, 1, 2, 3, 4), 0x0151),
+    (2, 0x000200B0, (2, 0, 1, 3), 0x0179), (7, 0x000700B0, (5, 1, 2, 3, 4), 0x0136),
+    (17, 0x00000096, UMC_ERRORS, 0x011B), (18, 0x00000096, UMC_ERRORS, 0x011B), (19, 0x00000096, UMC_ERRORS, 0x011B),
+    (27, 0x0001002E, (2, 0, 1, 3, 4), 0x080B),
+)  # fmt: skip
+ADDRESS_LSBS = 57
+# For --distinct: MCACOD, compound forms of SDM vol. 3B 17.9.2 that Linux logs most; LS, IF, L2, EX, L3, CS, UMC, PIE.
+INTEL_CODES = (
+    *(0x0080 | kind << 4 | channel for kind in (1, 2, 4) for channel in range(6)),
+    0x134,
+    0x136,
+    0x151,
+    0x152,
+)
+SMCA_BANKS = (
+    (0, 0x001000B0), (1, 0x000100B0), (2, 0x000200B0), (5, 0x000500B0), (7, 0x000700B0), (20, 0x0002002E),
+    (17, 0x00000096), (27, 0x0001002E),
 )  # fmt: skip
 ICE_LAKE = 0x606A6
 
@@ -158,14 +180,47 @@ def smca_check(draw: Random, model: Model) -> Check:
     """A corrected or deferred error of an AMD processor with scalable MCA."""
     bank, unit, extended, code = draw.choice(SMCA_KINDS)
     memory = unit == 0x96
-    status = VAL | EN | CECC | SYNDV | OVER * (draw.random() < 0.2) | extended << 16 | code
+    status = VAL | EN | CECC | SYNDV | OVER * (draw.random() < 0.2) | draw.choice(extended) << 16 | code
+    status |= CORE_ID_VALID | draw.randrange(64) << 32 | draw.randrange(ADDRESS_LSBS) << 24
     if memory and draw.random() < 0.02:
         status = status & ~CECC | DEFERRED
     addr = draw.randrange(1 << 34) << 6 if bank != 27 else 0
-    misc = 0xD010 << 48 | draw.randrange(0xFFF) << 32 | 0x01 << 24 if bank != 2 else 0
+    misc = 0xD000 << 48 | draw.randrange(16) << 52 | draw.randrange(0xFFF) << 32 | draw.randrange(16) << 24
+    misc = misc if bank != 2 else 0
     status |= ADDRV * bool(addr) | MISCV * bool(misc)
     synd = draw.randrange(1 << 16) << 32 | 2 << 24 | 16 << 18 | bank & 3
     ipid = unit << 32 | ((bank - 17) << 20 | 0x50F00 if memory else 0)
+    return replace(_check(draw, model, bank, (status, addr, misc)), synd=synd, ipid=ipid)
+
+
+def distinct_intel_check(draw: Random, model: Model) -> Check:
+    """An error of an Intel processor whose model-specific code is drawn."""
+    code = draw.choice(INTEL_CODES)
+    count = draw.randrange(1, 0x3FF)
+    status = (
+        VAL | EN * (draw.random() < 0.5) | OVER * (count > 0x300) | count << 38 | draw.randrange(1 << 12) << 16 | code
+    )
+    addr = draw.randrange(1 << 40) << 6 if draw.random() < 0.95 else 0
+    misc = draw.randrange(1 << 44) << 9 | 0x86 if draw.random() < 0.95 else 0
+    bank = draw.randrange(5, 20) if code < 0x100 else draw.randrange(4)
+    return _check(draw, model, bank, (status | ADDRV * bool(addr) | MISCV * bool(misc), addr, misc))
+
+
+def distinct_smca_check(draw: Random, model: Model) -> Check:
+    """An error of a Scalable MCA processor of which all is drawn that can be."""
+    bank, unit = draw.choice(SMCA_BANKS)
+    memory = unit == 0x96
+    status = VAL | EN | CECC | SYNDV | OVER * (draw.random() < 0.2) | SCRUB * (memory and draw.random() < 0.3)
+    status |= CORE_ID_VALID | draw.randrange(64) << 32 | draw.randrange(64) << 24 | draw.randrange(10) << 16
+    status |= 0x011B | draw.randrange(4) << 10 if memory else draw.choice((0x0108, 0x0135, 0x0151, 0x0859, 0x080B))
+    if memory and draw.random() < 0.02:
+        status = status & ~CECC | DEFERRED
+    addr = draw.randrange(1 << 42) << 4 if draw.random() < 0.95 else 0
+    misc = 0xD000 << 48 | draw.randrange(16) << 52 | draw.randrange(1 << 12) << 32 | draw.randrange(16) << 24
+    misc = misc if draw.random() < 0.95 else 0
+    status |= ADDRV * bool(addr) | MISCV * bool(misc)
+    synd = draw.randrange(1 << 40) if draw.random() < 0.97 else 0
+    ipid = unit << 32 | (draw.randrange(8) << 20 | 0x50F00 if memory else 0)
     return replace(_check(draw, model, bank, (status, addr, misc)), synd=synd, ipid=ipid)
 
 
@@ -224,9 +279,10 @@ def bodies(check: Check) -> list[str]:
     return lines
 
 
-def checks(draw: Random, models: tuple[Model, ...], records: int) -> Iterator[Check]:
+def checks(draw: Random, models: tuple[Model, ...], records: int, distinct: bool) -> Iterator[Check]:
     """The errors in the order in which they happen, without their times."""
     last: Check | None = None
+    of_smca, of_intel = (distinct_smca_check, distinct_intel_check) if distinct else (smca_check, intel_check)
     for _ in range(records):
         chance = draw.random()
         if last is not None and chance < 0.01:
@@ -235,8 +291,10 @@ def checks(draw: Random, models: tuple[Model, ...], records: int) -> Iterator[Ch
             last = replace(last, cpu=(last.cpu + last.model.cpus // 2) % last.model.cpus)
         else:
             model = draw.choice(models)
-            last = smca_check(draw, model) if model.smca else intel_check(draw, model)
-            if last.bank == 1 and draw.random() < (0.08 if model.smca else 0.12):
+            last = of_smca(draw, model) if model.smca else of_intel(draw, model)
+            if distinct:
+                last = machine_check_exception(draw, last) if chance > 0.99 else last
+            elif last.bank == 1 and draw.random() < (0.08 if model.smca else 0.12):
                 last = machine_check_exception(draw, last)
         yield last
 
@@ -271,12 +329,13 @@ class Counts:
         )
 
 
-def log(mix: str, records: int, seed: int, counts: Counts) -> Iterator[str]:
+def log(mix: str, records: int, seed: int, counts: Counts, *, distinct: bool = False) -> Iterator[str]:
     """The log, line by line; ``counts`` is filled on the way."""
+    interleaved = INTERLEAVED_DISTINCT if distinct else INTERLEAVED
     draw = Random(f"{mix}/{seed}")
     clock_us = 333_123_456
     waiting: list[str] | None = None
-    for check in checks(draw, MIXES[mix], records):
+    for check in checks(draw, MIXES[mix], records, distinct):
         clock_us += draw.randrange(1, 1_500_000)
         timed = replace(check, time_s=BOOT_TIME_S + clock_us // 1_000_000)
         counts.add(timed)
@@ -288,7 +347,7 @@ def log(mix: str, records: int, seed: int, counts: Counts) -> Iterator[str]:
                 + lines[len(waiting) :]
             )
             waiting = None
-        elif draw.random() < 1 / 2000:
+        elif draw.random() < interleaved:
             waiting = lines
             continue
         tagged = [f"mce: [Hardware Error]: {line}" for line in lines]
@@ -333,7 +392,9 @@ def repeated(folder: Path, records: int) -> Iterator[bytes]:
                 return
 
 
-def write(out: Path, mix: str, records: int, seed: int, folder: Path | None = None) -> str:
+def write(  # noqa: PLR0913 (one parameter an option)
+    out: Path, mix: str, records: int, seed: int, folder: Path | None = None, *, distinct: bool = False
+) -> str:
     """Write the log to ``out`` and say in one line what it holds."""
     if mix == "corpus":
         if folder is None:
@@ -343,7 +404,7 @@ def write(out: Path, mix: str, records: int, seed: int, folder: Path | None = No
         return f"at least {records} head lines, {folder} repeated: nearly all records are repetitions"
     counts = Counts()
     with out.open("w", encoding="ascii", newline="\n") as sink:
-        _write_in_chunks(sink, log(mix, records, seed, counts))
+        _write_in_chunks(sink, log(mix, records, seed, counts, distinct=distinct))
     return str(counts)
 
 
@@ -365,8 +426,9 @@ def main(argv: list[str] | None = None, say: Callable[[str], object] = sys.stder
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--corpus", type=Path, help="the folder that --mix corpus repeats")
+    parser.add_argument("--distinct", action="store_true", help="draw what names the error, too")
     asked = parser.parse_args(argv)
-    say(write(asked.out, asked.mix, asked.records, asked.seed, asked.corpus) + "\n")
+    say(write(asked.out, asked.mix, asked.records, asked.seed, asked.corpus, distinct=asked.distinct) + "\n")
 
 
 if __name__ == "__main__":

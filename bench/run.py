@@ -1,6 +1,7 @@
 """Measures Ringfence beside another program on the same logs, and prints a table of ratios.
 
-    python bench/run.py [--peer mcelog=PATH] [--mix intel] [--mix corpus --corpus DIR] [--records N] [--big]
+    python bench/run.py [--peer mcelog=PATH] [--mix intel] [--mix corpus --corpus DIR] [--records N]
+                        [--distinct] [--big]
 
 Each run is a whole process, from its start to its end, with its output thrown away. The runs alternate: every mode
 once, then every mode again, five times (what takes above ten seconds, once); what is shown is the median, with the
@@ -181,10 +182,13 @@ def big(log: Path, scratch: Path) -> list[str]:
     return lines
 
 
-def write_log(log: Path, mix: str, records: int, seed: int, corpus: Path | None) -> str:
+def write_log(  # noqa: PLR0913, PLR0917 (one parameter an option of the generator)
+    log: Path, mix: str, records: int, seed: int, corpus: Path | None, distinct: bool
+) -> str:
     """Write a log, and say what it holds. Raises subprocess.CalledProcessError if that fails."""
     command = [*GENERATE, "--mix", mix, "--records", str(records), "--seed", str(seed), "--out", str(log)]
     command += ["--corpus", str(corpus)] if corpus is not None else []
+    command += ["--distinct"] if distinct else []
     return subprocess.run(command, stderr=subprocess.PIPE, text=True, check=True).stderr.strip()
 
 
@@ -223,6 +227,7 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, help="the folder that --mix corpus repeats")
     parser.add_argument("--records", type=int, default=200_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--distinct", action="store_true", help="logs in which hardly two records are worded alike")
     parser.add_argument("--big", action="store_true", help="measure memory on 2 GB of log as well")
     asked = parser.parse_args()
     peer, _, path = (asked.peer or "").partition("=")
@@ -231,7 +236,7 @@ def main() -> None:
         scratch = Path(name)
         log = scratch / "records.log"
         for mix in asked.mix or GENERATED:
-            print(f"\n{mix}: {write_log(log, mix, asked.records, asked.seed, asked.corpus)}")
+            print(f"\n{mix}: {write_log(log, mix, asked.records, asked.seed, asked.corpus, asked.distinct)}")
             wanted = [peer_mode(peer, path, log)] if peer else []
             print("\n".join(table(alternate([*wanted, *modes(log, scratch)]), asked.records, peer or None)), flush=True)
         if asked.big:

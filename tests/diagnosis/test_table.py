@@ -84,9 +84,10 @@ def written(folder: Path, lines: list[str]) -> Source:
     return source
 
 
+@pytest.mark.parametrize("distinct", [False, True], ids=["few-kinds", "distinct"])
 @pytest.mark.parametrize("mix", ["intel", "mixed", "smca"])
-def test_text_and_summary_of_a_log_do_not_depend_on_how_it_is_read(mix: str, tmp_path: Path) -> None:
-    source = written(tmp_path, list(log(mix, 1500, 7, Counts())))
+def test_text_and_summary_of_a_log_do_not_depend_on_how_it_is_read(mix: str, distinct: bool, tmp_path: Path) -> None:
+    source = written(tmp_path, list(log(mix, 1500, 7, Counts(), distinct=distinct)))
     assert as_bulk_text([source]) == as_text(source)
     assert as_bulk_summary([source]) == as_summary(source)
 
@@ -129,8 +130,9 @@ def test_latched_and_doubled_reports_are_folded_alike(tmp_path: Path) -> None:
     assert as_bulk_summary([source]) == as_summary(source)
 
 
-def test_a_table_has_a_row_for_each_report_with_the_same_findings(tmp_path: Path) -> None:
-    source = written(tmp_path, list(log("mixed", 800, 5, Counts())))
+@pytest.mark.parametrize("distinct", [False, True], ids=["few-kinds", "distinct"])
+def test_a_table_has_a_row_for_each_report_with_the_same_findings(distinct: bool, tmp_path: Path) -> None:
+    source = written(tmp_path, list(log("mixed", 800, 5, Counts(), distinct=distinct)))
     expected = []
     for item in items(source):
         assert isinstance(item, Event)
@@ -152,6 +154,7 @@ def test_a_table_has_a_row_for_each_report_with_the_same_findings(tmp_path: Path
         for name in ("status", "addr", "misc", "synd", "ipid", "tsc", "ppin", "ip", "mcg_status"):
             assert row[name] == getattr(record.registers, name), name
         assert row["address"] == reading.address.value
+        assert row["granularity_bytes"] == reading.address.granularity_bytes
         assert row["names_a_page"] == reading.address.names_a_page
         assert row["corrected_count"] == reading.corrected_count
         assert row["threshold_count"] == reading.threshold_count
@@ -308,7 +311,7 @@ def test_a_single_bit_that_is_said_not_to_matter_does_not(model: tuple[Vendor, i
     draw = Random(model[1])
     amd = model[0] in {Vendor.AMD, Vendor.HYGON}
     for bank in range(0, 32, 1 if model[0] is Vendor.INTEL else 3):
-        status = (SMCA_STATUS if amd else CORRECTED_MEMORY) | draw.choice((0, 1 << 61, 0x9 << 16, 0x80 << 16, 1 << 62))
+        status = (SMCA_STATUS if amd else CORRECTED_MEMORY) | draw.choice((0, 1 << 61, 0x9 << 16, 1 << 33, 1 << 62))
         if draw.random() < 0.3:
             status = status & ~0xFFFF | draw.choice((0x134, 0x80B, 0xE0B, 0x400, 0x402, 0x17A))
         misc = COUNTER | draw.getrandbits(12) << 32 if amd else draw.getrandbits(55) << 9 | 0x86
