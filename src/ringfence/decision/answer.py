@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ringfence.decision.feasibility import Costed, plan
-from ringfence.decision.policy import Answer, OnPageTrend, OnRankTrend, Operation, Policy
+from ringfence.decision.feasibility import Costed, loss_of_waiting, plan
+from ringfence.decision.policy import Answer, OnPageTrend, OnRankTrend, Policy
 from ringfence.decision.rows import Because, Row
 from ringfence.diagnosis.severity import Severity
 from ringfence.world.domain import Domain
@@ -182,16 +182,17 @@ def _ahead_of_rank(trend: Trend, situation: Situation, policy: Policy) -> Ahead:
             domain, policy.rule_for(domain).ahead, situation, poisoned_pages=0, expected_ue_ms=trend.expected_ue_ms,
             policy=policy,
         )  # fmt: skip
-        # Doing nothing costs what the expected error costs: an operation must be worth it.
-        feasible = tuple(each for each in costed if each.feasible and each.operation is not Operation.DESTROY)
-        if not feasible:
-            reasons.append(Because(Row.FEASIBILITY, f"{domain.name}: nothing that the policy allows can be done ahead"))
+        waiting = loss_of_waiting(domain, trend.expected_ue_ms, policy)
+        worth_it = tuple(each for each in costed if each.feasible and each.expected_loss < waiting)
+        if worth_it:
+            campaigns.append(Campaign(domain=domain.id, operations=worth_it))
+            best = worth_it[0]
+            text = f"{domain.name}: {best.operation}, expected loss {best.expected_loss:.2f}; waiting: {waiting:.2f}"
+        elif any(each.feasible for each in costed):
+            text = f"{domain.name} stays: every operation costs more than waiting ({waiting:.2f})"
         else:
-            campaigns.append(Campaign(domain=domain.id, operations=feasible))
-            best = feasible[0]
-            reasons.append(
-                Because(Row.FEASIBILITY, f"{domain.name}: {best.operation}, expected loss {best.expected_loss:.2f}")
-            )
+            text = f"{domain.name} stays: nothing that the policy allows can be done ahead"
+        reasons.append(Because(Row.FEASIBILITY, text))
     return Ahead(campaigns=tuple(campaigns), reasons=tuple(reasons))
 
 
