@@ -129,6 +129,7 @@ def decide(finding: Finding, situation: Situation, policy: Policy) -> Decision:
     dom0_hit = is_dom0_hit(impact)
     reasons = [
         Because(Row.CLASSIFY, finding.reasons[0].because, finding.reasons[0].rule),
+        *_poisoning(finding.severity, situation),
         *(Because(Row.IMPACT, ground.because, ground.rule) for ground in impact.grounds),
         Because(first.row, first.because, first.name),
     ]
@@ -228,7 +229,7 @@ def _domu_part(
     )
     facts = facts_of(subject, situation, policy)
     position = Position(state=State.CONTAINING, row=Row.ASK_DOM0 if facts.dom0_able else Row.ALONE, stopped=consumed)
-    reasons = [_asked_or_alone(domain, facts)]
+    reasons = [_asked_or_alone(domain, facts), *_ways(domain, facts)]
     done = next((deed for deed in situation.already_done if deed.domain == domain and deed.deed in _PREEMPTED), None)
     if done is not None:
         position = replace(position, state=_PREEMPTED[done.deed], stopped=False)
@@ -237,6 +238,38 @@ def _domu_part(
         )
     steps = on_entering(position, subject, situation, policy)
     return Part(subject=subject, position=position, steps=steps, facts=facts), tuple(reasons)
+
+
+def _poisoning(severity: Severity, situation: Situation) -> tuple[Because, ...]:
+    """Whether the platform marks bad data, which every confinement of an uncorrected error rests on (B.7)."""
+    platform = situation.platform
+    if severity in {Severity.NONE, Severity.CORRECTED} or platform.poisons is None:
+        return ()
+    marks = "marks bad data until it is consumed" if platform.poisons else "does not mark bad data"
+    return (Because(Row.POISONING, f"the platform {marks}: {platform.poisons_because}", "platform"),)
+
+
+def _ways(domain: DomainId, facts: Facts) -> tuple[Because, ...]:
+    """Which ways there are to tell a domain, and why the others are none (B.4, B.5)."""
+    found: list[Because] = []
+    match facts.handler:
+        case McaHandler.NONE:
+            found.append(Because(Row.PV_MEANS_HANDLER, f"domain {domain} has registered no PV MCA handler"))
+        case McaHandler.AGENT if facts.consumed:
+            text = f"domain {domain} has an agent only, which cannot run: it consumed the error and is stopped"
+            found.append(Because(Row.PV_MEANS_HANDLER, text))
+        case _:
+            text = f"domain {domain} has registered a PV MCA handler ({facts.handler})"
+            found.append(Because(Row.PV_MEANS_HANDLER, text))
+    if not facts.is_pv:
+        vmce = "a vMCE may be injected" if facts.mca_enabled and facts.vmce else "no vMCE"
+        why = "it enabled MCA" if facts.mca_enabled else "it did not enable MCA"
+        allowed = "the policy allows it" if facts.vmce else "the policy or the number of lost pages forbids it"
+        found.append(Because(Row.INJECTION, f"{vmce} into domain {domain}: {why}, and {allowed}", "policy: vmce"))
+    if not facts.numbered:
+        text = f"not every lost page has a number of domain {domain}'s own: it cannot be told"
+        found.append(Because(Row.IMPACT, text, "L7"))
+    return tuple(found)
 
 
 def _asked_or_alone(domain: DomainId, facts: Facts) -> Because:

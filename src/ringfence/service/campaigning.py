@@ -147,7 +147,7 @@ class Campaigning:
             return None
         step = step_of(operation, campaign.domain, self._ledger.host.situation(None))
         self._tried.add((campaign.case, campaign.domain, operation))
-        order, result = self._ledger.execute(campaign.case, step, campaign.position.row)
+        order, result = self._ledger.execute(campaign.case, step, Row.ON_DOMAIN)
         event = campaigns.event_of(result)
         if event is None:
             return replace(campaign, order=order, until_ms=now_ms + self._policy.deadlines.operation_ms)

@@ -417,7 +417,7 @@ class Loop:
             # Announced before any of them can end, so that the case is not closed too early.
             *(part_begun(now_ms, case, campaign.domain) for campaign in plan.campaigns),
         )
-        results = [self._ledger.execute(case, step, Row.AHEAD, dimm)[1] for step in plan.steps]
+        results = [self._ledger.execute(case, step, Row.ON_MACHINE, dimm)[1] for step in plan.steps]
         done = all(result.succeeded for result in results)
         state = State.OPERATED if done else State.NOT_OPERATED
         self._ledger.write(part_ended(now_ms, case, None, state, Row.AHEAD))

@@ -217,7 +217,8 @@ def _party(hit: ev.Hit, names: Mapping[DomainId, str]) -> str:
 
 def _carried(event: ev.Carried, step: str) -> Link:
     because = f": {event.because}" if event.because else ""
-    return Link(event.at_ms, "result", "", f"{step}: {event.status}{because}", event.declared)
+    row = "II.4" if event.status is Status.REFUSED else ""
+    return Link(event.at_ms, "result", row, f"{step}: {event.status}{because}", event.declared)
 
 
 def step_in_words(step: ev.StepWire, names: Mapping[DomainId, str]) -> str:
