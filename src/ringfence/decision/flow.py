@@ -287,6 +287,10 @@ TABLE: tuple[Edge, ...] = (
     Edge(State.SAVING_EVIDENCE, Event.DEADLINE, State.SPEAKING, "Dom0's time is up", (Mark.DOM0_OUT,)),
     Edge(State.SAVING_EVIDENCE, Event.DOM0_LOST, State.SPEAKING, "Dom0 cannot save anything", (Mark.DOM0_OUT,)),
     Edge(State.SAVING_EVIDENCE, Event.FAILED, State.SPEAKING, "Dom0 could not be reached", (Mark.DOM0_OUT,)),
+    Edge(
+        State.SAVING_EVIDENCE, Event.NOT_STOPPED, State.SPEAKING, "the consumer runs: no time for Dom0",
+        (Mark.DOM0_OUT,),
+    ),
     Edge(State.SPEAKING, Event.DONE, State.HALTING, "the last words are out"),
     Edge(State.SPEAKING, Event.FAILED, State.HALTING, "no sink took the last words"),
     Edge(State.SPEAKING, Event.DEADLINE, State.HALTING, "the sinks took too long"),
@@ -336,6 +340,7 @@ TABLE: tuple[Edge, ...] = (
     Edge(State.INJECTING, Event.FAILED, Go.NEXT_RUNG, "the vMCE could not be injected"),
     Edge(State.INJECTING, Event.REFUSED, Go.NEXT_RUNG, "the vMCE was refused"),
     Edge(State.INJECTING, Event.UNCERTAIN, Go.NEXT_RUNG, "nobody can tell whether it was injected: not repeated"),
+    Edge(State.INJECTING, Event.NOT_STOPPED, Go.KILL, "it could not be stopped again"),
     Edge(State.AWAITING_MCIP, Event.DEADLINE, State.INJECTING_AGAIN, "once more"),
     Edge(State.INJECTING_AGAIN, Event.DONE, State.INJECTED, "the vMCE is in its banks", (Mark.RUNS,)),
     Edge(
@@ -354,13 +359,14 @@ TABLE: tuple[Edge, ...] = (
     Edge(State.REQUESTING, Event.DEADLINE, Go.KILL, "Dom0 was silent", (Mark.DOM0_OUT,)),
     Edge(State.REQUESTING, Event.DOM0_LOST, Go.KILL, "Dom0 cannot answer any more", (Mark.DOM0_OUT,)),
     Edge(State.REQUESTING, Event.FAILED, Go.KILL, "Dom0 could not be asked", (Mark.DOM0_OUT,)),
+    Edge(State.REQUESTING, Event.NOT_STOPPED, Go.KILL, "it could not be stopped again: no time", (Mark.DOM0_OUT,)),
     Edge(State.OPERATING, Event.DONE, State.INFORMING, "Dom0's operation is done"),
     Edge(State.OPERATING, Event.FAILED, Go.KILL, "Dom0's operations failed"),
     Edge(State.OPERATING, Event.DEADLINE, Go.KILL, "Dom0's operation took too long", (Mark.DOM0_OUT,)),
     Edge(State.OPERATING, Event.DOM0_LOST, Go.KILL, "Dom0 cannot finish its operation", (Mark.DOM0_OUT,)),
     Edge(State.OPERATING, Event.DOMAIN_GONE, State.OPERATED, "it ended under Dom0's operation"),
     Edge(State.INFORMING, Event.DONE, State.OPERATED, "it was operated on"),
-    Edge(State.INFORMING, Event.DELIVERED, State.OPERATED, "it was operated on, and informed"),
+    Edge(State.INFORMING, Event.DELIVERED, State.OPERATED, "it was operated on, and informed", row=Row.INFORM),
     Edge(State.INFORMING, Event.REFUSED, State.OPERATED, "it was operated on; it did not want to hear of it"),
     Edge(State.INFORMING, Event.IN_MACHINE_CHECK, State.OPERATED, "it was operated on; it could not be informed"),
     Edge(State.INFORMING, Event.FAILED, State.OPERATED, "it was operated on; it could not be informed"),
@@ -385,8 +391,10 @@ TABLE: tuple[Edge, ...] = (
         "the domain has ended",
     ),
     *_edges(_DOMU, Event.SUPERSEDED, State.SUPERSEDED, "a later error on the same page takes its place"),
-    *_edges((*_DOMU, *_HOST, *_DOM0_SIDE), Event.HOST_HALTED, State.HALTED, "the host halts"),
-    *_edges((*_HOST, State.NOTING), Event.SUPERSEDED, State.SUPERSEDED, "a later error on the same page replaces it"),
+    *_edges(
+        (State.NOTING, *_HOST, *_HALT_PATH, *_DOMU, *_DOM0_SIDE), Event.HOST_HALTED, State.HALTED, "the host halts",
+    ),
+    *_edges(_HOST, Event.SUPERSEDED, State.SUPERSEDED, "a later error on the same page replaces it"),
     *_edges(_DOM0_SIDE, Event.DOMAIN_GONE, State.GONE, "the domain has ended"),
 )  # fmt: skip
 
@@ -420,7 +428,8 @@ def advance(position: Position, event: Event, facts: Facts) -> Move:
             return Move(halting(marked, dom0_able=facts.dom0_able), edge.because)
         case Go.FREE:
             if facts.consumed or marked.held:
-                return Move(halting(marked, dom0_able=facts.dom0_able), f"{edge.because}: the rule is to halt")
+                # Whoever cannot be killed may not stand still either: there is no time to give to Dom0 (L1).
+                return Move(halting(marked, dom0_able=False), f"{edge.because}: the rule is to halt")
             return Move(replace(marked, state=State.STUCK), f"{edge.because}: its lost pages stay out of its reach")
         case Go.FIRST:
             if facts.dom0_able and not marked.dom0_out:
@@ -439,7 +448,8 @@ def advance(position: Position, event: Event, facts: Facts) -> Move:
 def halting(position: Position, *, dom0_able: bool) -> Position:
     """The way to a halt: with time for Dom0 to save evidence only if it is able (B.3)."""
     state = State.SAVING_EVIDENCE if dom0_able and not position.dom0_out else State.SPEAKING
-    return replace(position, state=state, row=Row.HALT)
+    # What was to be remembered for telling the domain matters no more.
+    return Position(state=state, row=Row.HALT, dom0_out=position.dom0_out, stopped=position.stopped)
 
 
 def _rung(row: Row) -> int:

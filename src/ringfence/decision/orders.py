@@ -90,7 +90,9 @@ def _of_state(position: Position, subject: Subject, situation: Situation, policy
             return (NotifyGuest(domain, subject.pages),)
         case State.INFORMING:
             known = situation.domain(domain)
-            if position.inform and known is not None and known.lives and known.handler is not McaHandler.NONE:
+            hears = known is not None and known.lives and known.handler is not McaHandler.NONE
+            # Told of some of its pages only, it would take the others for good (L7).
+            if position.inform and hears and subject.numbered:
                 return (NotifyGuest(domain, subject.pages, must_act=False),)
             return ()
         case State.INJECTING | State.INJECTING_AGAIN:
@@ -150,12 +152,17 @@ ANSWERED_BY_OTHERS = frozenset(
 def event_of(
     position: Position, subject: Subject, ended: tuple[tuple[Step, Result], ...], *, in_machine_check: bool
 ) -> Event | None:
-    """Which event it is for a part in ``position`` that all its steps have ended so; None if there is still to wait.
+    """Which event it is for a part in ``position`` that all its steps came back so; None if there is still to wait.
 
-    ``ended`` are the steps that count (``counts``), and one that still runs. ``in_machine_check``: MCIP of the domain
-    is still set now.
+    ``ended`` are the steps that count (``counts``), those that still run among them. ``in_machine_check``: MCIP of the
+    domain is still set now.
     """
-    failed = [(step, result) for step, result in ended if not result.succeeded]
+    failed = [(step, result) for step, result in ended if not _achieved(step, result)]
+    if position.state in _STOPPED_ON_ENTRY and any(
+        isinstance(step, PauseDomain) and result.status is not Status.RUNNING for step, result in failed
+    ):
+        # Whatever else still runs.
+        return Event.NOT_STOPPED
     if any(result.status is Status.RUNNING for _, result in failed):
         # A notification that has begun has been delivered; everything else is waited for.
         return Event.DELIVERED if position.state in {State.TELLING, State.INFORMING} else None
@@ -164,6 +171,8 @@ def event_of(
     match position.state:
         case State.INJECTING | State.INJECTING_AGAIN:
             return Event.MORE_PAGES if position.told + 1 < len(subject.pages) else Event.DONE
+        case State.INFORMING if ended:
+            return Event.DELIVERED
         case State.SAVING_EVIDENCE if ended:
             return Event.SAVED
         case state if state in ANSWERED_BY_OTHERS:
@@ -174,12 +183,25 @@ def event_of(
             return Event.DONE
 
 
+def _achieved(step: Step, result: Result) -> bool:
+    """Whether a step has its effect: pending is enough only where pages may wait until their owner lets go of them."""
+    if result.status is Status.PENDING:
+        return isinstance(step, (OfflineFrame, HealHost))
+    return result.status is Status.DONE
+
+
+_STOPPED_ON_ENTRY = frozenset({State.CONTAINING, State.INJECTING, State.REQUESTING, State.SAVING_EVIDENCE})
+"""States that may only be waited in if the domain stands that was to be stopped on the way to them (L1)."""
+
+
 def _when_failed(state: State, failed: list[tuple[Step, Result]], *, in_machine_check: bool) -> Event | None:
+    unknown = any(result.status is Status.UNKNOWN for _, result in failed)
     match state:
         case State.CONTAINING:
-            stopped = not any(isinstance(step, PauseDomain) for step, _ in failed)
-            return Event.NOT_ISOLATED if stopped else Event.NOT_STOPPED
-        case State.INJECTING | State.INJECTING_AGAIN | State.TELLING | State.INFORMING if in_machine_check:
+            return Event.NOT_ISOLATED
+        case State.INJECTING | State.INJECTING_AGAIN | State.TELLING | State.INFORMING if (
+            in_machine_check and not unknown
+        ):
             return Event.IN_MACHINE_CHECK
         case State.INJECTING | State.INJECTING_AGAIN | State.TELLING | State.INFORMING | State.AWAITING_GUEST:
             return _failure(failed[0][1], refusable=True)
@@ -205,6 +227,9 @@ def counts(step: Step, state: State) -> bool:
         case OfflineFrame():
             # Behind an owner who lives it stays pending: it is the isolation that protects.
             return state is State.TAKING_OUT
+        case PauseDomain():
+            # Beside a destroy, last words or a halt it helps, but decides nothing.
+            return state in _STOPPED_ON_ENTRY or state is State.HOLDING
         case UnpauseDomain() | DrainHost():
             return False
         case DegradeHost():

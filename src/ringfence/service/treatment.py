@@ -54,12 +54,17 @@ _SAYS: dict[Dom0Says, Event] = {
 
 @dataclass(slots=True)
 class _Part:
-    """A part under treatment: ``waiting`` are its orders that have not ended, ``ended`` this state's that have."""
+    """A part under treatment.
+
+    ``waiting`` are its orders that have not ended, ``begun`` those that are known to run, ``ended`` this state's that
+    have ended.
+    """
 
     case: CaseId
     subject: Subject
     position: Position
     waiting: dict[StepId, Step] = field(default_factory=dict)
+    begun: set[StepId] = field(default_factory=set)
     ended: list[tuple[Step, Result]] = field(default_factory=list)
     alarm: int | None = None
 
@@ -237,19 +242,19 @@ class Treatment:
         if part is None or what.order not in part.waiting:
             return
         step = part.waiting[what.order]
-        if what.result.status is not Status.RUNNING:
+        if what.result.status is Status.RUNNING:
+            part.begun.add(what.order)
+        else:
             del part.waiting[what.order]
             del self._orders[what.order]
             part.ended.append((step, what.result))
-        yield from self._settle(part, situation, running=((step, what.result),))
+        yield from self._settle(part, situation)
 
-    def _settle(
-        self, part: _Part, situation: Situation, running: tuple[tuple[Step, Result], ...] = ()
-    ) -> Iterator[Wanted]:
-        """Go on if the steps of this state have ended (or one that runs is all that the state waits for)."""
-        begun = [each for each in running if each[1].status is Status.RUNNING]
-        if part.waiting and not (begun and len(part.waiting) == 1):
+    def _settle(self, part: _Part, situation: Situation) -> Iterator[Wanted]:
+        """Go on if the steps of this state have come back: ended, or begun and still running."""
+        if not part.begun.issuperset(part.waiting):
             return
+        begun = [(step, Result(Status.RUNNING)) for step in part.waiting.values()]
         domain = situation.domain(part.subject.domain) if part.subject.domain is not None else None
         event = event_of(
             part.position,
@@ -299,6 +304,7 @@ class Treatment:
             for number in part.waiting:
                 del self._orders[number]
             part.waiting.clear()
+        part.begun.intersection_update(part.waiting)
         part.ended.clear()
         part.alarm = None
         domain = part.subject.domain
