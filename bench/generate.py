@@ -18,10 +18,10 @@ the stamps of dmesg. What the log is made of (shares are of the records, drawn w
 - One kind of a model's errors has no ADDR, another no MISC.
 - TIME advances with the stamp; CPUs are drawn evenly, so that they interleave.
 
-There are more than half as many different values of STATUS as records, of ADDR and of MISC too: Intel's STATUS counts; of
-AMD's the core that an error is of (ErrCoreId), the address's lowest valid bit (AddrLsb) and the extended error code are
-drawn, of its MISC the counter, LvtOffset and BlkPtr. The counts are printed on standard error. The kinds of error are
-few, as in real logs.
+There are more than half as many different values of STATUS as records, of ADDR and of MISC too: Intel's STATUS counts;
+of AMD's the core that an error is of (ErrCoreId), the address's lowest valid bit (AddrLsb) and the extended error code
+are drawn, of its MISC the counter, LvtOffset and BlkPtr. The counts are printed on standard error. The kinds of error
+are few, as in real logs.
 
 ``--distinct`` draws what names the error at random too (Intel's MSCOD and EN, AMD's ErrorCodeExt, all of MCA_SYND), in
 any bank, leaves out ADDR in 1 record of 20 and MISC in 1 of 20, and interleaves 1 record in 500: hardly two records are

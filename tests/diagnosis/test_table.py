@@ -31,7 +31,7 @@ from ringfence.record.columns import Columns, Present
 from ringfence.record.evidence import Delivery, Format, Location, Origin, Record, Registers, Unrecognised
 from ringfence.record.reader import read
 from ringfence.record.sources import Source, expand
-from ringfence.views import bulk, jsonl, summary, text
+from ringfence.views import bulk, bulk_jsonl, jsonl, summary, text
 from ringfence.views.arrow import table, write_parquet
 
 MODELS = (
@@ -63,6 +63,19 @@ def as_bulk_text(sources: list[Source]) -> str:
     return out.decode()
 
 
+def as_json(source: Source) -> bytes:
+    found = [
+        jsonl.unrecognised_line(item) if isinstance(item, Unrecognised) else jsonl.line(item) for item in items(source)
+    ]
+    return b"".join(jsonl.encode(line) + b"\n" for line in found)
+
+
+def as_bulk_json(sources: list[Source]) -> bytes:
+    writer = bulk_jsonl.JsonWriter()
+    read = batches(sources, work=bulk_jsonl.JsonReader)
+    return b"".join(chunk for batch in read for chunk in writer.write(batch)) + b"".join(writer.finish())
+
+
 def as_summary(source: Source) -> str:
     tally = summary.Tally()
     for item in items(source):
@@ -90,6 +103,33 @@ def test_text_and_summary_of_a_log_do_not_depend_on_how_it_is_read(mix: str, dis
     source = written(tmp_path, list(log(mix, 1500, 7, Counts(), distinct=distinct)))
     assert as_bulk_text([source]) == as_text(source)
     assert as_bulk_summary([source]) == as_summary(source)
+    assert as_bulk_json([source]) == as_json(source)
+
+
+@pytest.mark.parametrize(
+    "stamp",
+    [
+        "Nov 14 22:13:{0:02d} host-{0} kernel: ",
+        "Nov  4 22:13:{0:02d} host kernel: [  {0}12.000100] ",
+        "2026-11-14T22:13:{0:02d}.000123+00:00 host kernel: ",
+        "[Sat Nov 14 22:13:{0:02d} 2026] ",
+        "kernel: ",
+        "",
+    ],
+)
+def test_json_has_the_stamp_of_any_prefix(stamp: str, tmp_path: Path) -> None:
+    lines = []
+    for number in range(40):
+        prefix = stamp.format(10 + number // 4)
+        lines += [
+            f"{prefix}mce: [Hardware Error]: CPU 3: Machine Check: 0 Bank 8: 8c0000400001{number // 8:04x}\n",
+            f"{prefix}mce: [Hardware Error]: TSC {number + 1:x} ADDR {number << 12:x} MISC 86 \n",
+            f"{prefix}mce: [Hardware Error]: PROCESSOR 0:50657 TIME {1700000000 + number} SOCKET {number % 2} APIC 6 "
+            "microcode d000404\n",
+        ]
+    source = written(tmp_path, lines)
+    assert as_bulk_json([source]) == as_json(source)
+    assert as_bulk_json([source]).count(b'"stamp"') == (40 if stamp not in {"", "kernel: "} else 0)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -121,11 +161,13 @@ def test_damage_changes_nothing_about_that(seed: int, tmp_path: Path) -> None:
     source = written(tmp_path, lines)
     assert as_bulk_text([source]) == as_text(source)
     assert as_bulk_summary([source]) == as_summary(source)
+    assert as_bulk_json([source]) == as_json(source)
 
 
 def test_latched_and_doubled_reports_are_folded_alike(tmp_path: Path) -> None:
     lines = list(log("mixed", 60, 3, Counts()))
     source = written(tmp_path, [*lines, *lines, *list(log("mixed", 1400, 4, Counts())), *lines])
+    assert as_bulk_json([source]) == as_json(source)
     assert as_bulk_text([source]) == as_text(source)
     assert as_bulk_summary([source]) == as_summary(source)
 
@@ -284,9 +326,10 @@ def assert_one_kind(banks: list[Bank], model: tuple[Vendor, int], bank: int, ipi
     assert len(agreed) == 1
     part = Part(0, rows, [], np.zeros(len(rows), np.int32), list(agreed), [0], chosen, vocabulary.words)
     kind, wording = facts.settle(part)
-    template = text.template(first)
+    template, line = text.template(first), bulk_jsonl.template(first)
     for finding, words in zip(findings, wording.tolist(), strict=True):
         assert text.template(finding) == template
+        assert bulk_jsonl.template(finding) == line
         assert (finding.severity, finding.advice) == (first.severity, first.advice)
         assert facts.words[words] == (finding.reading.wording or NO_WORDS)
     for name in (*numbers_of_locations, "corrected_count", "threshold_count"):

@@ -26,6 +26,7 @@ from ringfence.record.sources import STDIN, Source, expand
 
 if TYPE_CHECKING:
     from ringfence.diagnosis.table import Batch, PartReader
+    from ringfence.views.bulk_items import ItemWriter
     from ringfence.views.summary import Tally
 
 EXIT_READ = 0
@@ -264,15 +265,24 @@ def _bulk_text(read: _Bulk, outcome: Outcome, colour: bool) -> None:
     from ringfence.views import bulk  # noqa: PLC0415 (numpy is loaded for large logs only)
 
     writer = bulk.TextWriter(colour)
+    _write_items(read, outcome, writer, bulk.ColourTextReader if colour else bulk.TextReader)
+    if not writer.shown:
+        sys.stdout.write("No machine-check evidence found.\n")
+
+
+def _bulk_json(read: _Bulk, outcome: Outcome) -> None:
+    from ringfence.views import bulk_jsonl  # noqa: PLC0415 (numpy is loaded for large logs only)
+
+    _write_items(read, outcome, bulk_jsonl.JsonWriter(), bulk_jsonl.JsonReader)
+
+
+def _write_items(read: _Bulk, outcome: Outcome, writer: ItemWriter, work: type[PartReader]) -> None:
     out = sys.stdout.buffer
-    work = bulk.ColourTextReader if colour else bulk.TextReader
     for batch in read.batches(outcome, work):
         outcome.took(batch)
         out.writelines(writer.write(batch))
     out.writelines(writer.finish())
     out.flush()
-    if not writer.shown:
-        sys.stdout.write("No machine-check evidence found.\n")
 
 
 def _write_parquet(read: _Bulk, path: Path, outcome: Outcome) -> None:
@@ -401,6 +411,8 @@ def decode_command(  # noqa: PLR0913, PLR0917 (one parameter an option)
             _show_summary(_bulk_summary(bulk, outcome), as_json, _colour(color))
         elif summary:
             _write_summary(items, outcome, as_json, _colour(color))
+        elif as_json and by_columns:
+            _bulk_json(bulk, outcome)
         elif as_json:
             _write_json(items, outcome)
         elif by_columns:

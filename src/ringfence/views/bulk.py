@@ -6,9 +6,8 @@ Needs numpy (the optional dependencies ``columnar``).
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from operator import mod
 from typing import Any, Final
 
@@ -16,9 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ringfence.decode.meaning import NO_WORDS, worded
-from ringfence.diagnosis.events import Relation
-from ringfence.diagnosis.finding import HELD_ITEMS, Event, Finding, Report
-from ringfence.diagnosis.folding import RELATIONS
+from ringfence.diagnosis.finding import Event, Finding, Report
 from ringfence.diagnosis.kinds import Ids
 from ringfence.diagnosis.numbers import address_column, granularity_column, number_column
 from ringfence.diagnosis.severity import Severity
@@ -26,6 +23,7 @@ from ringfence.diagnosis.table import Batch, Facts, Part, PartReader
 from ringfence.record.columns import Block, Columns
 from ringfence.record.evidence import Location, Origin, Unrecognised
 from ringfence.views import text
+from ringfence.views.bulk_items import ItemWriter, Texts, joined, with_socket
 from ringfence.views.summary import Tally
 from ringfence.views.text import Template
 
@@ -133,14 +131,6 @@ def _unrecognised(batch: Batch) -> Iterator[Unrecognised]:
 # --- full text ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class _Texts:
-    """The text of each row of a part, an empty line before each, end to end, and where each begins (and the end)."""
-
-    joined: bytes
-    starts: NDArray[np.int64]
-
-
 class TextReader(PartReader):
     """A ``PartReader`` that also lays out every row's text, in the process that read it."""
 
@@ -164,16 +154,9 @@ class TextReader(PartReader):
             part.extra = self._texts(part.rows, kind, wording)
         return part
 
-    def _texts(self, rows: Columns, kind: Ids, wording: Ids) -> _Texts:
+    def _texts(self, rows: Columns, kind: Ids, wording: Ids) -> Texts:
         forms = map(self._forms.__getitem__, kind.tolist())
-        out = list(map(mod, forms, zip(*_slots(self._facts, rows, kind, wording), strict=True)))
-        joined = "".join(out)
-        if joined.isascii():
-            whole, sizes = joined.encode(), map(len, out)
-        else:
-            encoded = [each.encode("utf-8", "surrogateescape") for each in out]
-            whole, sizes = b"".join(encoded), map(len, encoded)
-        return _Texts(whole, np.append(0, np.cumsum(np.fromiter(sizes, np.int64, len(out)))))
+        return joined(list(map(mod, forms, zip(*_slots(self._facts, rows, kind, wording), strict=True))))
 
 
 class ColourTextReader(TextReader):
@@ -217,7 +200,7 @@ def _slots(facts: Facts, rows: Columns, kind: Ids, wording: Ids) -> list[Iterabl
         map(refinement.__getitem__, said),
         rows.socket.tolist(),
         rows.line.tolist(),
-        _when(rows.time),
+        times_text(rows.time, lambda time: text.when_text(time, None)),
         rows.cpu.tolist(),
         rows.socket.tolist(),
         _where(facts, rows, kind),
@@ -237,25 +220,17 @@ def _bytes(granularity: NDArray[np.uint64]) -> Iterator[str]:
     return map(written.__getitem__, inverse.tolist())
 
 
-def _when(times: NDArray[np.int64]) -> list[str]:
-    """Times as text, each different one made once."""
+def times_text(times: NDArray[np.int64], written: Callable[[float], str]) -> Iterable[str]:
+    """Times as text, each different one written once."""
     known, inverse = np.unique(times, return_inverse=True)
-    if len(known) and known[0] >= 0 and known[-1] < _LAST_SECOND:
-        written = np.char.add(np.char.add(", ", np.datetime_as_string(known.astype("datetime64[s]"))), "Z").tolist()
-    else:
-        written = [text.when_text(float(time), None) for time in known.tolist()]
-    return list(map(written.__getitem__, inverse.tolist()))
-
-
-_LAST_SECOND: Final = 253_402_300_800
-"""The end of the year 9999: what a calendar can show as it stands."""
+    return map([written(float(time)) for time in known.tolist()].__getitem__, inverse.tolist())
 
 
 def _where(facts: Facts, rows: Columns, kind: Ids) -> list[str]:
     """The place in the machine of every row: made once for a kind and a socket, if nothing else of it varies."""
     moves = facts.of_kinds("moves", lambda f: any(placed.name in _NUMBERS for placed in f.reading.placed))
     places, of_row = np.unique(kind.astype(np.int64) << 32 | rows.socket.astype(np.int64), return_inverse=True)
-    fixed = [_with_socket(facts.findings[each >> 32].reading.location, each & 0xFFFF_FFFF) for each in places.tolist()]
+    fixed = [with_socket(facts.findings[each >> 32].reading.location, each & 0xFFFF_FFFF) for each in places.tolist()]
     out = list(map([text.place_in_machine(each) for each in fixed].__getitem__, of_row.tolist()))
     moving = np.flatnonzero(np.array(moves, np.bool_)[kind])
     if len(moving):
@@ -270,130 +245,23 @@ def _where(facts: Facts, rows: Columns, kind: Ids) -> list[str]:
     return out
 
 
-def _with_socket(location: Location, socket: int) -> Location:
-    return location if location.socket is None else replace(location, socket=socket)
+class TextWriter(ItemWriter):
+    """Puts the texts of batches together to what ``views.text`` writes. Every text begins with an empty line."""
 
-
-@dataclass(slots=True)
-class _Held:
-    """Items that wait, one after the other: ``count`` rows of ``texts`` from ``row`` on, or one text of its own.
-
-    ``event`` is the number of the first one's event, and new events are numbered in their order; -1: it is none.
-    Every text begins with the empty line before it.
-    """
-
-    event: int
-    count: int
-    texts: _Texts
-    row: int = 0
-
-
-class TextWriter:
-    """Puts the texts of batches together to what ``views.text`` writes, item by item.
-
-    An item (an event, or something unreadable) is written when ``HELD_ITEMS`` later ones have come, as
-    ``diagnosis.finding.events`` does it, so that its further reports can be written with it. Rows that nothing is
-    added to are written in runs.
-    """
+    opening = b"\n"
 
     def __init__(self, colour: bool) -> None:
+        super().__init__()
         self._colour = colour
-        self._held: deque[_Held] = deque()
-        self._items = 0
-        self._reports: dict[int, list[Report]] = {}
-        self._written_events = 0
-        self.shown = False
 
-    def write(self, batch: Batch) -> Iterator[bytes]:
-        """The texts that are complete after this batch."""
-        count = batch.row_count
-        texts: _Texts | None = batch.extra
-        order = batch.order
-        special = np.flatnonzero((order >= count) | (batch.relation[order] != 0))
-        at = 0
-        for place in [*special.tolist(), len(order)]:
-            if place > at and texts is not None:
-                row = int(order[at])
-                yield from self._hold(_Held(int(batch.event[row]), place - at, texts, row))
-            if place < len(order):
-                yield from self._other(batch, int(order[place]))
-            at = place + 1
+    def event(self, event: Event) -> bytes:
+        """An event in full."""
+        return text.event_text(event, colour=self._colour).encode("utf-8", "surrogateescape")
 
-    def finish(self) -> Iterator[bytes]:
-        """All that is still held."""
-        yield from self._release(self._items)
+    def unrecognised(self, item: Unrecognised) -> bytes:
+        """Unreadable evidence as it stands."""
+        return text.unrecognised_text(item, colour=self._colour).encode("utf-8", "surrogateescape")
 
-    def _other(self, batch: Batch, at: int) -> Iterator[bytes]:
-        event, relation = int(batch.event[at]), RELATIONS[int(batch.relation[at])]
-        item = _row_finding(batch, at) if at < batch.row_count else batch.others[at - batch.row_count]
-        if isinstance(item, Unrecognised):
-            yield from self._hold(_single(-1, text.unrecognised_text(item, colour=self._colour)))
-        elif relation is Relation.NEW:
-            shown = text.event_text(Event(event, item, item.record.count), colour=self._colour)
-            yield from self._hold(_single(event, shown))
-        elif event >= self._written_events:
-            self._reports.setdefault(event, []).append(Report(item, relation))
-        else:
-            late = text.event_text(Event(event, item, 0, relation), colour=self._colour)
-            yield from self._hold(_single(-1, late))
-
-    def _hold(self, held: _Held) -> Iterator[bytes]:
-        self._held.append(held)
-        self._items += held.count
-        yield from self._release(self._items - HELD_ITEMS)
-
-    def _release(self, items: int) -> Iterator[bytes]:
-        """Write so many items, the oldest first."""
-        while items > 0:
-            held = self._held[0]
-            some = min(items, held.count)
-            yield from self._written(held, some)
-            items -= some
-            self._items -= some
-            held.row += some
-            held.count -= some
-            if held.event >= 0:
-                held.event += some
-                self._written_events = held.event
-            if not held.count:
-                self._held.popleft()
-
-    def _written(self, held: _Held, some: int) -> Iterator[bytes]:
-        """The texts of the first ``some`` items of a run, further reports behind their events."""
-        starts, joined = held.texts.starts, held.texts.joined
-        end = held.row + some
-        row = held.row
-        if held.event >= 0:
-            for event in sorted(each for each in self._reports if held.event <= each < held.event + some):
-                behind = held.row + event - held.event + 1
-                yield self._begun(joined[starts[row] : starts[behind]])
-                yield text.reports_text(self._reports.pop(event)).encode()
-                row = behind
-        if row < end:
-            yield self._begun(joined[starts[row] : starts[end]])
-
-    def _begun(self, shown: bytes) -> bytes:
-        """The text, without its empty line if nothing stands before it."""
-        if self.shown:
-            return shown
-        self.shown = True
-        return shown[1:]
-
-
-def _single(event: int, shown: str) -> _Held:
-    encoded = b"\n" + shown.encode("utf-8", "surrogateescape")
-    return _Held(event, 1, _Texts(encoded, np.array([0, len(encoded)])))
-
-
-def _row_finding(batch: Batch, row: int) -> Finding:
-    """The finding of one row, as far as a further report shows it: the kind's, with the row's place, time and CPU."""
-    kind = batch.findings[int(batch.kind[row])]
-    rows = batch.rows
-    if rows is None:
-        return kind
-    origin = Origin(batch.file, int(rows.line[row]))
-    socket = int(rows.socket[row])
-    evidence = replace(kind.record, origin=origin, cpu=int(rows.cpu[row]), time=float(rows.time[row]), socket=socket)
-    reading = worded(kind.reading, batch.facts.words[int(batch.wording[row])])
-    reading = replace(reading, location=_with_socket(reading.location, socket))
-    return replace(kind, meaning=replace(kind.meaning, record=evidence, reading=reading))
+    def reports(self, reports: list[Report]) -> bytes:
+        """The further reports of an event."""
+        return text.reports_text(reports).encode()

@@ -9,7 +9,7 @@ import msgspec
 
 from ringfence.decode.meaning import Address, AddressKind
 from ringfence.diagnosis.events import Relation
-from ringfence.diagnosis.finding import Event, Finding
+from ringfence.diagnosis.finding import Event, Finding, Report
 from ringfence.diagnosis.severity import ErrorClass, Mode, Scope, Severity
 from ringfence.record.evidence import ClaimKind, Delivery, Format, Location, Record, Registers, Unrecognised
 
@@ -179,7 +179,8 @@ def iso(time: float | None) -> str | None:
         return None
 
 
-def _registers(registers: Registers) -> RegistersLine:
+def registers_line(registers: Registers) -> RegistersLine:
+    """Registers as a line has them."""
     return RegistersLine(**{name: _hex(getattr(registers, name)) for name in Registers.__slots__})
 
 
@@ -193,7 +194,8 @@ def _address(address: Address) -> AddressLine:
     )
 
 
-def _location(location: Location) -> LocationLine:
+def location_line(location: Location) -> LocationLine:
+    """A place as a line has it."""
     parts = {name: getattr(location, name) for name in Location.__slots__ if name != "syndrome"}
     return LocationLine(**parts, syndrome=_hex(location.syndrome))
 
@@ -212,6 +214,21 @@ def _hypervisor(record: Record) -> HypervisorLine | None:
         machine_frame=_hex(seen.machine_frame),
         page_status=_hex(seen.page_status),
     )
+
+
+def reports(found: list[Report]) -> list[ReportLine]:
+    """The further reports of an event."""
+    return [
+        ReportLine(
+            relation=again.relation,
+            file=again.record.origin.file,
+            line=again.record.origin.line,
+            offset=again.record.origin.offset,
+            cpu=again.record.cpu,
+            time=iso(again.record.time),
+        )
+        for again in found
+    ]
 
 
 def line(event: Event) -> FindingLine:
@@ -238,7 +255,7 @@ def line(event: Event) -> FindingLine:
         context_lost=finding.verdict.interrupted_context_lost,
         mode=None if finding.verdict.mode is Mode.UNKNOWN else finding.verdict.mode,
         scope=None if finding.verdict.scope is Scope.UNKNOWN else finding.verdict.scope,
-        registers=_registers(record.registers),
+        registers=registers_line(record.registers),
         error_class=finding.error_class,
         severity=finding.severity,
         reasons=[ReasonLine(reason.rule, reason.because, reason.cite) for reason in finding.reasons],
@@ -248,7 +265,7 @@ def line(event: Event) -> FindingLine:
         advice=finding.advice,
         details=list(reading.details),
         address=_address(reading.address),
-        location=_location(reading.location),
+        location=location_line(reading.location),
         corrected_count=reading.corrected_count,
         threshold_count=reading.threshold_count,
         assumptions=list(finding.assumptions),
@@ -257,17 +274,7 @@ def line(event: Event) -> FindingLine:
         hypervisor=_hypervisor(record),
         count=event.count,
         relation=None if event.relation is Relation.NEW else event.relation,
-        reports=[
-            ReportLine(
-                relation=again.relation,
-                file=again.record.origin.file,
-                line=again.record.origin.line,
-                offset=again.record.origin.offset,
-                cpu=again.record.cpu,
-                time=iso(again.record.time),
-            )
-            for again in event.reports
-        ],
+        reports=reports(event.reports),
     )
 
 
