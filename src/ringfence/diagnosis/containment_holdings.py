@@ -36,14 +36,14 @@ class Holding:
                 yield party_of(mapping.domain), mapping.domain
 
     def places(self, domain: DomainId) -> list[GuestFrame]:
-        """The numbers at which ``domain`` has it, each that of its first page."""
-        return sorted(
-            {
-                mapping.guest_frame
-                for mapping, _ in self.mappings
-                if mapping.domain == domain and mapping.guest_frame is not None
-            }
-        )
+        """The numbers at which ``domain`` has it, each that of its first page.
+
+        An owner keeps its number when its mapping was taken away: it has to be told of the page all the same.
+        """
+        numbers = {mapping.guest_frame for mapping, _ in self.mappings if mapping.domain == domain}
+        if domain == self.frame.owner:
+            numbers.add(self.frame.guest_frame)
+        return sorted(number for number in numbers if number is not None)
 
 
 def party_of(domain: DomainId) -> Party:

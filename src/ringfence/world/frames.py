@@ -49,8 +49,9 @@ class FrameFacts:
     """What the hypervisor knows of a frame.
 
     ``pages`` counts the frames from ``frame`` on that are lost together: 1, or 512 and more if the frame is part of a
-    superpage that cannot be split. ``owner`` is None unless ``use`` is DOMAIN or BALLOONED. ``mappings`` are all ways
-    to it, the owner's own among them. ``reclaimable``: the hypervisor can give up this frame of its own.
+    superpage that cannot be split. ``owner`` is None unless ``use`` is DOMAIN or BALLOONED, and ``guest_frame`` is its
+    own number of ``frame``, which stays when its mapping was taken away. ``mappings`` are all ways to it, the owner's
+    own among them. ``reclaimable``: the hypervisor can give up this frame of its own.
     ``broken``: an earlier error has marked it already.
     """
 
@@ -58,6 +59,7 @@ class FrameFacts:
     use: FrameUse
     pages: int = 1
     owner: DomainId | None = None
+    guest_frame: GuestFrame | None = None
     mappings: tuple[Mapping, ...] = ()
     reclaimable: bool = False
     broken: bool = False

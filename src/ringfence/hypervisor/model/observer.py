@@ -83,7 +83,7 @@ class Touched:
 
     at_ns: Nanoseconds
     domain: DomainId
-    guest_frame: GuestFrame
+    guest_frame: GuestFrame | None
     frame: Frame | None
     cpu: CpuId | None
     access: Access | None

@@ -1,0 +1,346 @@
+"""Whose each page frame is, and its state, as Xen's page allocator keeps them.
+
+Sparse: memory is handed out in runs, and only what is special about a single frame has an entry. States and answers of
+offlining: Xen xen/common/page_alloc.c (offline_page, online_page, query_page_offline), PG_* of public/sysctl.h.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from enum import IntEnum, IntFlag, StrEnum
+from typing import Final
+
+from ringfence.world.identities import SUPERPAGE_FRAMES, DomainId, Frame, GuestFrame
+
+DOMID_COW: Final = DomainId(0x7FF3)
+"""Xen's owner of pages that guests share copy-on-write (public/xen.h)."""
+DOMID_XEN: Final = DomainId(0x7FF2)
+OWNER_SHIFT: Final = 16
+"""PG_OFFLINE_OWNER_SHIFT."""
+
+
+class Errno(IntEnum):
+    """Errors of hypercalls, as Xen returns them (negated; public/errno.h)."""
+
+    EPERM = 1
+    ESRCH = 3
+    EACCES = 13
+    EFAULT = 14
+    EBUSY = 16
+    EINVAL = 22
+
+
+class Pg(IntFlag):
+    """PG_OFFLINE_*, PG_ONLINE_*: what became of a page. ONLINED and OFFLINED are the same bit."""
+
+    INVALID = 1 << 0
+    OFFLINED = 1 << 1
+    PENDING = 1 << 2
+    FAILED = 1 << 3
+    AGAIN = 1 << 4
+    XENPAGE = 1 << 8
+    DOM0PAGE = 1 << 9
+    ANONYMOUS = 1 << 10
+    NOT_CONV_RAM = 1 << 11
+    OWNED = 1 << 12
+    BROKEN = 1 << 13
+
+
+class Query(IntFlag):
+    """PG_OFFLINE_STATUS_*: what a query answers."""
+
+    OFFLINED = 1 << 1
+    ONLINE = 1 << 2
+    PENDING = 1 << 3
+    BROKEN = 1 << 4
+
+
+class Holder(StrEnum):
+    """What a run of memory was handed out for."""
+
+    DOMAIN = "domain"
+    SHARED = "shared by domains"
+    XEN_FIXED = "Xen's image and tables"
+    XEN_HEAP = "Xen's heap"
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who has a frame. ``guest_frame`` is its number in a domain's own counting."""
+
+    holder: Holder
+    domain: DomainId | None = None
+    guest_frame: GuestFrame | None = None
+    whole_superpage: bool = False
+
+
+@dataclass(order=True, slots=True)
+class _Run:
+    first: int
+    pages: int
+    owner: Owner = field(compare=False)
+
+    @property
+    def end(self) -> int:
+        return self.first + self.pages
+
+
+@dataclass(frozen=True, slots=True)
+class PageOp:
+    """The answer of a page operation: 0 or a negative errno, and the status word.
+
+    ``crash``: Xen crashes this owner, whose page was broken already and is offlined again.
+    """
+
+    errno: int
+    status: int
+    crash: DomainId | None = None
+
+
+class FrameTable:
+    """All frames of the machine. ``memory`` are the runs of frames that are memory, in order."""
+
+    def __init__(self, memory: tuple[range, ...]) -> None:
+        self._memory = memory
+        self._free = list(memory)
+        self._runs: list[_Run] = []
+        self._offlining: set[int] = set()
+        self._offlined: set[int] = set()
+        self._broken: set[int] = set()
+        self._ballooned: dict[int, DomainId] = {}
+
+    # --- handing out ---------------------------------------------------------------------------------------------
+
+    @property
+    def free_pages(self) -> int:
+        """How many frames are free."""
+        return sum(len(run) for run in self._free)
+
+    def some_free(self) -> Frame:
+        """A free frame: the last one. Raises MemoryError if none is free."""
+        if not self._free:
+            raise MemoryError("no page is free")
+        return Frame(self._free[-1].stop - 1)
+
+    def is_memory(self, frame: Frame) -> bool:
+        """Whether there is memory."""
+        return any(frame in run for run in self._memory)
+
+    def allocate(self, pages: int, owner: Owner, *, align: int = 1) -> tuple[range, ...]:
+        """Hands out so many frames, in as few runs as the free memory allows, lowest first.
+
+        A domain's runs get its guest frames in this order, from 0 on. Raises MemoryError, and hands out nothing, if
+        there is not so much.
+        """
+        taken: list[range] = []
+        wanted = pages
+        for run in self._free:
+            start = -(-run.start // align) * align
+            count = min(wanted, (run.stop - start) // align * align if wanted >= align else run.stop - start)
+            if count > 0:
+                taken.append(range(start, start + count))
+                wanted -= count
+            if not wanted:
+                break
+        if wanted:
+            raise MemoryError(f"{pages} pages are wanted, and {self.free_pages} are free")
+        at = owner.guest_frame or 0
+        for part in taken:
+            self._cut(part)
+            number = GuestFrame(at) if owner.holder is Holder.DOMAIN else None
+            insort(self._runs, _Run(part.start, len(part), replace(owner, guest_frame=number)))
+            at += len(part)
+        return tuple(taken)
+
+    def give(self, frame: Frame, owner: Owner) -> None:
+        """Changes the owner of one frame, as when it becomes shared."""
+        self._split_at(frame)
+        insort(self._runs, _Run(frame, 1, owner))
+
+    def release(self, frame: Frame, *, ballooned_by: DomainId | None = None) -> None:
+        """One frame is given up by who has it; it is offline now if that was pending."""
+        self._split_at(frame)
+        self._put_back(frame)
+        if ballooned_by is not None and frame not in self._offlined:
+            self._ballooned[frame] = ballooned_by
+
+    def release_all_of(self, domain: DomainId) -> None:
+        """Everything that a domain has is given up: it has ended."""
+        gone = [run for run in self._runs if run.owner.domain == domain]
+        self._runs = [run for run in self._runs if run.owner.domain != domain]
+        for run in gone:
+            at = run.first
+            for frame in sorted(each for each in self._offlining | self._broken if run.first <= each < run.end):
+                self._insert(range(at, frame))
+                self._put_back(Frame(frame))
+                at = frame + 1
+            self._insert(range(at, run.end))
+        self._ballooned = {frame: owner for frame, owner in self._ballooned.items() if owner != domain}
+
+    def owner(self, frame: Frame) -> Owner | None:
+        """Who has a frame, None for nobody."""
+        run = self._run_of(frame)
+        if run is None:
+            return None
+        number = run.owner.guest_frame
+        if number is None:
+            return run.owner
+        return replace(run.owner, guest_frame=GuestFrame(number + frame - run.first))
+
+    def frame_of(self, domain: DomainId, page: GuestFrame) -> Frame | None:
+        """Where a domain's page is, None if it has none there of its own."""
+        for run in self._runs:
+            number = run.owner.guest_frame
+            if run.owner.domain == domain and number is not None and 0 <= page - number < run.pages:
+                return Frame(run.first + page - number)
+        return None
+
+    def ballooned_by(self, frame: Frame) -> DomainId | None:
+        """The living domain that gave a free frame up."""
+        return self._ballooned.get(frame)
+
+    def superpage(self, frame: Frame) -> tuple[Frame, int]:
+        """The frames that are lost together with this one: its whole superpage if it cannot be split."""
+        owner = self.owner(frame)
+        if owner is None or not owner.whole_superpage:
+            return frame, 1
+        return Frame(frame - frame % SUPERPAGE_FRAMES), SUPERPAGE_FRAMES
+
+    # --- states --------------------------------------------------------------------------------------------------
+
+    def is_offline(self, frame: Frame) -> bool:
+        """Whether a frame is out of use."""
+        return frame in self._offlined
+
+    def is_pending(self, frame: Frame) -> bool:
+        """Whether a frame will be out of use as soon as its owner lets go."""
+        return frame in self._offlining
+
+    def is_broken(self, frame: Frame) -> bool:
+        """Whether an error has marked a frame."""
+        return frame in self._broken
+
+    def mark_broken(self, frame: Frame) -> None:
+        """An error has hit the frame; its state stays."""
+        self._broken.add(frame)
+
+    def offline(self, frame: Frame, *, broken: bool, crash_again: bool) -> PageOp:
+        """offline_page(): takes a frame out of use, now or when its owner lets go.
+
+        ``crash_again``: as Xen does, an owner whose page was marked as broken already is to be crashed; without that,
+        asking again changes nothing.
+        """
+        if not self.is_memory(frame):
+            return PageOp(-Errno.EINVAL, 0)
+        owner = self.owner(frame)
+        if owner is not None and owner.holder is Holder.XEN_FIXED:
+            return PageOp(-Errno.EPERM, Pg.XENPAGE | Pg.FAILED | DOMID_XEN << OWNER_SHIFT)
+        if crash_again and frame in self._broken and owner is not None and owner.holder is Holder.DOMAIN:
+            return PageOp(0, Pg.AGAIN, owner.domain)
+        if broken:
+            self._broken.add(frame)
+        mark = Pg.BROKEN if broken else Pg(0)
+        if owner is None:
+            if frame not in self._offlined:
+                self._take_out(frame)
+            return PageOp(0, Pg.OFFLINED | mark)
+        self._offlining.add(frame)
+        if owner.holder is Holder.XEN_HEAP:
+            return PageOp(0, Pg.XENPAGE | Pg.PENDING | mark | DOMID_XEN << OWNER_SHIFT)
+        number = DOMID_COW if owner.domain is None else owner.domain
+        return PageOp(0, Pg.OWNED | Pg.PENDING | mark | number << OWNER_SHIFT)
+
+    def online(self, frame: Frame) -> PageOp:
+        """online_page(): puts a frame back into use; never one that is marked as broken."""
+        if not self.is_memory(frame):
+            return PageOp(-Errno.EINVAL, 0)
+        if frame in self._broken:
+            return PageOp(-Errno.EINVAL, Pg.FAILED | Pg.BROKEN)
+        if frame in self._offlined:
+            self._offlined.discard(frame)
+            self._insert(range(frame, frame + 1))
+            return PageOp(0, Pg.OFFLINED)
+        if frame in self._offlining:
+            self._offlining.discard(frame)
+            return PageOp(0, Pg.OFFLINED)
+        return PageOp(0, 0)
+
+    def query(self, frame: Frame) -> PageOp:
+        """query_page_offline(): the state as Xen tells it."""
+        if not self.is_memory(frame):
+            return PageOp(-Errno.EINVAL, 0)
+        status = Query(0)
+        status |= Query.PENDING if frame in self._offlining else Query(0)
+        status |= Query.BROKEN if frame in self._broken else Query(0)
+        status |= Query.OFFLINED if frame in self._offlined else Query(0)
+        return PageOp(0, status)
+
+    def bad_frames(self, domain: DomainId) -> tuple[Frame, ...]:
+        """The frames of a domain that are marked as broken, or pending."""
+        marked = sorted(self._broken | self._offlining)
+        return tuple(Frame(each) for each in marked if self._belongs_to(Frame(each), domain))
+
+    # --- within --------------------------------------------------------------------------------------------------
+
+    def _belongs_to(self, frame: Frame, domain: DomainId) -> bool:
+        owner = self.owner(frame)
+        return owner is not None and owner.domain == domain
+
+    def _run_of(self, frame: int) -> _Run | None:
+        at = bisect_right(self._runs, frame, key=lambda run: run.first) - 1
+        return self._runs[at] if at >= 0 and frame < self._runs[at].end else None
+
+    def _put_back(self, frame: Frame) -> None:
+        """A frame is without an owner now. Xen keeps a broken one offline, whether or not that was asked for."""
+        pending = frame in self._offlining or frame in self._broken
+        self._offlining.discard(frame)
+        if pending:
+            self._offlined.add(frame)
+        else:
+            self._insert(range(frame, frame + 1))
+
+    def _take_out(self, frame: Frame) -> None:
+        self._cut(range(frame, frame + 1))
+        self._ballooned.pop(frame, None)
+        self._offlined.add(frame)
+
+    def _cut(self, part: range) -> None:
+        """Takes frames out of the free memory."""
+        for index, run in enumerate(self._free):
+            if run.start <= part.start and part.stop <= run.stop:
+                left, right = range(run.start, part.start), range(part.stop, run.stop)
+                self._free[index : index + 1] = [each for each in (left, right) if each]
+                break
+        for frame in [each for each in self._ballooned if each in part]:
+            del self._ballooned[frame]
+
+    def _split_at(self, frame: int) -> None:
+        """Takes one frame out of the run that it is in. Raises KeyError if it is in none."""
+        run = self._run_of(frame)
+        if run is None:
+            raise KeyError(f"nobody has frame {frame:#x}")
+        self._runs.remove(run)
+        for first, end in ((run.first, frame), (frame + 1, run.end)):
+            if first < end:
+                number = run.owner.guest_frame
+                moved = None if number is None else GuestFrame(number + first - run.first)
+                insort(self._runs, _Run(first, end - first, replace(run.owner, guest_frame=moved)))
+
+    def _insert(self, part: range) -> None:
+        """Puts frames back to the free memory, joined to their neighbours."""
+        if not part:
+            return
+        at = bisect_right(self._free, part.start, key=lambda run: run.start)
+        if at < len(self._free) and self._free[at].start == part.stop:
+            part = range(part.start, self._free.pop(at).stop)
+        if at and self._free[at - 1].stop == part.start:
+            at -= 1
+            part = range(self._free.pop(at).start, part.stop)
+        self._free.insert(at, part)
+
+    def runs(self) -> Iterator[tuple[range, Owner]]:
+        """All runs that are handed out, lowest first."""
+        for run in self._runs:
+            yield range(run.first, run.end), run.owner

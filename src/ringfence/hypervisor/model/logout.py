@@ -1,0 +1,223 @@
+"""Reading the banks of a CPU, as a hypervisor's handler does: what is valid, what is cleared, and the telemetry of it.
+
+Which banks are cleared: Xen xen/arch/x86/cpu/mcheck/mce_intel.c (intel_need_clearbank_scan) and mce_amd.c
+(amd_need_clearbank_scan); what goes into the telemetry: mce.c (mca_init_bank, mca_init_global). An error that ends the
+machine stays in its bank, so that it is found after the reset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+
+from ringfence.arch import mcg, mci_misc, mci_status, msrs
+from ringfence.arch.mci_status import ADDRV, AR, EN, MISCV, OVER, PCC, UC, VAL, S
+from ringfence.hypervisor.model.banks import COUNTER_FULL, Scheme
+from ringfence.hypervisor.model.machine import Machine
+from ringfence.record.binary.xen_mc_info import (
+    DOMID_INVALID,
+    VCPUID_INVALID,
+    McFlag,
+    McInfo,
+    McInfoBank,
+    McInfoExtended,
+    McInfoGlobal,
+    McInfoRecovery,
+)
+from ringfence.world.identities import PAGE_SHIFT, CpuId, Frame
+from ringfence.world.situation import Running
+
+DOMID_IDLE: Final = 0x7FFF
+"""Xen's idle domain (public/xen.h): what ran on a CPU on which no guest did."""
+
+THRESHOLD: Final = 1
+"""After so many corrected errors a bank raises its interrupt."""
+
+
+class Source(Enum):
+    """Why the banks are read."""
+
+    MACHINE_CHECK = auto()
+    INTERRUPT = auto()
+    POLL = auto()
+    RESET = auto()
+    """At boot: what stands in the banks is of an earlier boot."""
+
+
+_FLAGS: Final = {
+    Source.MACHINE_CHECK: McFlag.MCE,
+    Source.INTERRUPT: McFlag.CMCI,
+    Source.POLL: McFlag.POLLED,
+    Source.RESET: McFlag.POLLED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """One valid bank: its entry, and what else of it goes into an extended entry (Scalable MCA)."""
+
+    bank: McInfoBank
+    extended: tuple[tuple[int, int], ...]
+
+
+class BankReader:
+    """Reads the banks of one machine. ``owner_of`` tells whose a frame is, for the bank entries.
+
+    ``always_tsc``: every bank entry has a time stamp; Xen gives one to those of CMCI alone.
+    """
+
+    def __init__(self, machine: Machine, owner_of: Callable[[Frame], int | None], *, always_tsc: bool = False) -> None:
+        self._machine = machine
+        self._always_tsc = always_tsc
+        self._owner_of = owner_of
+        self._platform = machine.settings.platform
+        self._is_smca = self._platform.scheme is Scheme.SMCA
+        self._banks = mcg.COUNT.of(self._platform.mcg_cap)
+
+    def scan(self, cpu: CpuId, source: Source, *, extended: bool = True) -> tuple[Logged, ...]:
+        """All valid banks of a CPU; those that may be cleared are, so a shared bank is reported by one CPU alone."""
+        found: list[Logged] = []
+        for bank in range(self._banks):
+            status = self._read(cpu, bank, msrs.Smca.STATUS)
+            if VAL.of(status):
+                found.append(self._log(cpu, bank, status, source, extended=extended))
+                if self._may_clear(status, source):
+                    self._clear(cpu, bank)
+            if self._is_smca and (deferred := self._deferred(cpu, bank, status, source, extended=extended)):
+                found.append(deferred)
+        return tuple(found)
+
+    def holds_anything(self, cpu: CpuId) -> bool:
+        """Whether any bank of a CPU is valid: a poll's first look."""
+        return any(VAL.of(self._read(cpu, bank, msrs.Smca.STATUS)) for bank in range(self._banks))
+
+    def mcg_status(self, cpu: CpuId) -> int:
+        """MCG_STATUS of a CPU."""
+        return self._machine.rdmsr(cpu, msrs.MCG_STATUS)
+
+    # --- the telemetry -------------------------------------------------------------------------------------------
+
+    def info(self, cpu: CpuId, source: Source, running: Running, logged: tuple[Logged, ...]) -> McInfo:
+        """The ``mc_info`` of a CPU's banks; entries that do not fit are left out, and it is marked as incomplete."""
+        place = self._machine.settings.topology.place(cpu)
+        common = McInfoGlobal(
+            domid=DOMID_IDLE if running.domain is None else running.domain,
+            vcpuid=VCPUID_INVALID if running.vcpu is None else running.vcpu,
+            socketid=place.socket,
+            coreid=place.core,
+            core_threadid=place.thread,
+            apicid=place.apicid,
+            flags=_FLAGS[source] | _worst(logged),
+            gstatus=self.mcg_status(cpu),
+        )
+        info = McInfo(entries=(common,))
+        for each in logged:
+            info = fitted(info, each.bank)
+            if each.extended:
+                info = fitted(info, McInfoExtended(msrs=each.extended))
+        return info
+
+    # --- within --------------------------------------------------------------------------------------------------
+
+    def _log(self, cpu: CpuId, bank: int, status: int, source: Source, *, extended: bool) -> Logged:
+        addr = self._read(cpu, bank, msrs.Smca.ADDR) if ADDRV.of(status) else 0
+        misc = self._read(cpu, bank, msrs.Smca.MISC0) if MISCV.of(status) else 0
+        asynchronous = source is Source.INTERRUPT
+        has_ctl2 = asynchronous and bool(mcg.CMCI_P.of(self._platform.mcg_cap))
+        entry = McInfoBank(
+            bank=bank,
+            domid=self._owner(status, addr, misc),
+            status=status,
+            addr=addr,
+            misc=misc,
+            ctrl2=self._machine.rdmsr(cpu, msrs.MC0_CTL2 + bank) if has_ctl2 else 0,
+            tsc=self._machine.tsc() if asynchronous or self._always_tsc else 0,
+        )
+        return Logged(entry, self._extended(cpu, bank) if extended and self._is_smca else ())
+
+    def _deferred(self, cpu: CpuId, bank: int, status: int, source: Source, *, extended: bool) -> Logged | None:
+        """What MCA_DESTAT holds beside MCA_STATUS; a copy of what was just reported is only cleared."""
+        base = msrs.SMCA_BANK0 + msrs.SMCA_STRIDE * bank
+        destat = self._machine.rdmsr(cpu, base + msrs.Smca.DESTAT)
+        if not VAL.of(destat):
+            return None
+        addr = self._machine.rdmsr(cpu, base + msrs.Smca.DEADDR)
+        msr_pairs = self._extended(cpu, bank) if extended else ()
+        self._machine.wrmsr(cpu, base + msrs.Smca.DESTAT, 0)
+        if VAL.of(status) and mci_status.DEFERRED.of(status):
+            return None
+        asynchronous = source is Source.INTERRUPT
+        entry = McInfoBank(
+            bank=bank,
+            domid=self._owner(destat, addr, 0),
+            status=destat,
+            addr=addr if ADDRV.of(destat) else 0,
+            tsc=self._machine.tsc() if asynchronous or self._always_tsc else 0,
+        )
+        return Logged(entry, msr_pairs)
+
+    def _extended(self, cpu: CpuId, bank: int) -> tuple[tuple[int, int], ...]:
+        base = msrs.SMCA_BANK0 + msrs.SMCA_STRIDE * bank
+        wanted = (msrs.Smca.CONFIG, msrs.Smca.IPID, msrs.Smca.SYND, msrs.Smca.DESTAT, msrs.Smca.DEADDR)
+        return tuple((base + each, self._machine.rdmsr(cpu, base + each)) for each in wanted)
+
+    def _owner(self, status: int, addr: int, misc: int) -> int:
+        """Whose page the address names, as far as the registers alone say that it is a physical one."""
+        physical = ADDRV.of(status) and MISCV.of(status)
+        physical = physical and mci_misc.ADDRESS_MODE.of(misc) == mci_misc.AddressMode.PHYSICAL
+        if not physical or self._platform.scheme is not Scheme.INTEL:
+            return DOMID_INVALID
+        owner = self._owner_of(Frame(addr >> PAGE_SHIFT))
+        return DOMID_INVALID if owner is None else owner
+
+    def _may_clear(self, status: int, source: Source) -> bool:
+        if UC.of(status) and PCC.of(status):
+            return source is Source.RESET
+        if source is not Source.MACHINE_CHECK or not UC.of(status):
+            return True
+        if self._platform.scheme is Scheme.INTEL:
+            if not self._platform.ser_p:
+                return False
+            if not EN.of(status):
+                return not OVER.of(status)
+            return bool(S.of(status)) and not (AR.of(status) and OVER.of(status))
+        return True
+
+    def _clear(self, cpu: CpuId, bank: int) -> None:
+        self._machine.wrmsr(cpu, self._first_msr(bank) + msrs.Smca.STATUS, 0)
+        if self._platform.scheme is Scheme.INTEL:
+            return
+        misc = self._first_msr(bank) + msrs.Smca.MISC0
+        held = self._machine.rdmsr(cpu, misc)
+        if mci_misc.COUNTER_PRESENT.of(held) and mci_misc.COUNTER_OVERFLOW.of(held):
+            # The counter stands at its end: it has to be preset again, or no further interrupt comes.
+            kept = held & ~(mci_misc.COUNTER_OVERFLOW.mask | mci_misc.ERROR_COUNT.mask)
+            self._machine.wrmsr(cpu, misc, kept | mci_misc.ERROR_COUNT.put(COUNTER_FULL - THRESHOLD))
+
+    def _read(self, cpu: CpuId, bank: int, register: msrs.Smca) -> int:
+        """STATUS, ADDR or MISC of a bank: the first registers have the same order in every scheme."""
+        return self._machine.rdmsr(cpu, self._first_msr(bank) + register)
+
+    def _first_msr(self, bank: int) -> int:
+        if self._is_smca:
+            return msrs.SMCA_BANK0 + msrs.SMCA_STRIDE * bank
+        return msrs.MC0_CTL + msrs.MC_STRIDE * bank
+
+
+def fitted(info: McInfo, entry: McInfoBank | McInfoExtended | McInfoRecovery) -> McInfo:
+    """The info with one more entry, or marked as incomplete if there is no room for it."""
+    grown = McInfo(entries=(*info.entries, entry), incomplete=info.incomplete)
+    try:
+        grown.pack()
+    except ValueError:
+        return McInfo(entries=info.entries, incomplete=True)
+    return grown
+
+
+def _worst(logged: tuple[Logged, ...]) -> McFlag:
+    """PCC anywhere: UNCORRECTABLE; else UC anywhere: RECOVERABLE; else CORRECTABLE (mcheck_mca_logout)."""
+    if any(PCC.of(each.bank.status) for each in logged):
+        return McFlag.UNCORRECTABLE
+    return McFlag.RECOVERABLE if any(UC.of(each.bank.status) for each in logged) else McFlag.CORRECTABLE

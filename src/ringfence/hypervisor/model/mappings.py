@@ -1,0 +1,153 @@
+"""Who can reach a page: its owner, and by grant, foreign mapping, sharing or a device, others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from ringfence.hypervisor.model.frames import FrameTable, Holder
+from ringfence.world.frames import FrameFacts, FrameUse, Mapping, MappingKind
+from ringfence.world.identities import DomainId, Frame, GuestFrame
+
+ReclaimableCheck = Callable[[Frame], bool]
+"""Whether the hypervisor can give up one of its own frames."""
+
+
+class Mappings:
+    """All ways to all pages. ``can_unmap`` tells whether a domain's own mapping can be taken away while it lives."""
+
+    def __init__(
+        self, frames: FrameTable, *, can_unmap: Callable[[DomainId], bool], reclaimable: ReclaimableCheck
+    ) -> None:
+        self._frames = frames
+        self._can_unmap = can_unmap
+        self._reclaimable = reclaimable
+        self._others: dict[Frame, tuple[Mapping, ...]] = {}
+        self._isolated: set[Frame] = set()
+        """Frames whose owner has lost its own mapping."""
+
+    def add(self, frame: Frame, mapping: Mapping) -> None:
+        """Somebody maps a frame that another has, or reaches it in another way than by its page tables."""
+        self._others[frame] = (*self._others.get(frame, ()), mapping)
+
+    def of(self, frame: Frame) -> tuple[Mapping, ...]:
+        """All ways to a frame, the owner's own first."""
+        owner = self._frames.owner(frame)
+        others = self._others.get(frame, ())
+        if owner is None or owner.domain is None or frame in self._isolated:
+            return others
+        own = Mapping(
+            domain=owner.domain,
+            kind=MappingKind.CPU,
+            guest_frame=owner.guest_frame,
+            removable=self._can_unmap(owner.domain),
+        )
+        return (own, *others)
+
+    def isolate(self, frame: Frame) -> tuple[Mapping, ...]:
+        """Takes away every way that can be taken away; returns those that are left."""
+        left = tuple(mapping for mapping in self.of(frame) if not mapping.removable)
+        self._others[frame] = tuple(mapping for mapping in left if mapping.kind is not MappingKind.CPU)
+        if not any(mapping.kind is MappingKind.CPU for mapping in left):
+            self._isolated.add(frame)
+        return left
+
+    def unmap_owner(self, frame: Frame) -> None:
+        """Takes the owner's own mapping away, and no other: all that Xen does."""
+        self._isolated.add(frame)
+
+    def reach(self, domain: DomainId, page: GuestFrame) -> Frame | None:
+        """The frame that a domain's CPUs reach at one of its pages; None if nothing is mapped there (any more)."""
+        frame = self._frames.frame_of(domain, page)
+        if frame is not None:
+            return None if frame in self._isolated else frame
+        return self.shared(domain, page)
+
+    def shared(self, domain: DomainId, page: GuestFrame) -> Frame | None:
+        """The shared frame at one of a domain's pages."""
+        for frame, mappings in self._others.items():
+            for mapping in mappings:
+                if (mapping.domain, mapping.kind, mapping.guest_frame) == (domain, MappingKind.SHARED, page):
+                    return frame
+        return None
+
+    def is_isolated(self, frame: Frame) -> bool:
+        """Whether the owner's own mapping was taken away."""
+        return frame in self._isolated
+
+    def move(self, old: Frame, new: Frame) -> None:
+        """A page was copied elsewhere: all ways to it lead to the new frame."""
+        if others := self._others.pop(old, ()):
+            self._others[new] = others
+        self._isolated.discard(old)
+
+    def forget_frame(self, frame: Frame) -> None:
+        """A frame has no owner any more: grants and foreign mappings of it have ended as well."""
+        self._others.pop(frame, None)
+        self._isolated.discard(frame)
+
+    def forget_domain(self, domain: DomainId) -> None:
+        """A domain has ended: its ways to other pages, and all ways to its own, are gone. Call before it is freed."""
+        kept: dict[Frame, tuple[Mapping, ...]] = {}
+        for frame, mappings in self._others.items():
+            owner = self._frames.owner(frame)
+            left = tuple(mapping for mapping in mappings if mapping.domain != domain)
+            if left and not (owner is not None and owner.domain == domain):
+                kept[frame] = left
+        self._others = kept
+        self._isolated = {frame for frame in self._isolated if not self._owned_by(frame, domain)}
+
+    def orphans(self) -> tuple[Frame, ...]:
+        """Shared frames that nobody maps any more."""
+        return tuple(
+            Frame(frame)
+            for run, owner in self._frames.runs()
+            if owner.holder is Holder.SHARED
+            for frame in run
+            if not self._others.get(Frame(frame))
+        )
+
+    def _owned_by(self, frame: Frame, domain: DomainId) -> bool:
+        owner = self._frames.owner(frame)
+        return owner is not None and owner.domain == domain
+
+    def facts(self, frame: Frame) -> FrameFacts:
+        """What the hypervisor knows of a frame."""
+        first, pages = self._frames.superpage(frame)
+        owner = self._frames.owner(first)
+        facts = FrameFacts(
+            frame=first,
+            use=self._use(frame),
+            pages=pages,
+            mappings=self._of_all(first, pages),
+            broken=self._frames.is_broken(frame),
+        )
+        match owner:
+            case None:
+                return replace(facts, owner=self._frames.ballooned_by(frame))
+            case _ if owner.holder is Holder.XEN_HEAP:
+                return replace(facts, reclaimable=self._reclaimable(frame))
+            case _:
+                return replace(facts, owner=owner.domain, guest_frame=owner.guest_frame)
+
+    def _of_all(self, first: Frame, pages: int) -> tuple[Mapping, ...]:
+        """All ways to a page or to a part of a superpage; the numbers of its owner are those of its first page."""
+        if pages == 1:
+            return self.of(first)
+        parts = sorted(frame for frame in self._others if first < frame < first + pages)
+        beyond = (mapping for frame in parts for mapping in self._others[frame])
+        return (*self.of(first), *(replace(mapping, guest_frame=None) for mapping in beyond))
+
+    def _use(self, frame: Frame) -> FrameUse:
+        if not self._frames.is_memory(frame):
+            return FrameUse.NOT_MEMORY
+        owner = self._frames.owner(frame)
+        if owner is None:
+            if self._frames.is_offline(frame):
+                return FrameUse.OFFLINE
+            return FrameUse.FREE if self._frames.ballooned_by(frame) is None else FrameUse.BALLOONED
+        match owner.holder:
+            case Holder.XEN_FIXED | Holder.XEN_HEAP:
+                return FrameUse.HYPERVISOR
+            case Holder.DOMAIN | Holder.SHARED:
+                return FrameUse.DOMAIN

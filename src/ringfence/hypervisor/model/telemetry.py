@@ -1,0 +1,111 @@
+"""What Dom0's software does with hypercall 48: fetch, read, acknowledge; and who the CPU was that reported.
+
+``mc_info`` names a CPU by its APIC id alone. The rest that a decoder needs comes from XEN_MC_physcpuinfo: number,
+maker, model, MCG_CAP; registers of Scalable MCA come in the extended entry, by their MSR numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from ringfence.arch import msrs
+from ringfence.arch.cpuid import Signature, eax, vendor_of
+from ringfence.hypervisor.model.mca_abi import LOGICAL_CPU_BYTES, Answer, Fetch, FetchFlag, LogicalCpu, PhysCpuInfo
+from ringfence.record.binary import xen_mc_info
+from ringfence.record.binary.xen_mc_info import MC_INFO_BYTES, McInfo
+from ringfence.record.evidence import Origin, Record, Registers
+from ringfence.world.identities import DOM0, DomainId
+
+Hypercall = Callable[[DomainId, bytes, int], tuple[int, bytes, bytes]]
+"""Hypercall 48: caller, ``struct xen_mc``, size of the caller's buffer; result, struct and buffer afterwards."""
+
+SOURCE: Final = "XEN_MC_fetch"
+
+_BUFFER: Final = 0x1000
+"""Where the buffer stands in the caller's memory: any address but 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """An entry that was fetched and is not acknowledged."""
+
+    fetch_id: int
+    urgent: bool
+    raw: bytes
+
+
+class Dom0Reader:
+    """Dom0's side of the hypercall."""
+
+    def __init__(self, hypercall: Hypercall) -> None:
+        self._hypercall = hypercall
+
+    def fetch(self, *, urgent: bool) -> Fetched | None:
+        """The oldest entry of a class, None if there is none."""
+        flags = FetchFlag.URGENT if urgent else FetchFlag.NONURGENT
+        result, argument, buffer = self._hypercall(DOM0, Fetch(flags=flags, data=_BUFFER).pack(), MC_INFO_BYTES)
+        answer = Fetch.unpack(argument)
+        if result or answer.flags & (Answer.NODATA | Answer.FETCHFAILED):
+            return None
+        return Fetched(answer.fetch_id, urgent, buffer)
+
+    def acknowledge(self, fetched: Fetched) -> None:
+        """Lets Xen forget an entry."""
+        flags = FetchFlag.ACK | (FetchFlag.URGENT if fetched.urgent else FetchFlag.NONURGENT)
+        self._hypercall(DOM0, Fetch(flags=flags, fetch_id=fetched.fetch_id).pack(), 0)
+
+    def cpus(self) -> tuple[LogicalCpu, ...]:
+        """All CPUs, as XEN_MC_physcpuinfo gives them."""
+        _, argument, _ = self._hypercall(DOM0, PhysCpuInfo().pack(), 0)
+        count = PhysCpuInfo.unpack(argument).ncpus
+        call = PhysCpuInfo(ncpus=count, info=_BUFFER)
+        _, argument, buffer = self._hypercall(DOM0, call.pack(), count * LOGICAL_CPU_BYTES)
+        return tuple(
+            LogicalCpu.unpack(buffer[at : at + LOGICAL_CPU_BYTES])
+            for at in range(0, PhysCpuInfo.unpack(argument).ncpus * LOGICAL_CPU_BYTES, LOGICAL_CPU_BYTES)
+        )
+
+
+def records_of(raw: bytes, cpus: Iterable[LogicalCpu], source: str = SOURCE) -> tuple[Record, ...]:
+    """The records of one ``mc_info``. Without a bank it is one record that has MCG_STATUS alone."""
+    info = McInfo.unpack(raw)
+    origin = Origin(source)
+    found = tuple(each for each in xen_mc_info.records(info, origin=origin, raw=raw) if isinstance(each, Record))
+    known = tuple(cpus)
+    return tuple(identified(record, known) for record in found)
+
+
+def identified(record: Record, cpus: tuple[LogicalCpu, ...]) -> Record:
+    """The record with what is known of the CPU that reported it."""
+    cpu = next((each for each in cpus if each.apicid == record.apicid), None)
+    if cpu is None:
+        return record
+    vendor = vendor_of(cpu.vendorid)
+    registers = with_smca(record.registers, record)
+    return replace(
+        record,
+        cpu=cpu.cpunr,
+        vendor=vendor,
+        cpuid=None if vendor is None else eax(Signature(vendor, cpu.family, cpu.model, cpu.step)),
+        registers=replace(registers, mcg_cap=cpu.mcg_cap or None),
+    )
+
+
+def with_smca(registers: Registers, record: Record) -> Registers:
+    """The registers with those of Scalable MCA that stand in the extended entry."""
+    if record.hypervisor is None or record.bank is None:
+        return registers
+    first = msrs.SMCA_BANK0 + msrs.SMCA_STRIDE * record.bank
+    values = {msr - first: value for msr, value in record.hypervisor.extended}
+    if msrs.Smca.IPID not in values:
+        return registers
+    return replace(
+        registers,
+        ipid=values[msrs.Smca.IPID],
+        synd=values.get(msrs.Smca.SYND),
+        config=values.get(msrs.Smca.CONFIG),
+        destat=values.get(msrs.Smca.DESTAT),
+        deaddr=values.get(msrs.Smca.DEADDR),
+    )
