@@ -269,7 +269,7 @@ class XenAlone:
         running = self._accesses.who(cpu)
         log = _Log(cpu, running, self._reader.info(cpu, source, running, logged))
         if self._dom0.state.has_handler or source is Source.RESET:
-            self._commit(log, urgent=False)
+            self._commit(log, urgent=False, earlier_boot=source is Source.RESET)
             self._dom0.raise_virq()
         else:
             records = self._recorder.records(log.info.pack())
@@ -277,10 +277,15 @@ class XenAlone:
                 self._recorder.print_record(record)
             self._recorder.was_reported(records, urgent=False, dropped=False)
 
-    def _commit(self, log: _Log, *, urgent: bool) -> None:
+    def _commit(self, log: _Log, *, urgent: bool, earlier_boot: bool = False) -> None:
+        """Puts the telemetry on its queue.
+
+        ``earlier_boot``: Xen does not mark what it finds at boot; a backend can still tell it, as it comes by polling
+        before anything else does, and an error that ends the machine never comes by polling in its own boot.
+        """
         raw = log.info.pack()
         records = self._recorder.records(raw)
-        self._situations.remember(raw, Known(running=log.running, done=tuple(log.done)))
+        self._situations.remember(raw, Known(running=log.running, done=tuple(log.done), earlier_boot=earlier_boot))
         slot = self._telemetry.reserve(urgent=urgent)
         if slot is not None:
             self._telemetry.commit(slot, log.info, urgent=urgent)

@@ -118,7 +118,7 @@ class Carrier:
             case SaveDomain() | RestoreDomain() | MigrateDomain() | ShutDownDomain() | RestartDomain() | DrainHost():
                 return self._operate(step, on_end)
             case IsolateFrame() | OfflineFrame() | OnlineFrame():
-                return self._on_frame(step)
+                return self._on_frame(step, broken=context.case is not None)
             case ExchangeFrame(domain, frame):
                 return self._operations.exchange(domain, frame, on_end)
             case NotifyGuest(domain, pages, must_act):
@@ -151,12 +151,13 @@ class Carrier:
             case DrainHost():
                 return self._operations.drain(on_end)
 
-    def _on_frame(self, step: IsolateFrame | OfflineFrame | OnlineFrame) -> Result:
+    def _on_frame(self, step: IsolateFrame | OfflineFrame | OnlineFrame, *, broken: bool) -> Result:
+        """``broken``: it is for a case, and cases are of uncorrected errors: the page is never used again."""
         match step:
             case IsolateFrame(frame, pages):
                 return self._isolate(frame, pages)
             case OfflineFrame(frame, pages):
-                return self._offline(frame, pages)
+                return self._offline(frame, pages, broken=broken)
             case OnlineFrame(frame):
                 return self._online(frame)
 
@@ -226,13 +227,13 @@ class Carrier:
             return Result(Status.FAILED, f"{len(declared)} mappings cannot be taken away", tuple(declared))
         return Result(Status.DONE)
 
-    def _offline(self, first: Frame, pages: int) -> Result:
+    def _offline(self, first: Frame, pages: int, *, broken: bool) -> Result:
         if not 0 < pages <= MOST_FRAMES:
             return Result(Status.REFUSED, f"{pages} pages are no page of anybody's")
         pending, refused, because = False, 0, ""
         for frame in (Frame(first + each) for each in range(pages)):
             again = self._core.behaviour.crashes_again
-            done = self._life.frames.offline(frame, broken=self._life.frames.is_broken(frame), crash_again=again)
+            done = self._life.frames.offline(frame, broken=broken, crash_again=again)
             if done.errno:
                 refused += 1
                 because = f"frame {frame:#x}: {Errno(-done.errno).name}"

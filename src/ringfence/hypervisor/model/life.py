@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from ringfence.hypervisor.model.core import Core
 from ringfence.hypervisor.model.domains import DomainSpec, ModelDomain, dom0, of_spec
@@ -15,6 +16,9 @@ from ringfence.world.domain import DomainState
 from ringfence.world.frames import Mapping, MappingKind
 from ringfence.world.identities import DOM0, SUPERPAGE_FRAMES, DomainId, Frame, GuestFrame, PhysAddr
 from ringfence.world.identities import PAGE_BYTES as PAGE
+
+DEAD_KEPT: Final = 32
+"""Ended domains that are still shown with what became of them; older ones are forgotten when a new one starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,8 @@ class Life:
         """Starts a guest. Raises ValueError if memory does not suffice or no guest may start."""
         if self.closed:
             raise ValueError("this host takes no new guests: it is degraded")
+        for dead in [domain.id for domain in self.domains if not domain.lives][:-DEAD_KEPT]:
+            del self._domains[dead]
         domain = of_spec(self._next, spec)
         self._admit(domain, "created")
         self._next = DomainId(self._next + 1)

@@ -7,6 +7,8 @@ the hypervisor turns into a system address as Linux's AMD address translation li
 
 from __future__ import annotations
 
+from typing import Final
+
 from ringfence.arch import mci_status
 from ringfence.hypervisor.model.banks import Scheme
 from ringfence.hypervisor.model.frames import Pg
@@ -19,7 +21,10 @@ from ringfence.record.binary.xen_mc_info import McInfo, McInfoBank, McInfoGlobal
 from ringfence.record.evidence import Record
 from ringfence.world.identities import PAGE_SHIFT, Frame, SocketId
 
-NOT_TRIED = Pg.INVALID
+_ADDRESS: Final = (1 << 56) - 1
+"""MCA_ADDR[61:56] is AddrLsb where it does not stand in MCA_STATUS (PPR 55898, MCA_ADDR)."""
+
+NOT_TRIED: Final = Pg.INVALID
 """Status of a recovery entry that only names the frame."""
 
 
@@ -44,7 +49,7 @@ class Naming:
             return info
         channel = self._controllers.index(bank.bank)
         try:
-            addr = self._map.of_normalised(SocketId(common.socketid), channel, bank.addr)
+            addr = self._map.of_normalised(SocketId(common.socketid), channel, bank.addr & _ADDRESS)
         except ValueError:
             return info
         named = McInfoRecovery.page_offline(bank=bank.bank, mfn=addr >> PAGE_SHIFT, status=NOT_TRIED)

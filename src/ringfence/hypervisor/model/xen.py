@@ -24,6 +24,7 @@ from ringfence.hypervisor.model.interrupts import Cmci, DeferredInterrupt, Inter
 from ringfence.hypervisor.model.last_words import LastWords, console_lines
 from ringfence.hypervisor.model.life import Life
 from ringfence.hypervisor.model.logout import THRESHOLD, BankReader, Logged, Source
+from ringfence.hypervisor.model.machine import CpuState
 from ringfence.hypervisor.model.mca_hypercall import McaHypercall
 from ringfence.hypervisor.model.naming import Naming, owner_number
 from ringfence.hypervisor.model.observer import Dropped, MachineChecked, Reported
@@ -34,8 +35,7 @@ from ringfence.hypervisor.model.situations import Known, Situations
 from ringfence.hypervisor.model.start_up import enable_machine_check
 from ringfence.hypervisor.model.telemetry import records_of
 from ringfence.record.binary.xen_mc_info import McFlag, McInfo, McInfoGlobal
-from ringfence.record.evidence import Delivery as How
-from ringfence.record.evidence import Format, Origin, Record, Registers
+from ringfence.record.evidence import Record
 from ringfence.world.identities import CaseId, CpuId, DomainId, GuestFrame, PhysAddr
 from ringfence.world.situation import Running
 from ringfence.world.steps import NotifyDom0, Order, Result, Status
@@ -80,6 +80,8 @@ class Xen:
         )
         self._naming = Naming(core.machine, life)
         self._reader = BankReader(core.machine, lambda frame: owner_number(life, frame), always_tsc=seat is not None)
+        self._held: list[Interrupt] = []
+        """Interrupts for CPUs that were in a machine check."""
         self._alone: XenAlone | None = None
         self.driver: SeatDriver | None = None
         if seat is None:
@@ -132,9 +134,18 @@ class Xen:
             case MachineCheck():
                 self._machine_check(signal)
             case Cmci(cpus, _):
-                self._scan(cpus[0], Source.INTERRUPT)
+                self._scan_on(cpus, signal)
             case ThresholdInterrupt(cpu, _) | DeferredInterrupt(cpu, _):
-                self._scan(cpu, Source.INTERRUPT)
+                self._scan_on((cpu,), signal)
+
+    def _scan_on(self, cpus: tuple[CpuId, ...], signal: Interrupt) -> None:
+        """One of the CPUs scans its banks; if all of them are in a machine check, that goes first."""
+        machine = self._core.machine
+        free = next((cpu for cpu in cpus if machine.cpu_state(cpu) is not CpuState.IN_MACHINE_CHECK), None)
+        if free is None:
+            self._held.append(signal)
+        else:
+            self._scan(free, Source.INTERRUPT)
 
     def shut_down(self, cpu: CpuId, why: str) -> None:
         """The processor has shut down: no software runs any more."""
@@ -153,16 +164,19 @@ class Xen:
                 self._core.machine.leave_machine_check(cpu)
             self._core.caught.clear()
             self.accesses.repeat_stuck()
+            held, self._held = self._held, []
+            for each in held:
+                self.interrupt(each)
 
     def _treat_machine_check(self, signal: MachineCheck) -> None:
         found = [(cpu, each) for cpu in signal.cpus for each in self._reader.scan(cpu, Source.MACHINE_CHECK)]
         # What ends the machine comes first, so that nothing else is begun before it.
         found.sort(key=lambda pair: (not PCC.of(pair[1].bank.status), not UC.of(pair[1].bank.status)))
         reports = [self._record(cpu, Source.MACHINE_CHECK, logged) for cpu, logged in found]
-        reports = reports or [self._empty(cpu) for cpu in signal.cpus[:1]]
         self.dom0.in_hand = [record for _, record, _ in reports]
         self._report(reports)
         if not found:
+            # Nothing to treat, and nothing that bounds it: the rule is to halt (B.1, SDM vol. 3B 17.10.4.1).
             self.dom0.panic("no CPU found a valid bank: nobody can tell what happened")
         if signal.absent:
             missing = ", ".join(str(cpu) for cpu in signal.absent)
@@ -193,24 +207,6 @@ class Xen:
         running = self.accesses.who(cpu)
         info = self._naming.with_frame(self._reader.info(cpu, source, running, (logged,)))
         return info, self.records(info.pack())[0], running
-
-    def _empty(self, cpu: CpuId) -> _Report:
-        """A machine check of which no bank tells anything."""
-        running = self.accesses.who(cpu)
-        info = self._reader.info(cpu, Source.MACHINE_CHECK, running, ())
-        platform = self._core.machine.settings.platform
-        registers = Registers(mcg_status=self._reader.mcg_status(cpu), mcg_cap=platform.mcg_cap)
-        record = Record(
-            origin=Origin("#MC"),
-            format=Format.XEN_MC_INFO,
-            raw=info.pack(),
-            registers=registers,
-            cpu=cpu,
-            vendor=platform.vendor,
-            cpuid=platform.cpuid,
-            delivery=How.MACHINE_CHECK,
-        )
-        return info, record, running
 
     def _report(self, reports: Sequence[_Report]) -> None:
         """Hands records that came together to the seat, does what it wants, and puts the telemetry on its queues."""
