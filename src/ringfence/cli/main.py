@@ -6,6 +6,7 @@ import click
 
 from ringfence import __version__
 from ringfence.cli.decode import decode_command
+from ringfence.cli.demo import demo_command
 from ringfence.cli.explain import explain_command
 from ringfence.cli.policy import policy_command
 
@@ -34,3 +35,4 @@ def completion(shell: str) -> None:
 main.add_command(decode_command)
 main.add_command(policy_command)
 main.add_command(explain_command)
+main.add_command(demo_command)

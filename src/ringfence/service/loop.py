@@ -18,9 +18,8 @@ from ringfence.decision.feasibility import Costed
 from ringfence.decision.flow import State
 from ringfence.decision.policy import Operation, Policy
 from ringfence.decision.rows import Because, Row
-from ringfence.diagnosis.containment import contain
-from ringfence.diagnosis.finding import Finding, diagnose
-from ringfence.diagnosis.severity import ErrorClass, Severity
+from ringfence.diagnosis.finding import UNJUDGED, diagnose
+from ringfence.diagnosis.severity import ErrorClass, Severity, is_judgeable
 from ringfence.hypervisor.port import (
     Arrival,
     Capability,
@@ -105,10 +104,12 @@ class Loop:
         """Do all that is due now."""
         for _ in range(TURNS_AT_ONCE):
             arrivals = self._host.arrivals()
+            # What shall be saved must have come first: the wish to save it is answered when nothing else waits.
+            others = [arrival for arrival in arrivals if not isinstance(arrival, EvidenceWanted)]
             if not arrivals:
                 break
             self._ledger.note_domains()
-            for arrival in arrivals:
+            for arrival in others or arrivals:
                 self._arrived(arrival)
         self._campaigning.run()
         if self._alone is not None:
@@ -177,18 +178,20 @@ class Loop:
             cases = self._alone.reported(records)
         first_aid = self._alone.first_aid() if self._alone is not None else []
         events: list[ev.Event] = []
-        impacted: set[CaseId] = set()
         for part, (record, case) in enumerate(zip(records, cases, strict=True)):
-            finding = diagnose(record)
+            if not is_judgeable(record):
+                # A #MC of which no bank says why.
+                why = "it does not say how bad it is"
+                events.append(
+                    ev.Unrecognised(at_ms=now_ms, raw=record.raw, why=why, origin=record.origin, token=arrival.token)
+                )
+                continue
             events.append(
                 seen.received(
-                    finding, at_ms=now_ms, token=arrival.token, case=case, urgent=arrival.urgent, part=part, sink=None
+                    diagnose(record), at_ms=now_ms, token=arrival.token, case=case, urgent=arrival.urgent, part=part,
+                    sink=None,
                 )
-            )
-            is_new = case is not None and case not in self.state.cases and not self.state.is_closed(case)
-            if case is not None and is_new and case not in impacted:
-                impacted.add(case)
-                events.append(self._impacted(case, finding, now_ms))
+            )  # fmt: skip
         self._ledger.write(*events)
         if self._alone is not None:
             self._alone.go_on(first_aid)
@@ -196,33 +199,12 @@ class Loop:
             if isinstance(event, ev.Received) and event.corrected:
                 self._act_ahead(event)
 
-    def _impacted(self, case: CaseId, finding: Finding, now_ms: int) -> ev.Impacted:
-        impact = contain(finding, self._host.situation(finding.record))
-        consumer = impact.consumer
-        return ev.Impacted(
-            at_ms=now_ms,
-            case=case,
-            consumer=ev.Hit(party=consumer.party, certainty=consumer.certainty, domain=consumer.domain),
-            losers=tuple(
-                ev.Hit(
-                    party=loser.party,
-                    certainty=impact.certainty,
-                    domain=loser.domain,
-                    pages=loser.pages,
-                    unnumbered=loser.unnumbered,
-                )
-                for loser in impact.losers
-            ),
-            certainty=impact.certainty,
-            grounds=tuple(ev.Reason(each.rule, each.because, each.cite, each.supports) for each in impact.grounds),
-            frames=impact.frames,
-            cpu=impact.cpu,
-            consumed=finding.severity is Severity.SRAR,
-        )
-
     def _left_over(self, arrival: LeftOver, now_ms: int) -> None:
         """Evidence of an earlier boot: joined to its case if that is known, else a case of its own that has ended."""
         for part, record in enumerate(arrival.records):
+            if not is_judgeable(record):
+                self._ledger.write(_unjudged(record, arrival.token, now_ms))
+                continue
             finding = diagnose(record)
             events: list[ev.Event] = []
             case: CaseId | None = None
@@ -238,13 +220,8 @@ class Loop:
             self._ledger.write(received, *events)
 
     def _progressed(self, token: Token | None, entry: Entry, now_ms: int) -> None:
-        if entry.event == "reason":
-            self._ledger.write(
-                ev.Decided(
-                    at_ms=now_ms, case=entry.case, domain=entry.domain, seat=Seat.HYPERVISOR, row=entry.row,
-                    reasons=(ev.Reason(entry.row, entry.because),), token=token,
-                )
-            )  # fmt: skip
+        if entry.reasons:
+            self._judged(token, entry, now_ms)
             return
         self._ledger.write(
             ev.Progressed(
@@ -267,6 +244,47 @@ class Loop:
             self._begin_asked(entry.case, entry.domain)
         if entry.ended:
             self._campaigning.drop(entry.case, entry.domain)
+
+    def _judged(self, token: Token | None, entry: Entry, now_ms: int) -> None:
+        """The seat says whom the error hit, and why it decided so."""
+        events: list[ev.Event] = []
+        found = entry.judgement
+        if found is not None:
+            consumer, *losers = (
+                ev.Hit(
+                    party=each.party,
+                    certainty=each.certainty,
+                    domain=each.domain,
+                    pages=each.pages,
+                    unnumbered=each.unnumbered,
+                )
+                for each in (found.consumer, *found.losers)
+            )
+            events.append(
+                ev.Impacted(
+                    at_ms=now_ms,
+                    case=entry.case,
+                    consumer=consumer,
+                    losers=tuple(losers),
+                    certainty=found.certainty,
+                    grounds=tuple(
+                        ev.Reason(why.row, why.because, why.rests_on, supports) for why, supports in found.grounds
+                    ),
+                    frames=found.frames,
+                    cpu=found.cpu,
+                    consumed=found.consumed,
+                )
+            )
+        decided = ev.Decided(
+            at_ms=now_ms,
+            case=entry.case,
+            domain=entry.domain,
+            seat=Seat.HYPERVISOR,
+            row=entry.row,
+            reasons=tuple(ev.Reason(why.row, why.because, why.rests_on) for why in entry.reasons),
+            token=token,
+        )
+        self._ledger.write(*events, decided)
 
     def _order_ended(self, order: StepId, result: Result) -> None:
         if order not in self.state.orders:
@@ -448,6 +466,11 @@ class Loop:
         else:
             self._begin_asked(case, domain)
         self._campaigning.resume(case, domain)
+
+
+def _unjudged(record: Record, token: Token, now_ms: int) -> ev.Unrecognised:
+    """A machine check of which no bank said why: it is kept as it came."""
+    return ev.Unrecognised(at_ms=now_ms, raw=record.raw, why=UNJUDGED, origin=record.origin, token=token)
 
 
 def _sums(operations: Iterable[Costed]) -> tuple[str, ...]:

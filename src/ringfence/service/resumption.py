@@ -48,7 +48,7 @@ def close_earlier_boot(ledger: Ledger) -> None:
     for order in list(ledger.state.orders):
         ledger.carried(order, Result(Status.UNKNOWN, "the host was reset while it was carried out: not repeated"))
     for number, case in list(ledger.state.cases.items()):
-        halting = any(part.state in _TO_A_HALT for part in case.parts.values())
+        halting = case.evidence_saved or any(part.state in _TO_A_HALT for part in case.parts.values())
         state = State.HALTED if halting else State.UNKNOWN
         why = "the host was reset before its end was reported"
         entries = tuple(
@@ -62,14 +62,22 @@ def close_earlier_boot(ledger: Ledger) -> None:
 
 
 def is_known(ledger: Ledger, record: Record) -> bool:
-    """Whether the journal has this record already, from before the reset."""
-    wanted = _identity(record)
+    """Whether the journal has this record already, from before the reset or from another sink."""
     return any(
-        isinstance(event, ev.Received) and _identity(event.record) == wanted for _, event in ledger.journal.events()
+        isinstance(event, ev.Received) and _is_same(event.record, record) for _, event in ledger.journal.events()
     )
 
 
-def _identity(record: Record) -> tuple[object, ...]:
-    """What tells the same error of before and after a reset: the bank and its registers."""
-    registers = record.registers
-    return record.bank, registers.status, registers.addr, registers.misc
+def _is_same(one: Record, other: Record) -> bool:
+    """Whether two records can be of one error: the same status, and nothing else that both say and that differs.
+
+    A CPER record in ERST does not carry all that the banks hold.
+    """
+    if one.registers.status != other.registers.status or one.registers.status is None:
+        return False
+    pairs = (
+        (one.bank, other.bank),
+        (one.registers.addr, other.registers.addr),
+        (one.registers.misc, other.registers.misc),
+    )
+    return all(mine == its for mine, its in pairs if mine is not None and its is not None)

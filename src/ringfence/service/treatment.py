@@ -19,7 +19,7 @@ from ringfence.decision.rows import Row
 from ringfence.diagnosis.events import Folder, Relation
 from ringfence.diagnosis.finding import diagnose
 from ringfence.diagnosis.impact import Party
-from ringfence.diagnosis.severity import ErrorClass, Severity
+from ringfence.diagnosis.severity import ErrorClass, Severity, is_judgeable
 from ringfence.errors import IllegalEventError
 from ringfence.record.evidence import Record
 from ringfence.world.domain import DomainKind, McaHandler
@@ -33,6 +33,9 @@ from ringfence.world.treatment import (
     Dom0Says,
     DomainGone,
     Entry,
+    Hit,
+    Judgement,
+    Reason,
     StepEnded,
     TimePassed,
     Told,
@@ -67,6 +70,23 @@ class _Part:
     begun: set[StepId] = field(default_factory=set)
     ended: list[tuple[Step, Result]] = field(default_factory=list)
     alarm: int | None = None
+
+    def copy(self) -> _Part:
+        return _Part(
+            self.case, self.subject, self.position, dict(self.waiting), set(self.begun), list(self.ended), self.alarm
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PartView:
+    """A part as it stands: what it waits for (number, step, whether it is known to run), what has ended, its alarm."""
+
+    case: CaseId
+    subject: Subject
+    position: Position
+    waiting: tuple[tuple[StepId, Step, bool], ...]
+    ended: tuple[tuple[Step, Result], ...]
+    alarm: int | None
 
 
 @dataclass(slots=True)
@@ -106,6 +126,40 @@ class Treatment:
             for case in self._cases.values()
         )
 
+    @property
+    def parts(self) -> tuple[PartView, ...]:
+        """Every part of every case that is under treatment, those that have ended among them."""
+        return tuple(
+            PartView(
+                part.case,
+                part.subject,
+                part.position,
+                tuple((number, step, number in part.begun) for number, step in part.waiting.items()),
+                tuple(part.ended),
+                part.alarm,
+            )
+            for case in self._cases.values()
+            for part in case.parts
+        )
+
+    def copy(self) -> Treatment:
+        """A twin that goes its own way from here: for looking ahead at what might be told, not for reports to come.
+
+        What has been reported before is shared with it.
+        """
+        twin = Treatment(self._policy, first_case=self._next_case, first_step=self._next_step)
+        twin._next_alarm = self._next_alarm
+        twin._folder = self._folder
+        twin._case_of_event = dict(self._case_of_event)
+        of = {id(part): part.copy() for case in self._cases.values() for part in case.parts}
+        twin._cases = {
+            number: _Case(number, case.severity, case.frames, [of[id(part)] for part in case.parts])
+            for number, case in self._cases.items()
+        }
+        twin._orders = {number: of[id(part)] for number, part in self._orders.items()}
+        twin._alarms = {number: of[id(part)] for number, part in self._alarms.items() if part.alarm == number}
+        return twin
+
     def reported(
         self, records: Sequence[Record], situation_of: Callable[[Record], Situation]
     ) -> tuple[tuple[CaseId | None, ...], tuple[Wanted, ...]]:
@@ -121,13 +175,24 @@ class Treatment:
     def _one(
         self, record: Record, situation_of: Callable[[Record], Situation]
     ) -> tuple[CaseId | None, tuple[Wanted, ...]]:
+        if not is_judgeable(record):
+            # A #MC of which no bank says why: nothing is named that could be treated, the hypervisor ends it by itself.
+            return None, ()
         finding = diagnose(record)
         number, relation = self._folder.place(record)
         if relation is not Relation.NEW:
             return self._case_of_event.get(number), ()
         situation = replace(situation_of(record), open_cases=self.open_cases)
-        decision = decide(finding, situation, self._policy)
-        if finding.severity is Severity.CORRECTED:
+        return self.decided(decide(finding, situation, self._policy), finding.severity, situation, number)
+
+    def decided(
+        self, decision: Decision, severity: Severity, situation: Situation, number: int = 0
+    ) -> tuple[CaseId | None, tuple[Wanted, ...]]:
+        """Take a decision up: a new case, a known one that deals with it already, or none.
+
+        ``number`` is the folder's, for further reports of it.
+        """
+        if severity is Severity.CORRECTED:
             return None, tuple(self._order(step, None) for step in decision.steps)
         if not decision.parts:
             return None, ()
@@ -135,8 +200,11 @@ class Treatment:
         if known is not None:
             self._remember(number, known.id)
             text = "another report of an error on the page of this case: it is dealt with here"
-            return known.id, (Entry(known.id, situation.now_ms, None, "reason", "", Row.IMPACT, text),)
-        return self.opened(decision, finding.severity, situation, number)
+            entry = Entry(
+                known.id, situation.now_ms, None, "reported", "", Row.IMPACT, text, reasons=(Reason(Row.IMPACT, text),)
+            )
+            return known.id, (entry,)
+        return self.opened(decision, severity, situation, number)
 
     def _same_page(self, decision: Decision) -> _Case | None:
         """The open case that deals with all the pages of an error which nobody consumed, None if there is none.
@@ -178,10 +246,7 @@ class Treatment:
         for part, planned in zip(case.parts, decision.parts, strict=True):
             wanted += self._enter(part, planned.steps, "reported", decision.first.because, situation)
         # What is to be done comes first: nobody who must act waits for words.
-        wanted += [
-            Entry(case.id, situation.now_ms, None, "reason", "", because.row, because.because)
-            for because in decision.reasons
-        ]
+        wanted.append(_judged(case.id, situation.now_ms, decision, consumed=severity is Severity.SRAR))
         return case.id, tuple(wanted)
 
     def told(self, what: Told, situation: Situation) -> tuple[Wanted, ...]:
@@ -223,15 +288,21 @@ class Treatment:
             del self._case_of_event[next(iter(self._case_of_event))]
 
     def _superseded(self, new: _Case, situation: Situation) -> Iterator[Wanted]:
-        """A consumed error on a page cancels what is open about it; who was stopped for it stays stopped."""
+        """A consumed error on a page cancels what is open about it for those who have a part in the new case, too.
+
+        Who was stopped for it stays stopped. A loser whose way to the page was taken away by the earlier case is none
+        of the new one: it is still to be told by the earlier.
+        """
         for case in list(self._cases.values()):
-            if case is new or not case.frames & new.frames or case.severity is Severity.CORRECTED:
+            if case is new or not case.frames <= new.frames or case.severity is Severity.CORRECTED:
                 continue
             for part in case.parts:
                 if part.position.has_ended or Event.SUPERSEDED not in allowed(part.position.state):
                     continue
                 heir = next((each for each in new.parts if each.subject.domain == part.subject.domain), None)
-                if part.position.stopped and heir is not None:
+                if heir is None:
+                    continue
+                if part.position.stopped:
                     heir.position = replace(heir.position, stopped=True)
                 yield from self._apply(part, Event.SUPERSEDED, situation, f"by case {new.id}")
 
@@ -382,3 +453,34 @@ def _is_bystander(record: Record) -> bool:
     """Whether a CPU was stopped by a #MC without being where the error is (RIPV=1 EIPV=0; SDM vol. 3B 17.10.4.1)."""
     status = record.registers.mcg_status
     return status is not None and bool(MCIP.of(status)) and not EIPV.of(status)
+
+
+def _judged(case: CaseId, at_ms: int, decision: Decision, *, consumed: bool) -> Entry:
+    """What was judged and why it was decided so, for Dom0's journal."""
+    impact = decision.impact
+    judgement = Judgement(
+        consumer=Hit(party=impact.consumer.party, certainty=impact.consumer.certainty, domain=impact.consumer.domain),
+        losers=tuple(
+            Hit(
+                party=loser.party,
+                certainty=impact.certainty,
+                domain=loser.domain,
+                pages=loser.pages,
+                unnumbered=loser.unnumbered,
+            )
+            for loser in impact.losers
+        ),
+        certainty=impact.certainty,
+        grounds=tuple((Reason(each.rule, each.because, each.cite), each.supports) for each in impact.grounds),
+        frames=impact.frames,
+        cpu=impact.cpu,
+        consumed=consumed,
+    )
+    # The grounds of the impact are in the judgement.
+    reasons = tuple(
+        Reason(each.row, each.because, each.rests_on) for each in decision.reasons if each.row is not Row.IMPACT
+    )
+    return Entry(
+        case, at_ms, None, "judged", "", decision.first.row, decision.first.because, judgement=judgement,
+        reasons=reasons,
+    )  # fmt: skip

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from ringfence.record.evidence import Record
-from ringfence.world.identities import CaseId, DomainId, StepId
+from ringfence.world.identities import CaseId, CpuId, DomainId, Frame, GuestFrame, StepId
 from ringfence.world.situation import Situation
 from ringfence.world.steps import Order, Result
 
@@ -78,9 +78,45 @@ class Alarm:
     at_ms: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """A consumer or a loser, as the seat judged it. ``party`` and ``certainty`` are words of diagnosis.impact."""
+
+    party: str
+    certainty: str
+    domain: DomainId | None = None
+    pages: tuple[GuestFrame, ...] = ()
+    unnumbered: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why: a row of the concept, a sentence, and the rule or source that it rests on."""
+
+    row: str
+    because: str
+    rests_on: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """Whom an error hit, as it was when the seat decided: what Dom0 sees later, the seat's own deeds have changed.
+
+    ``frames`` are (host frame, pages) pairs; ``grounds`` speak for or against the impact.
+    """
+
+    consumer: Hit
+    losers: tuple[Hit, ...]
+    certainty: str
+    grounds: tuple[tuple[Reason, bool], ...]
+    frames: tuple[tuple[Frame, int], ...] = ()
+    cpu: CpuId | None = None
+    consumed: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One transition of a case, for Dom0's journal.
+    """One transition of a case, for Dom0's journal; or (``judgement``) what the seat judged and why it decided so.
 
     ``domain`` is None for the host's own part. ``state`` and ``event`` are names of the flow's table, ``row`` the
     concept's row. ``ended`` marks the last entry of this part.
@@ -95,6 +131,8 @@ class Entry:
     because: str
     steps: tuple[str, ...] = ()
     ended: bool = False
+    judgement: Judgement | None = None
+    reasons: tuple[Reason, ...] = ()
 
 
 Wanted = Order | Alarm | Entry

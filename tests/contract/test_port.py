@@ -1,0 +1,200 @@
+"""What every backend behind the port promises (hypervisor.port); the same suite for all of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from ringfence.action.carry import NEEDS
+from ringfence.hypervisor.port import Arrival, Capability, Ended, Telemetry, Token
+from ringfence.world.domain import DomainState
+from ringfence.world.identities import DOM0, CaseId, DomainId, Frame, GuestFrame, StepId
+from ringfence.world.situation import Situation
+from ringfence.world.steps import (
+    DestroyDomain,
+    ExchangeFrame,
+    InjectVmce,
+    IsolateFrame,
+    MigrateDomain,
+    NotifyGuest,
+    OfflineFrame,
+    Order,
+    PauseDomain,
+    RestartDomain,
+    RestoreDomain,
+    Result,
+    SaveDomain,
+    ShutDownDomain,
+    Status,
+    Step,
+    UnpauseDomain,
+)
+from ringfence.world.treatment import Dom0Says
+from tests.contract.backends import BACKENDS, World
+
+NOBODY = DomainId(4711)
+PAGE = GuestFrame(9)
+
+
+@pytest.fixture(params=BACKENDS)
+def world(request: pytest.FixtureRequest) -> World:
+    return BACKENDS[request.param]()
+
+
+def order(number: int, step: Step) -> Order:
+    return Order(StepId(number), step)
+
+
+def carried(world: World, number: int, step: Step) -> Result:
+    """What a step comes to in the end."""
+    given = order(number, step)
+    result = world.host.carry_out(given)
+    if result.status is Status.RUNNING:
+        world.settle()
+        result = world.host.probe(given)
+    return result
+
+
+def state(world: World, domain: DomainId) -> DomainState | None:
+    known = world.host.situation(None).domain(domain)
+    return known.state if known is not None else None
+
+
+def tokens(arrivals: tuple[Arrival, ...]) -> list[Token]:
+    return [each.token for each in arrivals if not isinstance(each, Ended)]
+
+
+def test_evidence_stays_until_it_is_acknowledged_and_not_longer(world: World) -> None:
+    world.corrected()
+    first = world.host.arrivals()
+    assert [each for each in first if isinstance(each, Telemetry)]
+    assert tokens(world.host.arrivals()) == tokens(first)
+    for token in tokens(first):
+        world.host.acknowledge(token)
+    assert not set(tokens(world.host.arrivals())) & set(tokens(first))
+
+
+def test_an_unknown_token_is_ignored(world: World) -> None:
+    world.corrected()
+    before = tokens(world.host.arrivals())
+    world.host.acknowledge(Token(999_999))
+    assert tokens(world.host.arrivals()) == before
+
+
+def test_at_most_sixty_four_arrivals_at_once(world: World) -> None:
+    for page in range(80):
+        world.corrected(page)
+    assert len(world.host.arrivals()) <= 64
+
+
+def test_the_clock_never_goes_back(world: World) -> None:
+    before = world.host.now_ms()
+    world.settle(10)
+    assert world.host.now_ms() >= before + 10
+
+
+def test_the_situation_names_every_domain_and_dom0(world: World) -> None:
+    situation = world.host.situation(None)
+    assert {DOM0, world.pv, world.hvm} <= {each.id for each in situation.domains}
+    assert situation.dom0.has_handler
+    assert not situation.frames
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        PauseDomain(NOBODY),
+        UnpauseDomain(NOBODY),
+        SaveDomain(NOBODY),
+        RestoreDomain(NOBODY),
+        MigrateDomain(NOBODY, "elsewhere"),
+        ShutDownDomain(NOBODY),
+        RestartDomain(NOBODY),
+        NotifyGuest(NOBODY, (PAGE,)),
+        InjectVmce(NOBODY, PAGE),
+        ExchangeFrame(NOBODY, Frame(1)),
+        PauseDomain(DOM0),
+        DestroyDomain(DOM0),
+        SaveDomain(DOM0),
+        IsolateFrame(Frame(1 << 50)),
+        OfflineFrame(Frame(1 << 50)),
+    ],
+    ids=repr,
+)
+def test_ii_4_an_instruction_about_nobody_or_dom0_is_refused_and_changes_nothing(world: World, step: Step) -> None:
+    before = world.host.situation(None)
+    result = world.host.carry_out(order(1, step))
+    assert result.status is Status.REFUSED, result
+    assert result.because
+    assert _still(world.host.situation(None)) == _still(before)
+
+
+def _still(situation: Situation) -> object:
+    return situation.domains, situation.dom0, situation.free_pages
+
+
+def test_ii_4_an_answer_that_nobody_asked_for_is_refused(world: World) -> None:
+    before = world.host.situation(None)
+    for says in Dom0Says:
+        assert world.host.answer(CaseId(1), world.pv, says).status is Status.REFUSED
+    assert _still(world.host.situation(None)) == _still(before)
+
+
+def test_ii_2_pause_and_unpause_are_idempotent(world: World) -> None:
+    for step, wanted in (
+        (PauseDomain(world.hvm), DomainState.PAUSED),
+        (PauseDomain(world.hvm), DomainState.PAUSED),
+        (UnpauseDomain(world.hvm), DomainState.RUNNING),
+        (UnpauseDomain(world.hvm), DomainState.RUNNING),
+    ):
+        assert carried(world, 1, step).status is Status.DONE
+        assert state(world, world.hvm) is wanted
+
+
+def test_ii_2_a_destroyed_domain_is_gone_and_destroying_it_again_is_no_failure(world: World) -> None:
+    assert carried(world, 1, DestroyDomain(world.hvm)).status is Status.DONE
+    assert state(world, world.hvm) in {None, DomainState.DESTROYED}
+    assert carried(world, 2, DestroyDomain(world.hvm)).status in {Status.DONE, Status.REFUSED}
+
+
+def test_ii_2_a_restarted_domain_runs_again(world: World) -> None:
+    assert carried(world, 1, RestartDomain(world.hvm)).status is Status.DONE
+    assert any(each.name == "hvm" and each.state is DomainState.RUNNING for each in world.host.situation(None).domains)
+
+
+def test_ii_2_without_a_checkpoint_nothing_is_restored(world: World) -> None:
+    assert carried(world, 1, RestoreDomain(world.hvm)).status is Status.REFUSED
+    assert state(world, world.hvm) is DomainState.RUNNING
+
+
+def test_ii_3_offlining_a_page_is_idempotent(world: World) -> None:
+    frame = Frame(world.host.address(world.hvm, PAGE) >> 12)
+    for number in (1, 2):
+        assert carried(world, number, OfflineFrame(frame)).succeeded
+
+
+def test_a_probe_knows_what_became_of_an_order_and_nothing_of_others(world: World) -> None:
+    given = order(77, SaveDomain(world.hvm))
+    world.host.carry_out(given)
+    world.settle()
+    assert world.host.probe(given).status is Status.DONE
+    assert world.host.probe(order(78, SaveDomain(world.hvm))).status is Status.UNKNOWN
+
+
+def test_what_is_no_capability_is_refused_and_what_is_one_is_not_called_impossible(world: World) -> None:
+    steps: tuple[Step, ...] = (
+        NotifyGuest(world.pv, (PAGE,)),
+        InjectVmce(world.hvm, PAGE),
+        IsolateFrame(Frame(world.host.address(world.hvm, PAGE) >> 12)),
+    )
+    for number, step in enumerate(steps, 1):
+        result = world.host.carry_out(order(number, step))
+        if NEEDS[type(step)] not in world.host.capabilities:
+            assert result.status is Status.REFUSED, (step, result)
+        else:
+            assert result.status is not Status.REFUSED, (step, result)
+
+
+def test_only_a_backend_that_treats_asks(world: World) -> None:
+    world.consumed()
+    kinds = {type(each).__name__ for each in world.host.arrivals()}
+    assert ("Question" in kinds) == (Capability.TREATS in world.host.capabilities)
