@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from ringfence.arch.cpuid import Vendor
 from ringfence.decode.decoder import KnownProcessor, decode, with_processor
@@ -13,7 +14,7 @@ from ringfence.decode.meaning import BankReading, Meaning, Note
 from ringfence.diagnosis.advice import LEADS, Consumer, Situation, advice, page_state
 from ringfence.diagnosis.events import Folder, Relation
 from ringfence.diagnosis.severity import ErrorClass, Mode, Reason, Severity, Verdict, is_judgeable, judge
-from ringfence.record.evidence import Evidence, Lull, Record, Unrecognised
+from ringfence.record.evidence import Claim, Evidence, Format, Lull, Origin, Record, Unrecognised
 
 HELD_ITEMS = 1_000
 """An event waits for its further reports while so many later items are held; reports after that are shown alone."""
@@ -126,7 +127,38 @@ class Finding:
 
 
 def diagnose(record: Record) -> Finding:
-    """The finding of a record; a pure function of it."""
+    """The finding of a record; a pure function of it.
+
+    Records that differ only in who reported them, when, and where they stand are read and judged once.
+    """
+    alike = _diagnosed(
+        replace(
+            record,
+            origin=_ANYWHERE,
+            # The kernel's decoder is taken at its word now and then (``decode.amd.errata``).
+            raw=record.raw if record.format is Format.AMD_DECODED else b"",
+            cpu=None,
+            apicid=None,
+            time=None,
+            stamp=None,
+            claims=tuple(Claim(claim.kind, claim.text, _ANYWHERE) for claim in record.claims),
+            assumptions=(),
+        )
+    )
+    reading = alike.reading
+    if record.assumptions:
+        reading = replace(reading, assumptions=(*record.assumptions, *reading.assumptions))
+    meaning = Meaning(record=record, vendor=alike.vendor, processor=alike.meaning.processor, reading=reading)
+    return Finding(meaning, alike.verdict)
+
+
+REMEMBERED_FINDINGS = 4096
+"""A latched bank is read again and again, and a log may have a line many times; each takes some 4 kB."""
+_ANYWHERE = Origin("")
+
+
+@lru_cache(maxsize=REMEMBERED_FINDINGS)
+def _diagnosed(record: Record) -> Finding:
     meaning = decode(record)
     signature = meaning.processor.signature if meaning.processor is not None else None
     return Finding(meaning, judge(record, meaning.vendor, signature, meaning.reading.not_an_error))

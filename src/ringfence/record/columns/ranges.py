@@ -123,6 +123,12 @@ def _lines(descriptor: int, start: int, end: int) -> int:
     return lines
 
 
+def _even(size: int, processes: int, range_bytes: int) -> int:
+    """A range at most as large as asked for, and such that every process gets as many, if each gets one at all."""
+    rounds = -(-size // (processes * range_bytes))
+    return -(-size // (processes * rounds)) if rounds > 1 else range_bytes
+
+
 def map_ranges(
     descriptor: int,
     work: Callable[[Iterator[Block]], _Result],
@@ -139,9 +145,10 @@ def map_ranges(
     Raises OSError, and whatever ``work`` raises.
     """
     size = os.fstat(descriptor).st_size
-    parts = -(-size // range_bytes)
-    if parts < 2 or threading.active_count() > 1 or not hasattr(os, "fork"):
+    if threading.active_count() > 1 or not hasattr(os, "fork"):
         processes = 1
+    range_bytes = _even(size, processes, range_bytes)
+    parts = -(-size // range_bytes)
     part = _Part(descriptor, size, work, wanted, range_bytes, processes)
     own = part.results(0)
     helpers = [_Helper(part, turn) for turn in range(1, min(processes, parts))]

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from ringfence.record.columns.blocks import Block
 from ringfence.record.columns.tokens import LineFilter
 from ringfence.record.evidence import Format
-from ringfence.record.text.lines import RawLine, strip
+from ringfence.record.text.lines import REMEMBERED_LINES, RawLine, strip
 from ringfence.record.text.reader import GRAMMARS, MAX_INSIDE_LINES, TOKENS
 
+_TOKENS_OF = tuple(
+    (grammar, [token.encode() for token in grammar.tokens], [token.encode() for token in grammar.evidence_tokens])
+    for grammar in GRAMMARS
+)
 
+
+@lru_cache(maxsize=REMEMBERED_LINES)
 def bears_evidence(line: bytes) -> bool:
     """Whether a line is evidence by itself: some grammar reads it, or it promises to be and no grammar can."""
     body = strip(RawLine(1, line)).body
-    for grammar in GRAMMARS:
-        if any(token.encode() in line for token in grammar.evidence_tokens):
+    for grammar, tokens, evidence_tokens in _TOKENS_OF:
+        if any(token in line for token in evidence_tokens):
             return True
-        fragment = grammar.read(body, False) if any(token.encode() in line for token in grammar.tokens) else None
+        fragment = grammar.read(body, False) if any(token in line for token in tokens) else None
         # What the kernel prints beside its records without content; a known line of another form may open a record.
         if fragment is not None and (fragment.part != "known" or fragment.format is not Format.PRINTK):
             return True

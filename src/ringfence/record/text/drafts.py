@@ -43,6 +43,8 @@ class Draft:
     unless: list[Unless] = field(default_factory=list)
     closed: bool = False
     head: Line | None = None
+    last_line: int = 0
+    """The number of the record's last line."""
 
     def takes(self, fragment: Fragment) -> bool:
         """Whether the fragment adds to this record without contradicting or repeating it."""
@@ -57,6 +59,7 @@ class Draft:
     def add(self, line: Line, fragment: Fragment, file: str) -> None:
         """Take a line and what it says; what is already known is never overwritten."""
         self.lines.append(line)
+        self.last_line = max(self.last_line, line.number)
         if fragment.opens and self.head is None:
             self.head = line
         self.parts.add(fragment.part)
@@ -64,7 +67,8 @@ class Draft:
             self.values.setdefault(key, value)  # type: ignore[misc] # keys of one TypedDict
         for name, register in fragment.registers.items():
             self.registers.setdefault(name, register)  # type: ignore[misc] # keys of one TypedDict
-        self.claims.extend(Claim(kind, text, Origin(file, line.number)) for kind, text in fragment.claims)
+        for kind, text in fragment.claims:
+            self.claims.append(Claim(kind, text, Origin(file, line.number)))
         if fragment.memory is not None:
             self.memory = fragment.memory if self.memory is None else self.memory.merged(fragment.memory)
         self.hypervisor = self.hypervisor or fragment.hypervisor
@@ -100,11 +104,6 @@ class Draft:
     def first_line(self) -> int:
         """The number of the line that the record begins with: its head, if it has one."""
         return (self.head or self.lines[0]).number
-
-    @property
-    def last_line(self) -> int:
-        """The number of its last line."""
-        return max(line.number for line in self.lines)
 
     def finish(self, file: str) -> Evidence:
         """The record, or what there is of one as unrecognised evidence."""
@@ -158,6 +157,6 @@ class Burst:
 
     def latest(self, before: Line, formats: frozenset[Format]) -> Draft | None:
         """The record of one of these formats that ended last before a line, within reach."""
-        reach = [d for d in self.drafts if d.format in formats and d.first_line <= before.number
-                 and before.number - d.last_line <= JOIN_LINES]  # fmt: skip
+        reach = [d for d in self.drafts if before.number - d.last_line <= JOIN_LINES
+                 and d.first_line <= before.number and d.format in formats]  # fmt: skip
         return max(reach, key=lambda draft: draft.first_line, default=None)

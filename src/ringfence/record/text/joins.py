@@ -72,8 +72,8 @@ def join_edac(burst: Burst, pieces: Sequence[tuple[Line, Fragment]]) -> list[tup
         if memory is not None:
             near = [
                 d for d in burst.drafts
-                if d.format in WITH_REGISTERS and d.memory is None and _same_kind(d, memory)
-                and d.first_line < line.number and line.number - d.last_line <= JOIN_LINES
+                if line.number - d.last_line <= JOIN_LINES and d.first_line < line.number
+                and d.format in WITH_REGISTERS and d.memory is None and _same_kind(d, memory)
             ]  # fmt: skip
             near.sort(key=lambda draft: draft.first_line)
             matching = [d for d in near if _speaks_of(d, memory, fragment.claims[0][1])]
@@ -105,7 +105,7 @@ def join_memory_failures(burst: Burst, pieces: Sequence[tuple[Line, Fragment]]) 
         if known is None or line.number - known[1] > JOIN_LINES:
             near = [
                 d for d in burst.drafts
-                if d.format in WITH_REGISTERS and line.number - d.last_line <= JOIN_LINES
+                if line.number - d.last_line <= JOIN_LINES and d.format in WITH_REGISTERS
                 and (a := d.registers.get("addr")) is not None and a >> 12 == frame
             ]  # fmt: skip
             known = (near[-1] if near else burst.new(Format.MEMORY_FAILURE), line.number)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 
 MAX_LINE_CHARACTERS = 4096
 """Longer lines are cut for reading (no known format comes near); their raw bytes are kept whole."""
@@ -112,7 +113,21 @@ def _epoch(text: str) -> float | None:
 
 def strip(line: RawLine) -> Line:
     """Take every known prefix off a line. Never fails: what is not a prefix is the body."""
-    whole = line.text.decode("utf-8", "replace").rstrip("\r\n")
+    known = _stripped(line.text)
+    return Line(
+        line.number, line.raw, known.text, known.body, known.stamp, known.time, known.clock_s, known.caller, known.ghes,
+        known.xen, known.prefixed,
+    )  # fmt: skip
+
+
+REMEMBERED_LINES = 8192
+"""So many lines are remembered with what they say: more than a folder of examples has, less than memory notices."""
+
+
+@lru_cache(maxsize=REMEMBERED_LINES)
+def _stripped(raw: bytes) -> Line:
+    """A line without its number."""
+    whole = raw.decode("utf-8", "replace").rstrip("\r\n")
     text = whole[:MAX_LINE_CHARACTERS]
     at = 0
     stamp: str | None = None
@@ -143,7 +158,7 @@ def strip(line: RawLine) -> Line:
             case _:
                 pass
         at = match.end()
-    return Line(line.number, line.raw, whole, text[at:].strip(), stamp, time, clock, caller, ghes, xen, prefixed)
+    return Line(0, b"", whole, text[at:].strip(), stamp, time, clock, caller, ghes, xen, prefixed)
 
 
 _SOFT_BREAK = re.compile(rb"=[ \t]*\r?$")
@@ -152,7 +167,8 @@ _CUT_STATUS = re.compile(r"\bBank\s+\d+:\s+[0-9a-f]{1,15}$")
 _CUT_HEAD = re.compile(
     r"\bCPU ?\d+: Machine Check(?: Exception| Event)?:?(?:\s+[0-9a-f]{1,16})?(?:\s+Bank)?(?:\s+\d+:?)?$"
 )
-_CUT_FIELD = re.compile(r"\b(?:TSC|ADDR|MISC|SYND|IPID|PPIN|PROCESSOR|TIME|SOCKET|APIC|microcode)$")
+_FIELDS = ("TSC", "ADDR", "MISC", "SYND", "IPID", "PPIN", "PROCESSOR", "TIME", "SOCKET", "APIC", "microcode")
+_CUT_FIELD = re.compile(rf"\b(?:{'|'.join(_FIELDS)})$")
 _HEX_REST = re.compile(r"[0-9a-f]{1,15}$")
 _FIELD_REST = re.compile(r"(?:[0-9a-f]{1,16}|\d:[0-9a-f]+)(?:\s+(?:[A-Z]{3,}\d?|microcode)\s+[0-9a-f:]+)*$")
 _FIELDS_LINE = re.compile(r"(?:TSC|PROCESSOR) [0-9a-f]")
@@ -160,20 +176,28 @@ _MORE_FIELDS = re.compile(r"(?:(?:ADDR|MISC|SYND|IPID|PPIN|TIME|SOCKET|APIC|micr
 
 
 def _glued(before: Line, after: Line) -> str | None:
-    """The joined body if ``after`` is the rest of ``before``, cut by a mail program or a narrow screen; else None."""
-    if after.prefixed or not after.body:
+    """The joined body if ``after`` is the rest of ``before``, cut by a mail program or a narrow screen; else None.
+
+    ``after`` stands right behind, without any prefix.
+    """
+    if not after.body:
         return None
     if (
-        _CUT_STATUS.search(before.body)
+        "Bank" in before.body
+        and _CUT_STATUS.search(before.body)
         and _HEX_REST.match(after.body)
         and len(before.body.rsplit(None, 1)[1]) + len(after.body) == 16
     ):
         return before.body + after.body
-    if _CUT_HEAD.search(before.body) and re.match(r"(?:Check|Exception|Event|Bank|\d|[0-9a-f]+\s+Bank)", after.body):
+    if (
+        "CPU" in before.body
+        and _CUT_HEAD.search(before.body)
+        and re.match(r"(?:Check|Exception|Event|Bank|\d|[0-9a-f]+\s+Bank)", after.body)
+    ):
         return f"{before.body} {after.body}"
     if before.prefixed and _FIELDS_LINE.match(before.body) and _MORE_FIELDS.match(after.body):
         return f"{before.body} {after.body}"
-    if _CUT_FIELD.search(before.body) and _FIELD_REST.match(after.body):
+    if before.body.endswith(_FIELDS) and _CUT_FIELD.search(before.body) and _FIELD_REST.match(after.body):
         return f"{before.body} {after.body}"
     return None
 
@@ -189,7 +213,9 @@ def _soft_joined(lines: Iterable[RawLine]) -> Iterator[RawLine]:
             yield held
         held = None
         text = line.text
-        if _SOFT_BREAK.search(text) and len(text) < MAX_LINE_CHARACTERS:
+        if b"=" not in text:
+            yield line
+        elif _SOFT_BREAK.search(text) and len(text) < MAX_LINE_CHARACTERS:
             held = line
         elif b"=3D" in text or text.rstrip().endswith(b"=20"):
             yield RawLine(line.number, line.raw, _QUOTED_PRINTABLE.sub(lambda m: bytes([int(m[1], 16)]), text))
@@ -209,7 +235,8 @@ def unwrapped(lines: Iterable[RawLine]) -> Iterator[Line]:
             held = None
             continue
         if held is not None:
-            joined = _glued(held, line) if line.number == held.number + 1 + held.raw.count(b"\n") else None
+            follows = not line.prefixed and line.number == held.number + 1 + held.raw.count(b"\n")
+            joined = _glued(held, line) if follows else None
             if joined is not None:
                 held = replace(held, raw=held.raw + b"\n" + line.raw, text=f"{held.text} {line.text}", body=joined)
                 continue

@@ -22,7 +22,7 @@ from ringfence.record.text import (
 )
 from ringfence.record.text.assemble import SILENCE, WHOLE, Piece, assemble
 from ringfence.record.text.grammar import Fragment, Grammar
-from ringfence.record.text.lines import LULL, WHOLE_RECORD, Line, RawLine, unwrapped
+from ringfence.record.text.lines import LULL, REMEMBERED_LINES, WHOLE_RECORD, Line, RawLine, unwrapped
 
 GRAMMARS: tuple[Grammar, ...] = (
     mcelog.GRAMMAR,
@@ -52,34 +52,38 @@ _INSIDE = tuple(grammar for grammar in GRAMMARS if grammar.inside_lines)
 _MARKS = {WHOLE_RECORD: WHOLE, LULL: SILENCE}
 
 
-REMEMBERED_LINES = 8192
-"""So many lines are remembered with what they say: more than a folder of examples has, less than memory notices."""
-
-
 class _Reading:
     """Which multi-line formats are open, from line to line."""
 
     def __init__(self) -> None:
         self._last_line: dict[Format, int] = {}
-        self._read: dict[tuple[str, str, bool, tuple[Format, ...]], tuple[Fragment | None, Grammar | None]] = {}
+        self._read: dict[tuple[str, str, bool, tuple[Format, ...]], tuple[Fragment | None, Grammar | None, bool]] = {}
 
-    def inside(self, grammar: Grammar, number: int) -> bool:
-        last = self._last_line.get(grammar.format)
-        return last is not None and 0 < number - last <= grammar.inside_lines
+    def _open(self, number: int) -> list[Grammar]:
+        """The formats of which a record may go on in this line."""
+        last = self._last_line
+        return [
+            grammar for grammar in _INSIDE if grammar.format in last
+            and 0 < number - last[grammar.format] <= grammar.inside_lines
+        ] if last else []  # fmt: skip
 
-    def fragment(self, line: Line) -> Fragment | None:
-        """What a line says. Lines that repeat, as in a storm or an archive, are read once."""
-        open_grammars = [grammar for grammar in _INSIDE if self.inside(grammar, line.number)]
+    def fragment(self, line: Line) -> tuple[Fragment | None, bool]:
+        """What a line says, and whether it promises evidence though nothing reads it.
+
+        Lines that repeat, as in a storm or an archive, are read once.
+        """
+        open_grammars = self._open(line.number)
         key = (line.text, line.body, line.xen, tuple([grammar.format for grammar in open_grammars]))
         known = self._read.get(key)
         if known is None:
             if len(self._read) >= REMEMBERED_LINES:
                 self._read.clear()
-            known = self._read[key] = _first_reading(line, open_grammars)
-        found, grammar = known
+            found, grammar = _first_reading(line, open_grammars)
+            known = self._read[key] = (found, grammar, found is None and _promises(line))
+        found, grammar, promises = known
         if grammar is not None and grammar.inside_lines:
             self._last_line[grammar.format] = line.number
-        return found
+        return found, promises
 
 
 def _first_reading(line: Line, open_grammars: list[Grammar]) -> tuple[Fragment | None, Grammar | None]:
@@ -108,8 +112,8 @@ def pieces(lines: Iterable[RawLine]) -> Iterator[Piece]:
             continue
         if not line.body:
             continue
-        fragment = reading.fragment(line)
-        if fragment is not None or _promises(line):
+        fragment, promises = reading.fragment(line)
+        if fragment is not None or promises:
             yield Piece(line, fragment)
 
 
