@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ringfence.cli.state_dir import state_dir_option
+from ringfence.decision.rows import Row
 from ringfence.errors import MissingExtraError, RingfenceError
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ class _Player:
         self._captions = list(captions)
         self._speed, self._as_json = speed, as_json
         self._shown = 0
+        self._noted = 0
         self._at_ms = 0
         self._names: dict[DomainId, str] = {}
 
@@ -154,6 +156,7 @@ class _Player:
         while self._captions and self._captions[0][0] <= now_ms:
             at_ms, board.caption = self._captions.pop(0)
             self._say(chain.Link(at_ms, "scene", "", board.caption))
+        self._refusals()
         with Reader(self._run.path) as reader:
             new = list(reader.events(after=self._shown))
         self._names |= chain.names_of(event for _, event in new)
@@ -169,6 +172,19 @@ class _Player:
         if not board.halted:
             board.situation = self._run.host.situation(None)
         self._draw()
+
+    def _refusals(self) -> None:
+        """Instructions that were refused (II.4): they are not Ringfence's own, so no journal has them."""
+        from ringfence.service.simulation.trace import Refusal  # noqa: PLC0415 (only when something is played)
+        from ringfence.views.chain import Link  # noqa: PLC0415
+
+        notes = self._run.trace.happened
+        for note in notes[self._noted :]:
+            if isinstance(note, Refusal):
+                word = "refused" if note.refused else "NOT refused"
+                self._board.passed([Row.CHECKED])
+                self._say(Link(note.at_ns // 1_000_000, "refusal", Row.CHECKED, f"{note.wrong}: {word}, {note.said}"))
+        self._noted = len(notes)
 
     def _pace(self, now_ms: int) -> None:
         gap_ms, self._at_ms = now_ms - self._at_ms, now_ms

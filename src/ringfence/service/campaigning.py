@@ -28,6 +28,7 @@ class Campaigning:
         self._campaigns: dict[tuple[CaseId, DomainId], Campaign] = {}
         self._tried: set[tuple[CaseId, DomainId, Operation]] = set()
         self._succeeded: set[tuple[CaseId, DomainId]] = set()
+        self._last: dict[tuple[CaseId, DomainId], tuple[Operation, Result]] = {}
         self._remember()
 
     def _remember(self) -> None:
@@ -118,6 +119,8 @@ class Campaigning:
         event = campaigns.event_of(result)
         for key, campaign in list(self._campaigns.items()):
             if campaign.order == order and event is not None:
+                if campaign.operation is not None:
+                    self._last[key] = (campaign.operation, result)
                 self._campaigns[key] = campaigns.told(campaign, event, self._policy, self._ledger.now_ms)
 
     def run(self) -> None:
@@ -149,26 +152,44 @@ class Campaigning:
         self._tried.add((campaign.case, campaign.domain, operation))
         order, result = self._ledger.execute(campaign.case, step, Row.ON_DOMAIN)
         event = campaigns.event_of(result)
+        self._last[campaign.case, campaign.domain] = (operation, result)
         if event is None:
             return replace(campaign, order=order, until_ms=now_ms + self._policy.deadlines.operation_ms)
         return campaigns.told(campaign, event, self._policy, now_ms)
 
     def _ended(self, campaign: Campaign) -> None:
         del self._campaigns[campaign.case, campaign.domain]
+        last = self._last.pop((campaign.case, campaign.domain), None)
         position = campaign.position
         if campaign.asked:
             self._tell(campaign.case, campaign.domain, position.state is State.OPERATED)
             return
         self._ledger.write(
-            part_ended(self._ledger.now_ms, campaign.case, campaign.domain, position.state, position.row)
-        )
+            part_ended(
+                self._ledger.now_ms, campaign.case, campaign.domain, position.state, position.row,
+                _in_words(last),
+            )
+        )  # fmt: skip
 
 
-def part_begun(at_ms: int, case: CaseId, domain: DomainId) -> ev.Progressed:
+def _in_words(last: tuple[Operation, Result] | None) -> str:
+    """How a campaign ended: by which operation, or why by none."""
+    if last is None:
+        return "nothing was tried"
+    operation, result = last
+    because = f": {result.because}" if result.because else ""
+    return f"{operation} {result.status}{because}"
+
+
+def part_begun(at_ms: int, case: CaseId, domain: DomainId | None) -> ev.Progressed:
     """A part of a case of Dom0's own has begun."""
     return ev.Progressed(at_ms=at_ms, case=case, domain=domain, event="trend", state=State.CARRYING_OUT, row=Row.AHEAD)
 
 
-def part_ended(at_ms: int, case: CaseId, domain: DomainId | None, state: State, row: str) -> ev.Progressed:
+def part_ended(  # noqa: PLR0913, PLR0917 (one argument a field)
+    at_ms: int, case: CaseId, domain: DomainId | None, state: State, row: str, because: str
+) -> ev.Progressed:
     """A part of a case of Dom0's own has ended."""
-    return ev.Progressed(at_ms=at_ms, case=case, domain=domain, event="done", state=state, row=row, ended=True)
+    return ev.Progressed(
+        at_ms=at_ms, case=case, domain=domain, event="done", state=state, row=row, because=because, ended=True
+    )

@@ -37,7 +37,7 @@ _TRAP, _AGENT = McaHandler.TRAP, McaHandler.AGENT
 SCENARIO: Final = Scenario(
     name="demo",
     says="a handful of guests, and half a minute that passes every row of the concept",
-    machine=Machine(platform="turin", sockets=1, cores=4, threads=2),
+    machine=Machine(platform="turin", sockets=1, cores=8, threads=2),
     guests=(
         _guest("shop-pv", _PV, _TRAP),
         _guest("batch-pv", _PV, _AGENT),
@@ -94,25 +94,22 @@ SCENES: Final[tuple[Scene, ...]] = (
     Scene("win-hvm reads a page that has gone bad: no handler, MCA not enabled.", _read(11_000, "win-hvm", 303)),
     Scene("old-pv reads a page that has gone bad: no handler.", _read(12_500, "old-pv", 304)),
     Scene("batch-pv reads a page that has gone bad: it has an agent only.", _read(14_000, "batch-pv", 305)),
-    Scene("Dom0's MCA handler goes away.", HandlerGone(at_ms=15_500, for_ms=5_000)),
-    Scene("shop-pv reads a page that has gone bad. Dom0 cannot be asked.", _read(16_000, "shop-pv", 306)),
-    Scene("older-pv reads a page that has gone bad, and nobody can help it.", _read(17_500, "older-pv", 307)),
-    Scene("test-hvm reads a page that has gone bad, and nobody can help it.", _read(19_000, "test-hvm", 308)),
+    Scene("Dom0's MCA handler goes away.", HandlerGone(at_ms=17_500, for_ms=5_000)),
+    Scene("shop-pv reads a page that has gone bad. Dom0 cannot be asked.", _read(18_000, "shop-pv", 306)),
+    Scene("older-pv reads a page that has gone bad, and nobody can help it.", _read(19_000, "older-pv", 307)),
+    Scene("test-hvm reads a page that has gone bad, and nobody can help it.", _read(20_500, "test-hvm", 308)),
     Scene(
         "Dom0 is back. A page that mail-hvm has granted to shop-pv goes bad.",
-        _written_back(21_000, Place.GRANTED, "mail-hvm", 309, "shop-pv"),
+        _written_back(23_000, Place.GRANTED, "mail-hvm", 309, "shop-pv"),
     ),
-    Scene("A page of Dom0 goes bad that it can do without.", _written_back(25_000, Place.DOM0, DOM0_NAME)),
-    Scene(
-        "Somebody tells the hypervisor to pause Dom0.",
-        Instructed(at_ms=24_500, wrong=Wrong.PAUSE_DOM0),
-    ),
-    Scene("A memory controller found bad data and cannot say where.", UnitHit(at_ms=26_500, unit=Unit.UNLOCATED)),
+    Scene("Somebody tells the hypervisor to pause Dom0.", Instructed(at_ms=26_000, wrong=Wrong.PAUSE_DOM0)),
+    Scene("A page of Dom0 goes bad that it can do without.", _written_back(26_500, Place.DOM0, DOM0_NAME)),
+    Scene("A memory controller found bad data and cannot say where.", UnitHit(at_ms=28_000, unit=Unit.UNLOCATED)),
     *(
         Scene(
             "One rank shows syndrome after syndrome: an uncorrected error is to be expected.",
             MemoryHit(
-                at_ms=27_500 + 100 * device,
+                at_ms=28_500 + 100 * device,
                 way=Way.CORRECTED,
                 place=Place.GUEST,
                 domain="shop-pv",
@@ -123,6 +120,6 @@ SCENES: Final[tuple[Scene, ...]] = (
         )
         for device in (1, 2, 3)
     ),
-    Scene("A core loses its own state. Nothing on it can be trusted.", UnitHit(at_ms=30_000, unit=Unit.CONTEXT)),
+    Scene("A core loses its own state. Nothing on it can be trusted.", UnitHit(at_ms=30_500, unit=Unit.CONTEXT)),
 )
 """In the order of their times."""

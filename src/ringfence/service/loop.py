@@ -289,8 +289,11 @@ class Loop:
     def _order_ended(self, order: StepId, result: Result) -> None:
         if order not in self.state.orders:
             return
+        case = self.state.orders[order].case
         self._ledger.carried(order, result)
         self._campaigning.order_ended(order, result)
+        if case >= OWN_CASES:
+            self._end_ahead(case, result.because or "carried out")
         if self._alone is not None:
             self._alone.order_ended(order, result)
 
@@ -434,14 +437,28 @@ class Loop:
             _decided(now_ms, case, None, Row.AHEAD, plan.reasons, costed=costed),
             # Announced before any of them can end, so that the case is not closed too early.
             *(part_begun(now_ms, case, campaign.domain) for campaign in plan.campaigns),
+            *((part_begun(now_ms, case, None),) if plan.steps else ()),
         )
-        results = [self._ledger.execute(case, step, Row.ON_MACHINE, dimm)[1] for step in plan.steps]
-        done = all(result.succeeded for result in results)
-        state = State.OPERATED if done else State.NOT_OPERATED
-        self._ledger.write(part_ended(now_ms, case, None, state, Row.AHEAD))
+        for step in plan.steps:
+            self._ledger.execute(case, step, Row.ON_MACHINE, dimm)
+        self._end_ahead(case, plan.reasons[-1].because)
         for campaign in plan.campaigns:
             operations = tuple(each.operation for each in campaign.operations)
             self._campaigning.begin(case, campaign.domain, operations, asked=False)
+
+    def _end_ahead(self, number: CaseId, because: str) -> None:
+        """End the machine's part of a case of Dom0's own, once none of its orders runs any more."""
+        case = self.state.cases.get(number)
+        if case is None or any(known.case == number for known in self.state.orders.values()):
+            return
+        part = case.parts.get(None)
+        if part is None and case.parts:
+            return
+        if part is not None and part.ended:
+            return
+        done = part is not None and all(result.succeeded for result in case.ended_orders.values())
+        state = State.OPERATED if done else State.NOT_OPERATED
+        self._ledger.write(part_ended(self._ledger.now_ms, number, None, state, Row.AHEAD, because))
 
     # --- after a kill
 
@@ -455,8 +472,8 @@ class Loop:
             for domain, part in list(case.parts.items()):
                 if domain is not None and not part.ended and (is_own or part.state == State.OPERATING):
                     self._resume(number, domain, is_own=is_own)
-            if is_own and None not in case.parts:
-                self._ledger.write(part_ended(self._ledger.now_ms, number, None, State.UNKNOWN, Row.AHEAD))
+            if is_own:
+                self._end_ahead(number, "it was begun before Ringfence was killed")
 
     def _resume(self, case: CaseId, domain: DomainId, *, is_own: bool) -> None:
         if is_own:

@@ -62,22 +62,27 @@ def close_earlier_boot(ledger: Ledger) -> None:
 
 
 def is_known(ledger: Ledger, record: Record) -> bool:
-    """Whether the journal has this record already, from before the reset or from another sink."""
-    return any(
-        isinstance(event, ev.Received) and _is_same(event.record, record) for _, event in ledger.journal.events()
-    )
+    """Whether the journal has this record already: from the boot before the reset, or from another sink of this one.
+
+    Not from further back: a machine can die of the same error again and again.
+    """
+    earlier: list[Record] = []
+    present: list[Record] = []
+    boot = ""
+    for _, event in ledger.journal.events():
+        if isinstance(event, ev.Started) and event.boot != boot:
+            boot, earlier, present = event.boot, present, []
+        elif isinstance(event, ev.Received):
+            present.append(event.record)
+    return any(_is_same(known, record) for known in (*earlier, *present))
 
 
 def _is_same(one: Record, other: Record) -> bool:
-    """Whether two records can be of one error: the same status, and nothing else that both say and that differs.
+    """Whether two records can be of one error: the same status, and neither bank nor address that both say differs.
 
-    A CPER record in ERST does not carry all that the banks hold.
+    A CPER record in ERST does not carry all that the banks hold, and MCA_MISC0 counts on.
     """
     if one.registers.status != other.registers.status or one.registers.status is None:
         return False
-    pairs = (
-        (one.bank, other.bank),
-        (one.registers.addr, other.registers.addr),
-        (one.registers.misc, other.registers.misc),
-    )
+    pairs = ((one.bank, other.bank), (one.registers.addr, other.registers.addr))
     return all(mine == its for mine, its in pairs if mine is not None and its is not None)

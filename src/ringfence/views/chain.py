@@ -164,7 +164,10 @@ def link(event: ev.Stored, names: Mapping[DomainId, str]) -> Link | None:  # noq
             return _carried(event, f"order {event.order}")
         case ev.Closed():
             return Link(
-                event.at_ms, "outcome", "", "; ".join(outcome_in_words(entry, names) for entry in event.outcome)
+                event.at_ms,
+                "outcome",
+                event.outcome[0].row if event.outcome else "",
+                "; ".join(outcome_in_words(entry, names) for entry in event.outcome),
             )
         case ev.Started():
             return Link(
@@ -191,7 +194,8 @@ def _received(event: ev.Received) -> list[Link]:
         (printable(registers_in_words(event.record)),),
     )  # fmt: skip
     reasons = tuple(f"{reason.because} [{reason.rule}; {reason.cite}]" for reason in finding.reasons)
-    return [Link(event.at_ms, "finding", "I.1", finding.summary, (*reasons, *finding.assumptions)), raw]
+    row = "B.2" if event.left_over else "I.2a" if event.corrected else "I.1"
+    return [Link(event.at_ms, "finding", row, finding.summary, (*reasons, *finding.assumptions)), raw]
 
 
 def _impacted(event: ev.Impacted, names: Mapping[DomainId, str]) -> Link:
