@@ -229,13 +229,12 @@ def _domu_part(
     )
     facts = facts_of(subject, situation, policy)
     position = Position(state=State.CONTAINING, row=Row.ASK_DOM0 if facts.dom0_able else Row.ALONE, stopped=consumed)
-    reasons = [_asked_or_alone(domain, facts), *_ways(domain, facts)]
+    name = _name(domain, situation)
+    reasons = [_asked_or_alone(name, facts), *_ways(name, facts)]
     done = next((deed for deed in situation.already_done if deed.domain == domain and deed.deed in _PREEMPTED), None)
     if done is not None:
         position = replace(position, state=_PREEMPTED[done.deed], stopped=False)
-        reasons.append(
-            Because(position.row, f"preempted: the hypervisor {done.deed} {domain} by itself", "already done")
-        )
+        reasons.append(Because(position.row, f"preempted: the hypervisor {done.deed} {name} by itself", "already done"))
     steps = on_entering(position, subject, situation, policy)
     return Part(subject=subject, position=position, steps=steps, facts=facts), tuple(reasons)
 
@@ -249,30 +248,35 @@ def _poisoning(severity: Severity, situation: Situation) -> tuple[Because, ...]:
     return (Because(Row.POISONING, f"the platform {marks}: {platform.poisons_because}", "platform"),)
 
 
-def _ways(domain: DomainId, facts: Facts) -> tuple[Because, ...]:
+def _name(domain: DomainId, situation: Situation) -> str:
+    known = situation.domain(domain)
+    return known.name if known is not None else f"domain {domain}"
+
+
+def _ways(name: str, facts: Facts) -> tuple[Because, ...]:
     """Which ways there are to tell a domain, and why the others are none (B.4, B.5)."""
     found: list[Because] = []
     match facts.handler:
         case McaHandler.NONE:
-            found.append(Because(Row.PV_MEANS_HANDLER, f"domain {domain} has registered no PV MCA handler"))
+            found.append(Because(Row.PV_MEANS_HANDLER, f"{name} has registered no PV MCA handler"))
         case McaHandler.AGENT if facts.consumed:
-            text = f"domain {domain} has an agent only, which cannot run: it consumed the error and is stopped"
+            text = f"{name} has an agent only, which cannot run: it consumed the error and is stopped"
             found.append(Because(Row.PV_MEANS_HANDLER, text))
         case _:
-            text = f"domain {domain} has registered a PV MCA handler ({facts.handler})"
+            text = f"{name} has registered a PV MCA handler ({facts.handler})"
             found.append(Because(Row.PV_MEANS_HANDLER, text))
     if not facts.is_pv:
         vmce = "a vMCE may be injected" if facts.mca_enabled and facts.vmce else "no vMCE"
         why = "it enabled MCA" if facts.mca_enabled else "it did not enable MCA"
         allowed = "the policy allows it" if facts.vmce else "the policy or the number of lost pages forbids it"
-        found.append(Because(Row.INJECTION, f"{vmce} into domain {domain}: {why}, and {allowed}", "policy: vmce"))
+        found.append(Because(Row.INJECTION, f"{vmce} into {name}: {why}, and {allowed}", "policy: vmce"))
     if not facts.numbered:
-        text = f"not every lost page has a number of domain {domain}'s own: it cannot be told"
+        text = f"not every lost page has a number of {name}'s own: it cannot be told"
         found.append(Because(Row.IMPACT, text, "L7"))
     return tuple(found)
 
 
-def _asked_or_alone(domain: DomainId, facts: Facts) -> Because:
+def _asked_or_alone(name: str, facts: Facts) -> Because:
     if facts.dom0_able:
-        return Because(Row.ASK_DOM0, f"domain {domain} is hit, and Dom0 has a handler and is unhurt")
-    return Because(Row.ALONE, f"domain {domain} is hit, and Dom0 cannot be asked (no handler, or hurt)")
+        return Because(Row.ASK_DOM0, f"{name} is hit, and Dom0 has a handler and is unhurt")
+    return Because(Row.ALONE, f"{name} is hit, and Dom0 cannot be asked (no handler, or hurt)")

@@ -86,11 +86,10 @@ class Loop:
                 boot=boot,
                 wall_ms=wall_ms,
                 lacks=tuple(each.name or "" for each in Capability if each not in host.capabilities),
-            )
+            ),
+            *(resumption.ends_of_earlier_boot(self._ledger) if rebooted else ()),
         )
         self._ledger.note_domains()
-        if rebooted:
-            resumption.close_earlier_boot(self._ledger)
         self._take_up()
 
     @property
@@ -491,7 +490,7 @@ def _unjudged(record: Record, token: Token, now_ms: int) -> ev.Unrecognised:
 
 
 def _sums(operations: Iterable[Costed]) -> tuple[str, ...]:
-    return tuple(line for each in operations for line in each.sum)
+    return tuple(f"{each.operation}: {line}" for each in operations for line in each.sum)
 
 
 def _decided(  # noqa: PLR0913 (one argument a field)

@@ -97,7 +97,12 @@ def chain(case: CaseId, stored: Iterable[ev.Stored], names: Mapping[DomainId, st
                 found = link(event, names)
                 title = title or (found.text if found is not None and found.what == "trend" else "")
                 links += [found] if found is not None else []
+    links.sort(key=lambda each: (each.at_ms, _FIRST.get(each.what, len(_FIRST))))
     return Chain(case, title or "no evidence of its own", tuple(links), outcome)
+
+
+_FIRST = {"evidence": 0, "finding": 1, "impact": 2}
+"""What is known stands before what is done about it, where the journal heard of both at once."""
 
 
 def link(event: ev.Stored, names: Mapping[DomainId, str]) -> Link | None:  # noqa: PLR0912 (one arm per kind of event)
@@ -109,7 +114,7 @@ def link(event: ev.Stored, names: Mapping[DomainId, str]) -> Link | None:  # noq
             return _impacted(event, names)
         case ev.Decided():
             whom = _whom(event.domain, names)
-            says = f"Dom0 answers {event.answer} for {whom}" if event.answer is not None else "decided"
+            says = f"Dom0 answers {event.answer} for {whom}" if event.answer is not None else f"the {event.seat}'s seat"
             details = tuple(f"{reason.row}: {reason.because}" for reason in event.reasons)
             return Link(event.at_ms, "decision", event.row, says, (*details, *event.costed))
         case ev.Asked():
