@@ -76,12 +76,16 @@ class BankReader:
         self._is_smca = self._platform.scheme is Scheme.SMCA
         self._banks = mcg.COUNT.of(self._platform.mcg_cap)
 
-    def scan(self, cpu: CpuId, source: Source, *, extended: bool = True) -> tuple[Logged, ...]:
-        """All valid banks of a CPU; those that may be cleared are, so a shared bank is reported by one CPU alone."""
+    def scan(self, cpu: CpuId, source: Source, *, extended: bool = True, signalled: bool = True) -> tuple[Logged, ...]:
+        """All valid banks of a CPU; those that may be cleared are, so a shared bank is reported by one CPU alone.
+
+        Without ``signalled``, what a #MC tells of is left to its handler: another thread of the core must not take it
+        away from under the one that was hit (Linux arch/x86/kernel/cpu/mce/core.c, machine_check_poll).
+        """
         found: list[Logged] = []
         for bank in range(self._banks):
             status = self._read(cpu, bank, msrs.Smca.STATUS)
-            if VAL.of(status):
+            if VAL.of(status) and (signalled or not self._is_signalled(status)):
                 found.append(self._log(cpu, bank, status, source, extended=extended))
                 if self._may_clear(status, source):
                     self._clear(cpu, bank)
@@ -171,6 +175,10 @@ class BankReader:
             return DOMID_INVALID
         owner = self._owner_of(Frame(addr >> PAGE_SHIFT))
         return DOMID_INVALID if owner is None else owner
+
+    def _is_signalled(self, status: int) -> bool:
+        """Whether a #MC tells of what a bank holds (SDM vol. 3B 17.6.3; APM vol. 2 9.3.2)."""
+        return bool(UC.of(status) and EN.of(status) and (S.of(status) or not self._platform.ser_p))
 
     def _may_clear(self, status: int, source: Source) -> bool:
         if UC.of(status) and PCC.of(status):

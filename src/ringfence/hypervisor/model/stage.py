@@ -273,9 +273,13 @@ class Stage:
     def consume(self, domain: DomainId, page: GuestFrame, *, instruction: bool = False) -> Injected | None:
         """A line of the guest's page goes bad, and one of its vCPUs that have a CPU now reads it.
 
-        None if none of them has one: it is stopped, or waits for its turn.
+        None if none of them has one: it is stopped, or waits for its turn; and if the page was taken away from it,
+        which ends a guest that reads it.
         """
         known = self._known(domain)
+        if self._life.mappings.reach(domain, page) is None:
+            self.read(domain, page)
+            return None
         for vcpu in known.vcpus if known.lives else ():
             if self._life.scheduler.next_turn_ns(domain, vcpu.id) == 0:
                 kind = faults.ConsumedInstruction if instruction else faults.ConsumedData

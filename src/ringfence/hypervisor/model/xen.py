@@ -183,7 +183,8 @@ class Xen:
             self.dom0.panic(f"CPU {missing} did not come to the rendezvous: it cannot be stopped")
 
     def _scan(self, cpu: CpuId, source: Source) -> None:
-        found = self._reader.scan(cpu, source, extended=self._alone is None)
+        treats = self._alone is None
+        found = self._reader.scan(cpu, source, extended=treats, signalled=not treats)
         if self._alone is not None:
             if found:
                 self._alone.found_by_poll(cpu, source, found)
