@@ -50,6 +50,15 @@ def srar(*claims: str, mcg_status: int = 0xF, cs: int = 0x33) -> Finding:
     return finding(Vendor.INTEL, 0x606A6, 1, registers, *claims, delivery=Delivery.LOCAL_MACHINE_CHECK)
 
 
+def test_a_thermal_event_is_no_error_and_asks_for_a_look_at_the_cooling() -> None:
+    # Linux's software bank 128 (mcelog.h, MCE_THERMAL_BANK); bit 0 of IA32_THERM_STATUS: PROCHOT.
+    found = finding(Vendor.INTEL, 0x306F2, 128, Registers(status=0x88130001))
+    assert found.severity is Severity.NONE
+    assert "cooling" in found.advice
+    other = finding(Vendor.INTEL, 0x306F2, 3, Registers(status=0))
+    assert other.advice == "Nothing: this is not a hardware error."
+
+
 def test_every_situation_has_advice_and_every_row_is_some_situations() -> None:
     said = set()
     for severity, unit, page, consumer, state, flags in product(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import gzip
 import io
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
+from threading import Thread
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -26,7 +28,7 @@ from ringfence.diagnosis.finding import Event, diagnose, events
 from ringfence.diagnosis.folding import RELATIONS
 from ringfence.diagnosis.kinds import Vocabulary, key_columns
 from ringfence.diagnosis.numbers import address_column, granularity_column, number_column
-from ringfence.diagnosis.table import Facts, Part
+from ringfence.diagnosis.table import Batch, Facts, Part
 from ringfence.record.columns import Columns, Present
 from ringfence.record.evidence import Delivery, Format, Location, Origin, Record, Registers, Unrecognised
 from ringfence.record.reader import read
@@ -215,6 +217,42 @@ def test_a_table_has_a_row_for_each_report_with_the_same_findings(distinct: bool
             assert row[f"location_{name}"] == getattr(reading.location, name), name
         assert (row["relation"], row["count"]) == (relation, count)
         assert row["time"].timestamp() == record.time
+
+
+def test_a_table_that_is_not_finished_leaves_the_old_file_as_it_was(tmp_path: Path) -> None:
+    source = written(tmp_path, list(log("intel", 60, 5, Counts())))
+    target, link = tmp_path / "out.parquet", tmp_path / "link.parquet"
+    target.write_bytes(b"old")
+    target.chmod(0o640)
+    link.symlink_to(target)
+
+    def cut_short() -> Iterator[Batch]:
+        yield from batches([source])
+        assert target.read_bytes() == b"old"
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_parquet(cut_short(), link)
+    assert target.read_bytes() == b"old"
+    assert {path.name for path in tmp_path.iterdir()} == {"kern.log", "out.parquet", "link.parquet"}
+    write_parquet(batches([source]), link)
+    assert link.is_symlink()
+    assert pq.read_table(target).num_rows
+    assert target.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_table_is_written_into_a_pipe_and_not_in_its_place(tmp_path: Path) -> None:
+    # Not a device: a test that fails would replace it, where it may.
+    source = written(tmp_path, list(log("intel", 60, 5, Counts())))
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    read: list[bytes] = []
+    reader = Thread(target=lambda: read.append(pipe.read_bytes()), daemon=True)
+    reader.start()
+    write_parquet(batches([source]), pipe)
+    reader.join(timeout=10)
+    assert pipe.is_fifo()
+    assert pq.read_table(io.BytesIO(read[0])).num_rows
 
 
 def test_a_compressed_or_piped_log_gives_the_same_table(tmp_path: Path) -> None:

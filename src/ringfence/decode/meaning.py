@@ -31,6 +31,7 @@ class UnitKind(StrEnum):
     CORE = "core or cache"
     LINK = "link"
     GUEST_MEMORY = "guest memory"
+    THERMAL = "thermal monitor"
     OTHER = "other"
 
 

@@ -63,6 +63,8 @@ def unit_kind(record: Record, vendor: Vendor | None, processor: Processor | None
     signature = None if processor is None else processor.signature
     if vendor in _AMD:
         return _of_smca(record, signature) if has_smca(record, signature) else _of_legacy(record, status, signature)
+    if record.bank == THERMAL_BANK:
+        return UnitKind.THERMAL
     by_code = _BY_CODE.get(classify(mci_status.MCACOD.of(status)).kind, UnitKind.OTHER)
     in_controller = reading.location.controller is not None or reading.location.channel is not None
     return UnitKind.MEMORY if in_controller and by_code is not UnitKind.LINK else by_code

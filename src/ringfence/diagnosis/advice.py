@@ -101,6 +101,12 @@ _NOT_DONE = (
 _RESTART_HOST = "The kernel was the consumer: restart the host, unless it says that it recovered"
 
 TABLE: tuple[Row, ...] = (
+    Row(
+        "Nothing is broken. If it comes again or does not end, look after the cooling: fans, heat sink, air flow, the "
+        "temperature of the room.",
+        frozenset({Severity.NONE}),
+        UnitKind.THERMAL,
+    ),
     Row("Nothing: this is not a hardware error.", frozenset({Severity.NONE})),
     Row(
         "That guest has lost the page; nothing here is of the host. Restart what used it in the guest, and look for "

@@ -5,6 +5,8 @@ Needs numpy and pyarrow (the optional dependencies ``columnar``).
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Callable, Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -214,8 +216,28 @@ def whole_table(batches: Iterable[Batch]) -> pa.Table:
 
 
 def write_parquet(batches: Iterable[Batch], path: Path) -> None:
-    """Write a Parquet file, one row group a batch. Raises OSError."""
-    with pq.ParquetWriter(path, SCHEMA, compression="zstd", compression_level=1) as writer:
+    """Write a Parquet file, one row group a batch. Raises OSError.
+
+    A file appears under its name when it is whole, so that whoever stops the program finds the old one or none. What
+    is no regular file (a device, a pipe) is written as it stands.
+    """
+    if path.exists() and not path.is_file():
+        _write_rows(batches, path)
+        return
+    target = path.resolve()  # a symbolic link stays one
+    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        _write_rows(batches, beside)
+        if target.exists():
+            beside.chmod(stat.S_IMODE(target.stat().st_mode))
+        beside.replace(target)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _write_rows(batches: Iterable[Batch], path: Path) -> None:
+    # A stream of our own: Arrow's cannot be opened where there is nothing to seek.
+    with path.open("wb") as sink, pq.ParquetWriter(sink, SCHEMA, compression="zstd", compression_level=1) as writer:
         for batch in batches:
             writer.write_table(table(batch))
 
