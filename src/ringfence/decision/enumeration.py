@@ -48,6 +48,9 @@ def domu_beginnings() -> Iterator[Beginning]:
         subject = Subject(domain=DOMU, pages=known, numbered=numbered, frames=_FRAMES, consumed=consumed)
         position = Position(state=State.CONTAINING, row=Row.ASK_DOM0 if able else Row.ALONE, stopped=consumed)
         yield _beginning(facts_in_words(facts), subject, position, facts=facts)
+        if not consumed:
+            # It takes the place of a part that had stopped the domain.
+            yield _beginning(facts_in_words(facts), subject, replace(position, stopped=True), facts=facts)
 
 
 def host_beginnings() -> Iterator[Beginning]:
@@ -261,7 +264,8 @@ def outcomes() -> Iterator[Outcome]:
     """The rows and ends of a DomU with one numbered page, for each fact, while Dom0 stays as able as it is."""
     for beginning in domu_beginnings():
         facts = beginning.facts
-        if not (facts.vmce and facts.numbered and len(beginning.subject.pages) == 1):
+        usual = facts.vmce and facts.numbered and len(beginning.subject.pages) == 1
+        if not usual or beginning.position.stopped != facts.consumed:
             continue
         explorer = Explorer(replace(beginning, world=beginning.world._replace(swings=0)), Breaches(), set())
         explorer.run()

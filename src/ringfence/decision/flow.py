@@ -302,10 +302,10 @@ TABLE: tuple[Edge, ...] = (
     Edge(State.CONTAINING, Event.DONE, Go.FIRST, "first aid is done"),
     Edge(
         State.CONTAINING, Event.NOT_ISOLATED, State.HOLDING, "a mapping of the page stays: it must not run",
-        (Mark.HELD,),
+        (Mark.HELD, Mark.STOPPED),
     ),
-    Edge(State.CONTAINING, Event.NOT_STOPPED, Go.KILL, "it could not be stopped"),
-    Edge(State.HOLDING, Event.DONE, Go.FIRST, "it is stopped instead", (Mark.STOPPED,)),
+    Edge(State.CONTAINING, Event.NOT_STOPPED, Go.KILL, "it could not be stopped", (Mark.HELD,)),
+    Edge(State.HOLDING, Event.DONE, Go.FIRST, "it is stopped instead"),
     Edge(State.HOLDING, Event.FAILED, Go.KILL, "neither its mapping nor itself could be stopped"),
     # Dom0 is asked, I.2c-dom0.
     Edge(State.ASKING, Event.SAYS_NOTIFY, Go.LADDER, "Dom0 wants it notified"),

@@ -161,8 +161,7 @@ def event_of(
     if position.state in _STOPPED_ON_ENTRY and any(
         isinstance(step, PauseDomain) and result.status is not Status.RUNNING for step, result in failed
     ):
-        # Whatever else still runs.
-        return Event.NOT_STOPPED
+        return _when_not_stopped(position.state, subject, ended)
     if any(result.status is Status.RUNNING for _, result in failed):
         # A notification that has begun has been delivered; everything else is waited for.
         return Event.DELIVERED if position.state in {State.TELLING, State.INFORMING} else None
@@ -181,6 +180,16 @@ def event_of(
             return None
         case _:
             return Event.DONE
+
+
+def _when_not_stopped(state: State, subject: Subject, ended: tuple[tuple[Step, Result], ...]) -> Event | None:
+    """Whoever took an error in must stand, whatever else still runs; who only lost a page, while it can reach it."""
+    if subject.consumed or state is not State.CONTAINING:
+        return Event.NOT_STOPPED
+    others = [(step, result) for step, result in ended if not isinstance(step, PauseDomain)]
+    if any(result.status is Status.RUNNING for _, result in others):
+        return None
+    return Event.DONE if all(_achieved(step, result) for step, result in others) else Event.NOT_STOPPED
 
 
 def _achieved(step: Step, result: Result) -> bool:

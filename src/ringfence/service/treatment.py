@@ -22,7 +22,7 @@ from ringfence.diagnosis.impact import Party
 from ringfence.diagnosis.severity import ErrorClass, Severity, is_judgeable
 from ringfence.errors import IllegalEventError
 from ringfence.record.evidence import Record
-from ringfence.world.domain import DomainKind, McaHandler
+from ringfence.world.domain import DomainKind, DomainState, McaHandler
 from ringfence.world.identities import CaseId, DomainId, Frame, StepId
 from ringfence.world.situation import OpenCase, Situation
 from ringfence.world.steps import Order, Result, Status, Step, UnpauseDomain
@@ -112,6 +112,8 @@ class Treatment:
         self._alarms: dict[int, _Part] = {}
         self._folder = Folder()
         self._case_of_event: dict[int, CaseId] = {}
+        # Domains that a case has left standing, as a mapping of a lost page could not be taken away.
+        self._barred: set[DomainId] = set()
 
     @property
     def open_cases(self) -> tuple[OpenCase, ...]:
@@ -151,6 +153,7 @@ class Treatment:
         twin._next_alarm = self._next_alarm
         twin._folder = self._folder
         twin._case_of_event = dict(self._case_of_event)
+        twin._barred = set(self._barred)
         of = {id(part): part.copy() for case in self._cases.values() for part in case.parts}
         twin._cases = {
             number: _Case(number, case.severity, case.frames, [of[id(part)] for part in case.parts])
@@ -239,12 +242,17 @@ class Treatment:
         self, decision: Decision, severity: Severity, situation: Situation, event: int = 0
     ) -> tuple[CaseId, tuple[Wanted, ...]]:
         """Open a case for a decision that has parts; ``event`` is the folder's number for further reports of it."""
+        self._barred = {domain for domain in self._barred if _stands(domain, situation)}
         case = self._open(decision, severity)
         self._remember(event, case.id)
         consumed = decision.impact.consumer.party is not Party.NOBODY
         wanted = list(self._superseded(case, situation)) if consumed else []
         for part, planned in zip(case.parts, decision.parts, strict=True):
-            wanted += self._enter(part, planned.steps, "reported", decision.first.because, situation)
+            steps = planned.steps
+            if (part.position, part.subject) != (planned.position, planned.subject):
+                own = on_entering(part.position, part.subject, situation, self._policy)
+                steps = tuple(dict.fromkeys((*own, *steps)))
+            wanted += self._enter(part, steps, "reported", decision.first.because, situation)
         # What is to be done comes first: nobody who must act waits for words.
         wanted.append(_judged(case.id, situation.now_ms, decision, consumed=severity is Severity.SRAR))
         return case.id, tuple(wanted)
@@ -300,10 +308,9 @@ class Treatment:
                 if part.position.has_ended or Event.SUPERSEDED not in allowed(part.position.state):
                     continue
                 heir = next((each for each in new.parts if each.subject.domain == part.subject.domain), None)
-                if heir is None:
+                if heir is None or heir.position.has_ended:
                     continue
-                if part.position.stopped:
-                    heir.position = replace(heir.position, stopped=True)
+                _inherit(heir, part)
                 yield from self._apply(part, Event.SUPERSEDED, situation, f"by case {new.id}")
 
     # --- what is told
@@ -416,6 +423,8 @@ class Treatment:
         if part.position.state is State.HALTED and part.position.row is Row.HALT:
             others = [each for each in self._open_parts() if each is not part]
             yield from self._all(others, Event.HOST_HALTED, situation)
+        if part.position.state is State.OPERATED and part.position.held and part.subject.domain is not None:
+            self._barred.add(part.subject.domain)
         case = self._cases.get(part.case)
         if case is not None and not case.is_open:
             del self._cases[part.case]
@@ -427,7 +436,7 @@ class Treatment:
 
     def _is_held_by_another(self, part: _Part, domain: DomainId) -> bool:
         """Whether another error keeps the domain stopped: then this one must not let it run (L1)."""
-        return any(
+        return domain in self._barred or any(
             other is not part and other.subject.domain == domain and other.position.stopped
             for other in self._open_parts()
         )
@@ -453,6 +462,30 @@ def _is_bystander(record: Record) -> bool:
     """Whether a CPU was stopped by a #MC without being where the error is (RIPV=1 EIPV=0; SDM vol. 3B 17.10.4.1)."""
     status = record.registers.mcg_status
     return status is not None and bool(MCIP.of(status)) and not EIPV.of(status)
+
+
+def _inherit(heir: _Part, part: _Part) -> None:
+    """What is owed by a part that a later error replaces, the new part of the same domain takes over.
+
+    The domain stays stopped, has consumed what it consumed and was not told of yet, and hears of all pages that it
+    lost. If its mappings were taken away meanwhile, the new evidence has no numbers of its own: the old ones hold.
+    """
+    old, new = part.subject, heir.subject
+    covered = set(new.frames) <= set(old.frames)
+    heir.subject = replace(
+        new,
+        pages=tuple(dict.fromkeys((*old.pages, *new.pages))),
+        numbered=old.numbered and (new.numbered or covered),
+        frames=tuple(dict.fromkeys((*old.frames, *new.frames))),
+        consumed=new.consumed or (old.consumed and part.position.stopped),
+    )
+    if part.position.stopped:
+        heir.position = replace(heir.position, stopped=True)
+
+
+def _stands(domain: DomainId, situation: Situation) -> bool:
+    known = situation.domain(domain)
+    return known is not None and known.state is DomainState.PAUSED
 
 
 def _judged(case: CaseId, at_ms: int, decision: Decision, *, consumed: bool) -> Entry:
@@ -481,6 +514,6 @@ def _judged(case: CaseId, at_ms: int, decision: Decision, *, consumed: bool) -> 
         Reason(each.row, each.because, each.rests_on) for each in decision.reasons if each.row is not Row.IMPACT
     )
     return Entry(
-        case, at_ms, None, "judged", "", decision.first.row, decision.first.because, judgement=judgement,
-        reasons=reasons,
+        case, at_ms, None, "judged", "", decision.parts[0].position.row, decision.first.because,
+        judgement=judgement, reasons=reasons,
     )  # fmt: skip
