@@ -12,7 +12,7 @@ from ringfence.record.evidence import Record
 from ringfence.service.alone import Alone
 from ringfence.service.ledger import Ledger
 from ringfence.world.identities import CaseId
-from ringfence.world.steps import Result, Status
+from ringfence.world.steps import Status
 
 _TO_A_HALT: Final = frozenset({State.SAVING_EVIDENCE, State.SPEAKING, State.HALTING, State.HALTING_AGAIN})
 
@@ -40,14 +40,18 @@ def take_up_cases(ledger: Ledger, alone: Alone) -> None:
     alone.go_on()
 
 
-def close_earlier_boot(ledger: Ledger) -> None:
+def ends_of_earlier_boot(ledger: Ledger) -> tuple[ev.Event, ...]:
     """The host was reset: what was open then has its outcome now, and none of its orders is carried out again.
 
-    A domain's number may be another domain's by now.
+    A domain's number may be another domain's by now. To be written together with the beginning of the new boot: a kill
+    between them would leave the cases open for ever.
     """
-    for order in list(ledger.state.orders):
-        ledger.carried(order, Result(Status.UNKNOWN, "the host was reset while it was carried out: not repeated"))
-    for number, case in list(ledger.state.cases.items()):
+    now_ms = ledger.now_ms
+    why = "the host was reset while it was carried out: not repeated"
+    events: list[ev.Event] = [
+        ev.Carried(at_ms=now_ms, order=order, status=Status.UNKNOWN, because=why) for order in ledger.state.orders
+    ]
+    for number, case in ledger.state.cases.items():
         halting = case.evidence_saved or any(part.state in _TO_A_HALT for part in case.parts.values())
         state = State.HALTED if halting else State.UNKNOWN
         why = "the host was reset before its end was reported"
@@ -58,7 +62,8 @@ def close_earlier_boot(ledger: Ledger) -> None:
             for domain, part in case.parts.items()
         )
         nothing = (ev.OutcomeEntry(None, state, Row.LAST_WORDS, why),)
-        ledger.write(ev.Closed(at_ms=ledger.now_ms, case=number, outcome=entries or nothing))
+        events.append(ev.Closed(at_ms=now_ms, case=number, outcome=entries or nothing))
+    return tuple(events)
 
 
 def is_known(ledger: Ledger, record: Record) -> bool:
