@@ -167,7 +167,7 @@ class _Player:
                 continue
             rows = {link.row, *(detail.partition(":")[0] for detail in link.details)} - {""}
             board.passed(rows)
-            board.frames_out += link.what == "result" and "OfflineFrame" in link.text
+            board.frames_out += "OfflineFrame" in link.text and link.what in {"step", "order"}
             self._say(link)
         if not board.halted:
             board.situation = self._run.host.situation(None)

@@ -9,6 +9,7 @@ from ringfence.cli.decode import decode_command
 from ringfence.cli.demo import demo_command
 from ringfence.cli.explain import explain_command
 from ringfence.cli.policy import policy_command
+from ringfence.cli.replay import replay_command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -36,3 +37,4 @@ main.add_command(decode_command)
 main.add_command(policy_command)
 main.add_command(explain_command)
 main.add_command(demo_command)
+main.add_command(replay_command)
