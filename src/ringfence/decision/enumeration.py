@@ -8,7 +8,7 @@ checked that one part alone can break (L1 to L8). What two errors do to each oth
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import product
 
@@ -48,7 +48,7 @@ def domu_beginnings() -> Iterator[Beginning]:
         subject = Subject(domain=DOMU, pages=known, numbered=numbered, frames=_FRAMES, consumed=consumed)
         position = Position(state=State.CONTAINING, row=Row.ASK_DOM0 if able else Row.ALONE, stopped=consumed)
         yield _beginning(facts_in_words(facts), subject, position, facts=facts)
-        if not consumed:
+        if not consumed and pages == 1:
             # It takes the place of a part that had stopped the domain.
             yield _beginning(facts_in_words(facts), subject, replace(position, stopped=True), facts=facts)
 
@@ -150,11 +150,23 @@ class _Sum:
     hops: set[tuple[State, State]] = field(default_factory=set)
 
 
-def enumerate_parts() -> Report:
-    """Follow every beginning to all its ends, and say what was found. Takes some seconds."""
+def beginnings() -> Iterator[Beginning]:
+    """Every part that there can be."""
+    yield from domu_beginnings()
+    yield from host_beginnings()
+    yield from dom0_beginnings()
+
+
+def enumerate_parts(chosen: Iterable[Beginning] | None = None, *, until_broken: bool = False) -> Report:
+    """Follow every beginning (or those chosen) to all its ends, and say what was found. All take some seconds.
+
+    ``until_broken``: go no further than to the first that breaks a law; what is missing means nothing then.
+    """
     breaches, edges, whole = Breaches(), set[tuple[State, Event]](), _Sum()
     explored: dict[object, list[tuple[Explorer, int]]] = {}
-    for beginning in (*domu_beginnings(), *host_beginnings(), *dom0_beginnings()):
+    for beginning in beginnings() if chosen is None else chosen:
+        if until_broken and breaches.found:
+            break
         known = explored.setdefault((beginning.subject, beginning.position, beginning.steps), [])
         alike = next((paths for explorer, paths in known if is_like(beginning, explorer)), None)
         if alike is None:
