@@ -107,10 +107,10 @@ class Door:
 
     def after_telemetry(self, most: int) -> tuple[Arrival, ...]:
         """Questions, progress, ends, left-overs and losses, as many as there is room for. Ends are shown once."""
-        questions = [each.question for each in self.asked.values() if not each.seen]
+        waiting: list[Question | Progress] = [each.question for each in self.asked.values() if not each.seen]
+        waiting += islice(self._progress, most)
         # In the order in which they came about: tokens grow.
-        waiting = sorted((*questions, *islice(self._progress, most)), key=lambda each: each.token)
-        shown: list[Arrival] = [*waiting[:most]]
+        shown: list[Arrival] = [*sorted(waiting, key=lambda each: each.token)[:most]]
         while self._ended and len(shown) < most:
             shown.append(self._ended.popleft())
         return (*shown, *self.left_overs, *self.lost)[:most]

@@ -187,7 +187,8 @@ class FrameTable:
         number = run.owner.guest_frame
         if number is None:
             return run.owner
-        return replace(run.owner, guest_frame=GuestFrame(number + frame - run.first))
+        held = run.owner
+        return Owner(held.holder, held.domain, GuestFrame(number + frame - run.first), held.whole_superpage)
 
     def frame_of(self, domain: DomainId, page: GuestFrame) -> Frame | None:
         """Where a domain's page is, None if it has none there of its own."""

@@ -65,12 +65,13 @@ class Logged:
 class BankReader:
     """Reads the banks of one machine. ``owner_of`` tells whose a frame is, for the bank entries.
 
-    ``always_tsc``: every bank entry has a time stamp; Xen gives one to those of CMCI alone.
+    ``as_xen``: with Xen's own rules of what is cleared, and a time stamp in the entries of CMCI alone; else every entry
+    has one.
     """
 
-    def __init__(self, machine: Machine, owner_of: Callable[[Frame], int | None], *, always_tsc: bool = False) -> None:
+    def __init__(self, machine: Machine, owner_of: Callable[[Frame], int | None], *, as_xen: bool) -> None:
         self._machine = machine
-        self._always_tsc = always_tsc
+        self._as_xen = as_xen
         self._owner_of = owner_of
         self._platform = machine.settings.platform
         self._is_smca = self._platform.scheme is Scheme.SMCA
@@ -137,7 +138,7 @@ class BankReader:
             addr=addr,
             misc=misc,
             ctrl2=self._machine.rdmsr(cpu, msrs.MC0_CTL2 + bank) if has_ctl2 else 0,
-            tsc=self._machine.tsc() if asynchronous or self._always_tsc else 0,
+            tsc=self._machine.tsc() if asynchronous or not self._as_xen else 0,
         )
         return Logged(entry, self._extended(cpu, bank) if extended and self._is_smca else ())
 
@@ -158,7 +159,7 @@ class BankReader:
             domid=self._owner(destat, addr, 0),
             status=destat,
             addr=addr if ADDRV.of(destat) else 0,
-            tsc=self._machine.tsc() if asynchronous or self._always_tsc else 0,
+            tsc=self._machine.tsc() if asynchronous or not self._as_xen else 0,
         )
         return Logged(entry, msr_pairs)
 
@@ -180,18 +181,40 @@ class BankReader:
         """Whether a #MC tells of what a bank holds (SDM vol. 3B 17.6.3; APM vol. 2 9.3.2)."""
         return bool(UC.of(status) and EN.of(status) and (S.of(status) or not self._platform.ser_p))
 
+    def _is_left_to_machine_check(self, status: int, source: Source) -> bool:
+        """Whether a bank is not for this reader: a #MC has been raised for it, whose handler will look.
+
+        As Linux does (mce/core.c, machine_check_poll); Xen's CMCI handler reports it, too, without clearing it.
+        """
+        if self._as_xen or source not in {Source.INTERRUPT, Source.POLL}:
+            return False
+        return bool(UC.of(status) and (PCC.of(status) or not self._platform.ser_p or S.of(status)))
+
     def _may_clear(self, status: int, source: Source) -> bool:
-        if UC.of(status) and PCC.of(status):
-            return source is Source.RESET
-        if source is not Source.MACHINE_CHECK or not UC.of(status):
+        match source:
+            case Source.RESET:
+                return True
+            case Source.MACHINE_CHECK:
+                return self._may_clear_after_machine_check(status)
+            case Source.INTERRUPT if self._as_xen and self._platform.scheme is Scheme.INTEL:
+                over, enabled = OVER.of(status), EN.of(status)
+                signalled = PCC.of(status) or S.of(status) or AR.of(status)
+                return not UC.of(status) or (self._platform.ser_p and not over and (not enabled or not signalled))
+            case Source.INTERRUPT | Source.POLL:
+                return True
+
+    def _may_clear_after_machine_check(self, status: int) -> bool:
+        if not UC.of(status):
+            return self._platform.scheme is not Scheme.INTEL or not self._as_xen
+        if PCC.of(status):
+            return False
+        if self._platform.scheme is not Scheme.INTEL:
             return True
-        if self._platform.scheme is Scheme.INTEL:
-            if not self._platform.ser_p:
-                return False
-            if not EN.of(status):
-                return not OVER.of(status)
-            return bool(S.of(status)) and not (AR.of(status) and OVER.of(status))
-        return True
+        if not self._platform.ser_p:
+            return False
+        if not EN.of(status):
+            return not OVER.of(status)
+        return bool(S.of(status)) and not (AR.of(status) and OVER.of(status))
 
     def _clear(self, cpu: CpuId, bank: int) -> None:
         self._machine.wrmsr(cpu, self._first_msr(bank) + msrs.Smca.STATUS, 0)

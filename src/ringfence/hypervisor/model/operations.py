@@ -152,6 +152,8 @@ class Operations:
         owner = self._life.frames.owner(frame)
         if owner is None or owner.domain != number:
             return Result(Status.REFUSED, f"domain {number} does not have frame {frame:#x}")
+        if owner.whole_superpage:
+            return Result(Status.REFUSED, "it is part of a superpage that cannot be split")
         if self._life.frames.is_broken(frame):
             return Result(Status.REFUSED, "the page is lost: there is nothing good to copy")
         if not self._life.frames.free_pages:

@@ -79,7 +79,7 @@ class Xen:
             core, life, (rates.migration, rates.disk), lambda: self.dom0.state, self.operations.standing
         )
         self._naming = Naming(core.machine, life)
-        self._reader = BankReader(core.machine, lambda frame: owner_number(life, frame), always_tsc=seat is not None)
+        self._reader = BankReader(core.machine, lambda frame: owner_number(life, frame), as_xen=seat is None)
         self._held: list[Interrupt] = []
         """Interrupts for CPUs that were in a machine check."""
         self._alone: XenAlone | None = None
