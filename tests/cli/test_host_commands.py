@@ -1,0 +1,169 @@
+"""demo, explain and replay as their users run them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ringfence.cli.main import main
+from ringfence.decision.rows import Row
+
+ROOT = Path(__file__).resolve().parents[2]
+LOG = str(ROOT / "examples" / "host.log")
+
+
+def run(*arguments: str, **options: str | bytes) -> Result:
+    return CliRunner().invoke(main, arguments, input=options.get("input"))
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The journal of one demo, and what it printed."""
+    journal = tmp_path_factory.mktemp("demo") / "demo.sqlite"
+    result = run("demo", "--speed", "0", "--plain", "--journal", str(journal))
+    assert result.exit_code == 0, result.output
+    return journal, result.output
+
+
+def test_the_demo_passes_every_row_of_the_concept(played: tuple[Path, str]) -> None:
+    _, output = played
+    assert f"Rows of the concept passed: {len(Row)} of {len(Row)}" in output
+
+
+def test_the_demo_ends_with_what_became_of_each_case_and_where_the_journal_lies(played: tuple[Path, str]) -> None:
+    journal, output = played
+    assert "old-pv: operated by I.3a-dom0; it was operated on" in output
+    assert "the host: halted by I.2x" in output
+    assert "still open" not in output
+    assert f"The journal lies in {journal}" in output
+
+
+def test_the_same_seed_plays_the_same_demo(played: tuple[Path, str], tmp_path: Path) -> None:
+    _, output = played
+    again = run("demo", "--speed", "0", "--plain", "--journal", str(tmp_path / "demo.sqlite"))
+    assert again.output.split("What became")[0] == output.split("What became")[0]
+
+
+def test_the_demo_as_json_is_one_object_a_line(tmp_path: Path) -> None:
+    result = run("demo", "--speed", "0", "--json", "--journal", str(tmp_path / "demo.sqlite"))
+    shown = [json.loads(line) for line in result.output.splitlines()]
+    assert {"at_ms", "what", "row", "text", "details"} == set(shown[0])
+    assert "I.3b-inject" in {each["row"] for each in shown}
+
+
+def test_an_unknown_scenario_is_said_so(tmp_path: Path) -> None:
+    result = run("demo", "--scenario", "no-such", "--journal", str(tmp_path / "demo.sqlite"))
+    assert result.exit_code == 2
+    assert "no-such" in result.output
+
+
+def case_of(journal: Path, words: str) -> str:
+    """The number of the first case whose listing has these words."""
+    lines = run("explain", "--journal", str(journal)).output.splitlines()
+    at = next(number for number, line in enumerate(lines) if words in line)
+    return next(line.split()[0] for line in reversed(lines[: at + 1]) if "->" not in line)
+
+
+def test_explain_lists_the_cases_with_their_ends(played: tuple[Path, str]) -> None:
+    journal, _ = played
+    output = run("explain", "--journal", str(journal)).output
+    assert "win-hvm: operated by I.3b-dom0" in output
+    assert "corrected errors of page" in output
+
+
+def test_explain_goes_from_the_registers_to_the_outcome_each_step_with_its_row(played: tuple[Path, str]) -> None:
+    journal, _ = played
+    result = run("explain", "--journal", str(journal), case_of(journal, "win-hvm: operated"))
+    assert result.exit_code == 0
+    order = [
+        "status 0x",
+        "[I.1]",
+        "[B.1] win-hvm took the error in (proven)",
+        "B.7: the platform marks bad data",
+        "win-hvm has registered no PV MCA handler",
+        "Dom0 is asked",
+        "restart has the least expected loss",
+        "[II.2] RestartDomain win-hvm",
+        "operated for win-hvm",
+        "outcome",
+    ]
+    at = [result.output.find(words) for words in order]
+    assert -1 not in at, dict(zip(order, at, strict=True))
+    assert at == sorted(at)
+
+
+def test_explain_as_json_has_the_same_links(played: tuple[Path, str]) -> None:
+    journal, _ = played
+    shown = json.loads(run("explain", "--json", "--journal", str(journal), case_of(journal, "win-hvm: op")).output)
+    assert not shown["open"]
+    assert shown["outcome"] == ["win-hvm: operated by I.3b-dom0; it was operated on"]
+    assert {"evidence", "finding", "impact", "decision", "order", "result", "outcome"} <= {
+        each["what"] for each in shown["links"]
+    }
+
+
+def test_explain_without_such_a_case_or_journal_says_what_to_do(played: tuple[Path, str], tmp_path: Path) -> None:
+    journal, _ = played
+    assert run("explain", "--journal", str(journal), "7").exit_code == 1
+    missing = run("explain", "--journal", str(tmp_path / "none.sqlite"))
+    assert missing.exit_code == 2
+    assert "start Ringfence first" in missing.output
+
+
+def test_replay_puts_a_log_to_a_model_host() -> None:
+    result = run("replay", LOG)
+    assert result.exit_code == 0
+    assert "SRAR" in result.output
+    assert "halted by I.2x" in result.output, "the kernel was the consumer in this log"
+    assert "Assumed: a hvm guest" in result.output
+
+
+GUEST_LOG = """\
+mce: [Hardware Error]: Machine check events logged
+mce: [Hardware Error]: CPU 3: Machine Check Exception: f Bank 1: bd80000000100134
+mce: [Hardware Error]: RIP 33:<00007f0000001000>
+mce: [Hardware Error]: TSC 0 ADDR 123456780 MISC 86
+mce: [Hardware Error]: PROCESSOR 0:50657 TIME 1700000000 SOCKET 0 APIC 6 microcode 5003302
+"""
+
+
+@pytest.mark.parametrize(
+    ("stand_in", "end"),
+    [
+        ("hvm", "the guest: injected by I.3b-inject"),
+        ("hvm-plain", "the guest: operated by I.3b-dom0"),
+        ("pv", "the guest: guest healed by I.3a-handler"),
+        ("pv-plain", "the guest: operated by I.3a-dom0"),
+    ],
+)
+def test_what_would_have_happened_depends_on_who_had_the_page(tmp_path: Path, stand_in: str, end: str) -> None:
+    log = tmp_path / "guest.log"
+    log.write_text(GUEST_LOG)
+    assert end in run("replay", str(log), "--stand-in", stand_in).output
+
+
+def test_two_policies_stand_side_by_side(tmp_path: Path) -> None:
+    log, policy = tmp_path / "guest.log", tmp_path / "operate.toml"
+    log.write_text(GUEST_LOG)
+    policy.write_text('[otherwise]\non_srar = "operate"\n')
+    result = run("replay", str(log), "--policy", str(policy), "--against", "default")
+    assert f"{policy}: the guest: operated by II.2" in result.output
+    assert "the default policy: the guest: injected by I.3b-inject" in result.output
+    assert "The policies differ in 1 of them." in result.output
+
+
+def test_replay_as_json_names_the_policy_of_each_outcome(tmp_path: Path) -> None:
+    log = tmp_path / "guest.log"
+    log.write_text(GUEST_LOG)
+    (line,) = run("replay", str(log), "--json").output.splitlines()
+    shown = json.loads(line)
+    assert shown["severity"] == "SRAR"
+    assert shown["outcomes"][0]["policy"] == "the default policy"
+
+
+def test_a_policy_that_cannot_be_read_is_said_so() -> None:
+    result = run("replay", LOG, "--policy", "/no/such/policy.toml")
+    assert result.exit_code == 2
