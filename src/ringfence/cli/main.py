@@ -10,6 +10,7 @@ from ringfence.cli.demo import demo_command
 from ringfence.cli.explain import explain_command
 from ringfence.cli.policy import policy_command
 from ringfence.cli.replay import replay_command
+from ringfence.cli.simulate import simulate_command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -38,3 +39,4 @@ main.add_command(policy_command)
 main.add_command(explain_command)
 main.add_command(demo_command)
 main.add_command(replay_command)
+main.add_command(simulate_command)

@@ -8,10 +8,11 @@ own as well. A disk that is full is met with a reserve, kept beside the journal.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -65,6 +66,7 @@ _ALL: Final = """
     FROM event LEFT JOIN event AS before ON before.number = event.number - 1
     WHERE event.number > :after ORDER BY event.number LIMIT :batch"""
 _OF_CASE: Final = _ALL.replace("WHERE", "WHERE event.case_number = :case AND")
+_OF_KINDS: Final = _ALL.replace("WHERE", "WHERE event.kind IN (SELECT value FROM json_each(:kinds)) AND")
 
 
 Columns = tuple[int, int, str, int | None, str]
@@ -131,19 +133,21 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _events(
-    connection: sqlite3.Connection, path: Path, after: int, case: CaseId | None = None
+    connection: sqlite3.Connection, path: Path, after: int, case: CaseId | None = None, kinds: Iterable[str] = ()
 ) -> Iterator[tuple[int, Stored]]:
     """The events after number ``after``, in order, each checked against its CRC."""
-    asked = {"after": after, "case": case, "batch": BATCH}
+    asked = {"after": after, "case": case, "kinds": json.dumps(tuple(kinds)), "batch": BATCH}
+    every = case is None and not kinds
+    query = _ALL if every else _OF_CASE if case is not None else _OF_KINDS
     try:
         while True:
             (head,) = connection.execute("SELECT number FROM head").fetchone() or (None,)
             if not isinstance(head, int):
                 raise _corrupt(path, "its head is missing")
-            rows = connection.execute(_ALL if case is None else _OF_CASE, asked).fetchall()
+            rows = connection.execute(query, asked).fetchall()
             for *row, crc, crc_before in rows:
                 number, text = row[0], row[-1]
-                if case is None and number != after + 1:
+                if every and number != after + 1:
                     raise _corrupt(path, f"event {after + 1} is missing")
                 if _crc(tuple(row), crc_before) != crc:
                     raise _corrupt(path, f"event {number} is not what was written")
@@ -151,7 +155,7 @@ def _events(
                 yield number, from_text(text)
             if not rows:
                 break
-        if case is None and after < head:
+        if every and after < head:
             raise _corrupt(path, f"the events {after + 1} to {head} are missing")
     except FAULTS as error:
         raise _failure(path, error) from error
@@ -371,9 +375,9 @@ class Journal:
                 raise JournalFullError(self.path, tuple(row[4] for row in rows)) from error
             raise _failure(self.path, error) from error
 
-    def events(self, after: int = 0) -> Iterator[tuple[int, Stored]]:
-        """As ``Reader.events``."""
-        return _events(self._connection, self.path, after)
+    def events(self, after: int = 0, *, kinds: Iterable[type[Event]] = ()) -> Iterator[tuple[int, Stored]]:
+        """As ``Reader.events``; of some ``kinds`` alone if they are given."""
+        return _events(self._connection, self.path, after, kinds=tuple(kind.__name__ for kind in kinds))
 
     def close(self) -> None:
         """Let go of the file and of the writer's place. A second call does nothing."""

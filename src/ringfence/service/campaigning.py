@@ -34,7 +34,7 @@ class Campaigning:
     def _remember(self) -> None:
         """Which operations an earlier life tried on whom, and which of them were done."""
         of_order: dict[StepId, tuple[CaseId, DomainId]] = {}
-        for _, event in self._ledger.journal.events():
+        for _, event in self._ledger.journal.events(kinds=(ev.Intended, ev.Carried)):
             match event:
                 case ev.Intended() if event.step.kind in OPERATIONS:
                     domain: DomainId = getattr(event.step.step, "domain")  # noqa: B009 (every operation has one)

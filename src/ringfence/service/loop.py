@@ -70,7 +70,9 @@ class Loop:
         self._campaigning = Campaigning(self._ledger, policy, self._operated)
         self._acknowledged: list[Token] = []
         self._ahead_of = {
-            (event.suspect, event.name) for _, event in journal.events() if isinstance(event, ev.TrendSeen)
+            (event.suspect, event.name)
+            for _, event in journal.events(kinds=(ev.TrendSeen,))
+            if isinstance(event, ev.TrendSeen)
         }
         self._alone: Alone | None = None
         if Capability.TREATS not in host.capabilities:

@@ -30,7 +30,7 @@ def take_up_orders(ledger: Ledger) -> None:
 def take_up_cases(ledger: Ledger, alone: Alone) -> None:
     """This seat treats by itself, and forgot what it had in mind: begin each open case again from its evidence."""
     evidence: dict[CaseId, Record] = {}
-    for _, event in ledger.journal.events():
+    for _, event in ledger.journal.events(kinds=(ev.Received,)):
         if isinstance(event, ev.Received) and event.case in ledger.state.cases:
             evidence.setdefault(event.case, event.record)
     for number, record in evidence.items():
@@ -74,7 +74,7 @@ def is_known(ledger: Ledger, record: Record) -> bool:
     earlier: list[Record] = []
     present: list[Record] = []
     boot = ""
-    for _, event in ledger.journal.events():
+    for _, event in ledger.journal.events(kinds=(ev.Started, ev.Received)):
         if isinstance(event, ev.Started) and event.boot != boot:
             boot, earlier, present = event.boot, present, []
         elif isinstance(event, ev.Received):

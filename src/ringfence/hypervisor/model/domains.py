@@ -91,6 +91,7 @@ class ModelDomain:
     busy: bool = False
     told: set[GuestFrame] = field(default_factory=set)
     refused_calls: int = 0
+    _shown: tuple[tuple[object, ...], Domain] | None = field(default=None, repr=False, compare=False)
 
     @property
     def lives(self) -> bool:
@@ -110,7 +111,7 @@ class ModelDomain:
     @property
     def in_machine_check(self) -> bool:
         """Whether MCIP of one of its vCPUs is still set."""
-        return any(vcpu.bank.in_machine_check for vcpu in self.vcpus)
+        return any(vcpu.bank is not EMPTY and vcpu.bank.in_machine_check for vcpu in self.vcpus)
 
     @property
     def has_hap(self) -> bool:
@@ -125,7 +126,13 @@ class ModelDomain:
         self.told.clear()
 
     def seen(self) -> Domain:
-        """It as the port shows it."""
+        """It as the port shows it. The same value as long as nothing that it shows changes: it is asked for often."""
+        now = (self.state, self.handler, self.mca_enabled, self.in_machine_check, self.checkpoint, self.memory_pages)
+        if self._shown is None or self._shown[0] != now:
+            self._shown = (now, self._show())
+        return self._shown[1]
+
+    def _show(self) -> Domain:
         spec = self.spec
         return Domain(
             id=self.id,

@@ -274,6 +274,7 @@ class Run:
             dead_ms, tidy = planned.dead_ms, planned.tidy
         self._note(Life(self._clock.now_ns, self._lives, ended=True, killed=not halted))
         if self._loop is not None:
+            self.trace.tally.resumed += 0 if halted else len(self._loop.state.orders) + len(self._loop.state.cases)
             self._keep(self._loop.state, copied=False)
         self._drop()
         if halted:

@@ -185,7 +185,7 @@ class Tally:
     kills: int = 0
     lives: int = 0
     resumed: int = 0
-    """Orders that an earlier life had left open."""
+    """Orders and cases that a killed life had left open."""
     decisions: int = 0
     questions: int = 0
     answers: int = 0
