@@ -9,14 +9,25 @@ from typing import Final
 
 from ringfence.errors import FormatError, SourceError
 from ringfence.record import binary
-from ringfence.record.binary import pstore, rasdaemon_db
+from ringfence.record.binary import pstore
 from ringfence.record.evidence import Evidence, Format, Lull, Origin, Unrecognised
 from ringfence.record.sources import STDIN, Block, Damaged, Source, blocks, chunks, is_compressed, opened
-from ringfence.record.text import reader as text
 from ringfence.record.text.lines import LULL, RawLine
 
 MAX_BINARY_BYTES: Final = 256 << 20
 """A binary dump is read whole; more than this is no dump of machine checks (ERST holds some megabytes)."""
+
+
+def _follow_text(lines: Iterable[RawLine], name: str) -> Iterator[Evidence | Lull]:
+    from ringfence.record.text import reader  # noqa: PLC0415 (the grammars are loaded when there is text to read)
+
+    return reader.follow(lines, name)
+
+
+def _read_text(log: bytes, name: str) -> Iterator[Evidence]:
+    from ringfence.record.text import reader  # noqa: PLC0415 (as above)
+
+    return reader.read(raw_lines(Block(log, 1, 0)), name)
 
 
 def raw_lines(block: Block) -> Iterator[RawLine]:
@@ -32,10 +43,6 @@ def raw_lines(block: Block) -> Iterator[RawLine]:
         at = end + 1
 
 
-def _numbered(log: bytes) -> Iterator[RawLine]:
-    return raw_lines(Block(log, 1, 0))
-
-
 def _text(stream: io.BufferedReader, name: str, progress: Callable[[int], None] | None) -> Iterator[Evidence | Lull]:
     damage: list[Unrecognised] = []
 
@@ -48,7 +55,7 @@ def _text(stream: io.BufferedReader, name: str, progress: Callable[[int], None] 
         except Damaged as error:
             damage.append(Unrecognised(Origin(name, offset=offset), b"", f"the rest cannot be unpacked: {error}"))
 
-    yield from text.follow(lines(), name)
+    yield from _follow_text(lines(), name)
     yield from damage
 
 
@@ -81,15 +88,17 @@ def _binary(
     form = binary.detect(blob[: binary.HEAD_BYTES], source.name, len(blob))
     found: Iterable[Evidence | Lull | pstore.PstoreText]
     if form is None:
-        found = text.read(_numbered(blob), source.name)
+        found = _read_text(blob, source.name)
     elif form is Format.RASDAEMON_DB and source.path is not None and len(blob) == source.size_bytes:
         # Read in place, so that what a live database holds in its write-ahead log is seen as well.
+        from ringfence.record.binary import rasdaemon_db  # noqa: PLC0415 (SQLite is loaded for a database only)
+
         found = rasdaemon_db.read(source.path)
     else:
         found = binary.read(form, blob, source.name)
     for item in found:
         if isinstance(item, pstore.PstoreText):
-            yield from text.read(_numbered(item.text), source.name)
+            yield from _read_text(item.text, source.name)
         else:
             yield item
     yield from damage
@@ -103,7 +112,7 @@ def _pstore_log(stream: io.BufferedReader, name: str) -> Iterator[Evidence | Lul
     except FormatError as error:
         yield Unrecognised(Origin(name), blob[:4096], str(error))
     else:
-        yield from text.read(_numbered(log), name)
+        yield from _read_text(log, name)
     yield from damage
 
 

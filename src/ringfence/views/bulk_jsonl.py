@@ -26,6 +26,7 @@ from ringfence.record.text.lines import RawLine, strip
 from ringfence.views import jsonl
 from ringfence.views.bulk import times_text
 from ringfence.views.bulk_items import ItemWriter, Texts, joined, with_socket
+from ringfence.views.times import iso
 
 _CLOSED: Final = "}\n"
 
@@ -165,7 +166,7 @@ def _slots(facts: Facts, rows: Columns, kind: Ids, wording: Ids, stamps: list[st
     of_kind = kind.tolist()
     has_microcode = ((rows.present & np.uint8(Present.MICROCODE)) != 0).tolist()
     microcode = zip(rows.microcode.tolist(), has_microcode, strict=True)
-    when = times_text(rows.time, lambda time: "" if (found := jsonl.iso(time)) is None else f',"time":"{found}"')
+    when = times_text(rows.time, lambda time: "" if (found := iso(time)) is None else f',"time":"{found}"')
     stamped = ("" if stamp is None else f',"stamp":"{stamp}"' for stamp in stamps)
     return [
         refinement,

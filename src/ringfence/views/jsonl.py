@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from inspect import cleandoc
 
 import msgspec
@@ -12,6 +11,7 @@ from ringfence.diagnosis.events import Relation
 from ringfence.diagnosis.finding import Event, Finding, Report
 from ringfence.diagnosis.severity import ErrorClass, Mode, Scope, Severity
 from ringfence.record.evidence import ClaimKind, Delivery, Format, Location, Record, Registers, Unrecognised
+from ringfence.views.times import iso
 
 
 class RegistersLine(msgspec.Struct, omit_defaults=True):
@@ -167,16 +167,6 @@ class UnrecognisedLine(msgspec.Struct, omit_defaults=True):
 
 def _hex(value: int | None) -> str | None:
     return None if value is None else f"{value:#x}"
-
-
-def iso(time: float | None) -> str | None:
-    """Seconds since the epoch as ISO 8601 in UTC; None if there is none or it is beyond what a calendar can show."""
-    if time is None:
-        return None
-    try:
-        return datetime.fromtimestamp(time, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    except (OverflowError, ValueError, OSError):
-        return None
 
 
 def registers_line(registers: Registers) -> RegistersLine:

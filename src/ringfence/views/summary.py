@@ -10,8 +10,9 @@ from ringfence.diagnosis.events import Relation
 from ringfence.diagnosis.finding import Event, Finding
 from ringfence.diagnosis.severity import Severity
 from ringfence.record.evidence import Origin, Unrecognised
-from ringfence.views.jsonl import iso, schema_of
+from ringfence.views.jsonl import schema_of
 from ringfence.views.text import counted, place, printable, severity_colour
+from ringfence.views.times import iso
 
 SHOWN_UNRECOGNISED = 10
 """Unreadable places that a summary lists one by one; the rest are counted."""

@@ -16,7 +16,7 @@ from ringfence.diagnosis.events import Relation
 from ringfence.diagnosis.finding import Event, Finding, Report
 from ringfence.diagnosis.severity import Severity
 from ringfence.record.evidence import Location, Origin, Record, Unrecognised
-from ringfence.views.jsonl import iso
+from ringfence.views.times import iso
 
 WIDTH = 110
 """Columns to which prose is wrapped; a line with an identifier in it may be longer."""

@@ -1,28 +1,47 @@
 """Readers and writers of evidence in binary form.
 
-``detect`` says which form a file is in, ``read`` reads it. An SQLite file that has a path is better read from there
+``detect`` says which form a file is in, ``read`` reads it; the modules are loaded when one of them is called, as most
+evidence is text. An SQLite file that has a path is better read from there
 (``rasdaemon_db.read``): the database may be live, and have a journal beside it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import PurePath
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from ringfence.record.binary import cper, ghes, pstore, rasdaemon_db, struct_mce, xen_mc_info
-from ringfence.record.binary.pstore import PstoreText
 from ringfence.record.evidence import Evidence, Format
+
+if TYPE_CHECKING:
+    from ringfence.record.binary.pstore import PstoreText
 
 HEAD_BYTES: Final = 4096
 """How much of a file's beginning ``detect`` wants to see: some records of the longest kind."""
 
-READERS: Final[dict[Format, Callable[[bytes, str], Iterator[Evidence | PstoreText]]]] = {
-    Format.CPER: cper.read,
-    Format.GHES_BLOCK: ghes.read,
-    Format.XEN_MC_INFO: xen_mc_info.read,
-    Format.STRUCT_MCE: struct_mce.read,
-    Format.RASDAEMON_DB: rasdaemon_db.read_image,
+CPER_SIGNATURE: Final = b"CPER"
+"""What a CPER record begins with (UEFI 2.10 N.2.1)."""
+
+Reader = Callable[[bytes, str], "Iterator[Evidence | PstoreText]"]
+
+
+def _loaded(module: str, function: str = "read") -> Reader:
+    """A reader whose module is loaded at its first call."""
+
+    def read(blob: bytes, file: str) -> Iterator[Evidence | PstoreText]:
+        reader: Reader = getattr(import_module(f"{__name__}.{module}"), function)
+        return reader(blob, file)
+
+    return read
+
+
+READERS: Final[dict[Format, Reader]] = {
+    Format.CPER: _loaded("cper"),
+    Format.GHES_BLOCK: _loaded("ghes"),
+    Format.XEN_MC_INFO: _loaded("xen_mc_info"),
+    Format.STRUCT_MCE: _loaded("struct_mce"),
+    Format.RASDAEMON_DB: _loaded("rasdaemon_db", "read_image"),
 }
 """For each form, the reader of a whole blob: it never raises for what the bytes say."""
 
@@ -32,6 +51,8 @@ def detect(head: bytes, name: str, size: int) -> Format | None:
 
     Forms with a signature come first, then those that are known by their consistency alone.
     """
+    from ringfence.record.binary import cper, ghes, pstore, rasdaemon_db, struct_mce, xen_mc_info  # noqa: PLC0415 (see above)
+
     if rasdaemon_db.detect(head):
         return Format.RASDAEMON_DB
     if cper.detect(head):
@@ -51,7 +72,13 @@ def detect(head: bytes, name: str, size: int) -> Format | None:
 
 def is_text(head: bytes) -> bool:
     """Whether a file that begins with ``head`` can only be text: a binary form has a NUL there, or a signature."""
-    return b"\0" not in head and not cper.begins_with_one(head)
+    if b"\0" in head:
+        return False
+    if not head.startswith(CPER_SIGNATURE):
+        return True
+    from ringfence.record.binary import cper  # noqa: PLC0415 (see above)
+
+    return not cper.begins_with_one(head)
 
 
 def read(format: Format, blob: bytes, file: str) -> Iterator[Evidence | PstoreText]:  # noqa: A002 (the word of the enum)

@@ -15,6 +15,7 @@ from typing import Final
 from uuid import UUID
 
 from ringfence.errors import FormatError
+from ringfence.record.binary import CPER_SIGNATURE as SIGNATURE
 from ringfence.record.binary import bcd_time, cper_memory, guids, struct_mce
 from ringfence.record.binary.bcd_time import FirmwareTime
 from ringfence.record.binary.cper_section import FRU_TEXT_BYTES, SEVERITIES, Section, SectionFlag, evidence, fru_text
@@ -32,7 +33,6 @@ from ringfence.record.evidence import (
     Unrecognised,
 )
 
-SIGNATURE: Final = b"CPER"
 _SIGNATURE_END: Final = b"\xff\xff\xff\xff"
 _SIGNATURE_END_AT: Final = 6
 

@@ -1,0 +1,15 @@
+"""Times as the views write them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+
+def iso(time: float | None) -> str | None:
+    """Seconds since the epoch as ISO 8601 in UTC; None if there is none or it is beyond what a calendar can show."""
+    if time is None:
+        return None
+    try:
+        return datetime.fromtimestamp(time, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    except (OverflowError, ValueError, OSError):
+        return None
