@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from ringfence.decision.answer import answer
 from ringfence.decision.policy import DEFAULT, Answer
 from ringfence.diagnosis.severity import Severity
-from ringfence.service.plugins import Asked, Plugin, verdicts
+from ringfence.service.plugins import GROUP, Asked, Plugin, installed, verdicts
 from ringfence.world.domain import Dom0State, Domain, DomainKind
 from ringfence.world.identities import DomainId
 from ringfence.world.situation import PluginVerdict, Situation
@@ -80,3 +82,30 @@ def test_the_decision_hears_it_only_if_it_is_about_this_domain_and_an_answer(
     situation = Situation(now_ms=0, dom0=Dom0State(has_handler=True), domains=(WEB,), verdicts=(verdict,))
     reply = answer(WEB, situation, DEFAULT, severity=Severity.SRAO, lost_pages=1, only_operate=False)
     assert reply.says is says
+
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "plugins.md"
+
+
+def test_the_example_of_the_docs_is_found_by_its_entry_point_and_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    code = re.search(r"^<!-- file: rack.py -->\n```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert code is not None
+    (tmp_path / "rack_plugin.py").write_text(code[1], encoding="utf-8")
+    described = tmp_path / "mysite-1.0.dist-info"
+    described.mkdir()
+    (described / "METADATA").write_text("Metadata-Version: 2.1\nName: mysite\nVersion: 1.0\n")
+    (described / "entry_points.txt").write_text(
+        f"[{GROUP}]\nrack = rack_plugin:rack\ngone = no_such_module:at_all\n", encoding="utf-8"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = installed()
+    assert {"rack", "gone"} <= set(found)
+    database = Domain(id=DomainId(4), name="db1", kind=DomainKind.PV, labels=frozenset({"database"}))
+    asked = Asked(domain=database, severity=Severity.SRAR, lost_pages=1, situation=SITUATION)
+    said = {each.plugin: each for each in verdicts(found, asked)}
+    assert said["rack"].answer == "notify"
+    assert said["gone"].answer == "" and "could not be loaded" in said["gone"].because
+    assert "rack" not in {each.plugin for each in verdicts(found, ASKED)}, "web1 is no database"
