@@ -7,6 +7,7 @@ import pytest
 from ringfence.hypervisor.model import faults
 from ringfence.hypervisor.model.clock import Clock
 from ringfence.hypervisor.model.domains import DomainSpec
+from ringfence.hypervisor.model.frames import DOMID_COW
 from ringfence.hypervisor.model.host import HostSettings, ModelHost
 from ringfence.hypervisor.model.machine import Access, Settings
 from ringfence.hypervisor.model.observer import Carried, Fact, MachineChecked, Touched
@@ -230,7 +231,7 @@ def test_facts_of_every_sort_of_frame() -> None:
         Frame(host.hypervisor_address(reclaimable=False) >> 12): (FrameUse.HYPERVISOR, None, False),
         Frame(host.hypervisor_address(reclaimable=True) >> 12): (FrameUse.HYPERVISOR, None, True),
         gone: (FrameUse.BALLOONED, domain, False),
-        shared: (FrameUse.DOMAIN, None, False),
+        shared: (FrameUse.DOMAIN, DOMID_COW, False),
         Frame(host.free_address() >> 12): (FrameUse.FREE, None, False),
         Frame(0xFE000): (FrameUse.NOT_MEMORY, None, False),
     }

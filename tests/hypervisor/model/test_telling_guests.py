@@ -197,3 +197,13 @@ def test_behaviours_are_a_closed_set() -> None:
     assert set(BEHAVIOURS) == {
         "heals", "kills-process", "refuses", "ignores", "slow", "crashes", "lies", "floods",
     }  # fmt: skip
+
+
+def test_a_guest_can_be_told_of_a_shared_page_after_it_was_taken_from_it() -> None:
+    staged = stage()
+    one, two = guest(staged), guest(staged)
+    staged.host.share((one, PAGE), (two, OTHER))
+    lose(staged, one, PAGE)
+    assert staged.do(InjectVmce(one, PAGE)).status is Status.DONE
+    assert staged.do(InjectVmce(two, OTHER)).status is Status.DONE
+    assert {registers(each)[2] for each in staged.of(GuestTold) if each.domain == two} == {OTHER << 12}

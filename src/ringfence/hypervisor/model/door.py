@@ -51,6 +51,8 @@ class Door:
     _progress: deque[Progress] = field(default_factory=deque)
     _ended: deque[Ended] = field(default_factory=lambda: deque(maxlen=ENDED_KEPT))
     _next_token: int = 1
+    _shown: set[Token] = field(default_factory=set)
+    """Losses that Dom0 has seen."""
 
     def token(self) -> Token:
         """A number that was never used."""
@@ -87,9 +89,12 @@ class Door:
         self._ended.append(Ended(what))
 
     def lose(self, count: int, *, urgent: bool) -> None:
-        """Telemetry was dropped; counts of a class that wait add up."""
+        """Telemetry was dropped; counts of a class that wait add up.
+
+        But not into one that was shown: it may be durable already, and what is added to it then would be counted never.
+        """
         for at, each in enumerate(self.lost):
-            if each.urgent is urgent:
+            if each.urgent is urgent and each.token not in self._shown:
                 self.lost[at] = Lost(each.token, each.count + count, urgent)
                 return
         self.lost.append(Lost(self.token(), count, urgent))
@@ -113,6 +118,7 @@ class Door:
         shown: list[Arrival] = [*sorted(waiting, key=lambda each: each.token)[:most]]
         while self._ended and len(shown) < most:
             shown.append(self._ended.popleft())
+        self._shown.update(each.token for each in self.lost)
         return (*shown, *self.left_overs, *self.lost)[:most]
 
     def holds(self, sink: str) -> bool:

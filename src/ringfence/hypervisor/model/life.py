@@ -13,7 +13,6 @@ from ringfence.hypervisor.model.mappings import Mappings
 from ringfence.hypervisor.model.observer import DomainChanged
 from ringfence.hypervisor.model.scheduler import Scheduler
 from ringfence.world.domain import DomainState
-from ringfence.world.frames import Mapping, MappingKind
 from ringfence.world.identities import DOM0, SUPERPAGE_FRAMES, DomainId, Frame, GuestFrame, PhysAddr
 from ringfence.world.identities import PAGE_BYTES as PAGE
 
@@ -169,7 +168,7 @@ class Life:
         self.frames.release(spare)
         self.frames.give(frame, Owner(Holder.SHARED))
         for domain, page in (first, second):
-            self.mappings.add(frame, Mapping(domain=domain, kind=MappingKind.SHARED, guest_frame=page))
+            self.mappings.share(frame, domain, page)
         return frame
 
     def address(self, domain: DomainId, page: GuestFrame) -> PhysAddr:

@@ -94,10 +94,6 @@ class BankReader:
                 found.append(deferred)
         return tuple(found)
 
-    def holds_anything(self, cpu: CpuId) -> bool:
-        """Whether any bank of a CPU is valid: a poll's first look."""
-        return any(VAL.of(self._read(cpu, bank, msrs.Smca.STATUS)) for bank in range(self._banks))
-
     def mcg_status(self, cpu: CpuId) -> int:
         """MCG_STATUS of a CPU."""
         return self._machine.rdmsr(cpu, msrs.MCG_STATUS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from ringfence.hypervisor.model.frames import FrameTable, Holder
+from ringfence.hypervisor.model.frames import DOMID_COW, FrameTable, Holder
 from ringfence.world.frames import FrameFacts, FrameUse, Mapping, MappingKind
 from ringfence.world.identities import DomainId, Frame, GuestFrame
 
@@ -23,6 +23,7 @@ class Mappings:
         self._can_unmap = can_unmap
         self._reclaimable = reclaimable
         self._others: dict[Frame, tuple[Mapping, ...]] = {}
+        self._sharers: dict[tuple[DomainId, GuestFrame], Frame] = {}
         self._isolated: set[Frame] = set()
         """Frames whose owner has lost its own mapping."""
 
@@ -61,19 +62,18 @@ class Mappings:
         frame = self._frames.frame_of(domain, page)
         if frame is not None:
             return None if frame in self._isolated else frame
-        return self.shared(domain, page)
+        frame = self.shared(domain, page)
+        mapped = frame is not None and any(mapping.domain == domain for mapping in self._others.get(frame, ()))
+        return frame if mapped else None
+
+    def share(self, frame: Frame, domain: DomainId, page: GuestFrame) -> None:
+        """A domain has a frame at one of its pages together with others."""
+        self._sharers[domain, page] = frame
+        self.add(frame, Mapping(domain=domain, kind=MappingKind.SHARED, guest_frame=page))
 
     def shared(self, domain: DomainId, page: GuestFrame) -> Frame | None:
-        """The shared frame at one of a domain's pages."""
-        for frame, mappings in self._others.items():
-            for mapping in mappings:
-                if (mapping.domain, mapping.kind, mapping.guest_frame) == (domain, MappingKind.SHARED, page):
-                    return frame
-        return None
-
-    def is_isolated(self, frame: Frame) -> bool:
-        """Whether the owner's own mapping was taken away."""
-        return frame in self._isolated
+        """The shared frame at one of a domain's pages, also when its mapping was taken away."""
+        return self._sharers.get((domain, page))
 
     def move(self, old: Frame, new: Frame) -> None:
         """A page was copied elsewhere: all ways to it lead to the new frame."""
@@ -95,16 +95,18 @@ class Mappings:
             if left and not (owner is not None and owner.domain == domain):
                 kept[frame] = left
         self._others = kept
+        self._sharers = {place: frame for place, frame in self._sharers.items() if place[0] != domain}
         self._isolated = {frame for frame in self._isolated if not self._owned_by(frame, domain)}
 
     def orphans(self) -> tuple[Frame, ...]:
-        """Shared frames that nobody maps any more."""
+        """Shared frames that nobody has any more."""
+        held = set(self._sharers.values())
         return tuple(
             Frame(frame)
             for run, owner in self._frames.runs()
             if owner.holder is Holder.SHARED
             for frame in run
-            if not self._others.get(Frame(frame))
+            if frame not in held
         )
 
     def _owned_by(self, frame: Frame, domain: DomainId) -> bool:
@@ -125,6 +127,9 @@ class Mappings:
         match owner:
             case None:
                 return replace(facts, owner=self._frames.ballooned_by(frame))
+            case _ if owner.holder is Holder.SHARED:
+                # As Xen has it: a domain of no memory and no vCPUs owns what guests share (dom_cow).
+                return replace(facts, owner=DOMID_COW)
             case _ if owner.holder is Holder.XEN_HEAP:
                 return replace(facts, reclaimable=self._reclaimable(frame))
             case _:

@@ -69,7 +69,7 @@ class Dom0Reader:
 
 
 def records_of(raw: bytes, cpus: Iterable[LogicalCpu], source: str = SOURCE) -> tuple[Record, ...]:
-    """The records of one ``mc_info``. Without a bank it is one record that has MCG_STATUS alone."""
+    """The records of one ``mc_info``, one for each bank, each with what is known of its CPU."""
     info = McInfo.unpack(raw)
     origin = Origin(source)
     found = tuple(each for each in xen_mc_info.records(info, origin=origin, raw=raw) if isinstance(each, Record))
