@@ -157,15 +157,15 @@ def beginnings() -> Iterator[Beginning]:
     yield from dom0_beginnings()
 
 
-def enumerate_parts(chosen: Iterable[Beginning] | None = None, *, until_broken: bool = False) -> Report:
+def enumerate_parts(chosen: Iterable[Beginning] | None = None, *, until: Law | None = None) -> Report:
     """Follow every beginning (or those chosen) to all its ends, and say what was found. All take some seconds.
 
-    ``until_broken``: go no further than to the first that breaks a law; what is missing means nothing then.
+    ``until``: go no further than to the first that breaks this law; what is missing means nothing then.
     """
     breaches, edges, whole = Breaches(), set[tuple[State, Event]](), _Sum()
     explored: dict[object, list[tuple[Explorer, int]]] = {}
     for beginning in beginnings() if chosen is None else chosen:
-        if until_broken and breaches.found:
+        if breaches.has(until):
             break
         known = explored.setdefault((beginning.subject, beginning.position, beginning.steps), [])
         alike = next((paths for explorer, paths in known if is_like(beginning, explorer)), None)
@@ -190,7 +190,7 @@ def enumerate_parts(chosen: Iterable[Beginning] | None = None, *, until_broken: 
         flow_states=frozenset(whole.flow_states),
         edges=frozenset(edges),
         heads=HEADS,
-        outcomes=tuple(outcomes()),
+        outcomes=tuple(outcomes()) if chosen is None else (),
         missing=(
             *(f"edge: {state} on {event}" for state, event in sorted(declared - edges)),
             *(f"state: {state}" for state in State if state not in whole.flow_states),

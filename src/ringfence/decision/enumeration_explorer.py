@@ -19,7 +19,7 @@ from ringfence.errors import IllegalEventError
 from ringfence.world.domain import Dom0State, Domain, DomainKind, McaHandler
 from ringfence.world.identities import DomainId
 from ringfence.world.situation import Situation
-from ringfence.world.steps import LastWords, PauseDomain, Result, Status, Step
+from ringfence.world.steps import LastWords, PauseDomain, Result, Status, Step, UnpauseDomain
 
 DOMU = DomainId(7)
 NO_FACTS = Facts(kind=DomainKind.DOM0, handler=McaHandler.NONE, mca_enabled=False, consumed=False, dom0_able=True)
@@ -196,10 +196,11 @@ class Explorer:
             for law, what in of_order(world, step, self._hit):
                 self._broken(law, what, at, words)
             world = world._replace(spoken=world.spoken or isinstance(step, LastWords))
-            if position.has_ended or not orders.counts(step, position.state):
-                world = after(world, step, Status.DONE)
-            else:
+            if not position.has_ended and orders.counts(step, position.state):
                 waiting.append(step)
+            elif isinstance(step, UnpauseDomain):
+                # Nobody looks at what becomes of it: that it is done is the worst. Of all others that it is not.
+                world = after(world, step, Status.DONE)
         if not waiting and not position.has_ended and not operations:
             event = orders.event_of(position, subject, (), in_machine_check=False)
             if event is not None:

@@ -61,6 +61,10 @@ class Breaches:
         if known is None or len(path) < len(known.path):
             self.found[law, what] = Broken(law, what, path)
 
+    def has(self, law: Law | None) -> bool:
+        """Whether this law has been found broken; False for None."""
+        return any(broken is law for broken, _ in self.found)
+
     @property
     def all(self) -> tuple[Broken, ...]:
         """All that were found, by law."""

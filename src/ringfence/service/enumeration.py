@@ -46,14 +46,14 @@ def pairs() -> Iterator[Pair]:
         yield guest, first, second, False
 
 
-def enumerate_pairs(chosen: Iterable[Pair] | None = None, *, until_broken: bool = False) -> Report:
+def enumerate_pairs(chosen: Iterable[Pair] | None = None, *, until: Law | None = None) -> Report:
     """Follow pairs of errors (all ``pairs`` if none are chosen) to their ends, and say what was found.
 
-    ``until_broken``: go no further than to the first that breaks a law.
+    ``until``: go no further than to the first that breaks this law.
     """
     breaches, whole = Breaches(), _Sum()
     for guest, first, second, able in pairs() if chosen is None else chosen:
-        if until_broken and breaches.found:
+        if breaches.has(until):
             break
         explorer = PairExplorer(guest, first, second, able=able, breaches=breaches)
         explorer.run()

@@ -363,14 +363,14 @@ class PairExplorer:
     ) -> tuple[str, _Node]:
         seat = node.seat.copy()
         try:
-            wanted = seat.told(what, self._situation(world, None))
+            wanted = seat.told(what, self.situation(world, None))
         except IllegalEventError as error:
             self._broken(Law.L2, f"{error.event} can happen in {error.state}, and no edge leads on", at, words)
             wanted = ()
         return words, self._carry(_Node(seat, world, rest), wanted, at, words)
 
     def _report(self, node: _Node, error: ErrorKind, at: int, words: str) -> _Node:
-        situation = replace(self._situation(node.world, error), open_cases=node.seat.open_cases)
+        situation = replace(self.situation(node.world, error), open_cases=node.seat.open_cases)
         finding = error.finding
         decision = decide(finding, situation, DEFAULT)
         case, wanted = node.seat.decided(decision, finding.severity, situation)
@@ -481,7 +481,7 @@ class PairExplorer:
         says = Dom0Says.LEAVE if part.position.state is State.OPERATING else Dom0Says.OPERATED
         before = node.key()
         try:
-            node.seat.told(Answered(case, domain, says), self._situation(node.world, None))
+            node.seat.told(Answered(case, domain, says), self.situation(node.world, None))
         except IllegalEventError:
             if node.key() != before:
                 self._broken(Law.L8, "a refused answer changes something", number, "")
@@ -507,7 +507,8 @@ class PairExplorer:
 
     # --- the situation
 
-    def _situation(self, world: World, error: ErrorKind | None) -> Situation:
+    def situation(self, world: World, error: ErrorKind | None) -> Situation:
+        """What the seat is shown of a world: with the frame of an error and who ran, or without any."""
         key = (world.able, world.standing, world.gone, error, error is not None and error.frame in world.isolated)
         if key not in self._situations:
             ran = Running()
