@@ -277,19 +277,30 @@ def outcomes() -> Iterator[Outcome]:
     for beginning in domu_beginnings():
         facts = beginning.facts
         usual = facts.vmce and facts.numbered and len(beginning.subject.pages) == 1
-        if not usual or beginning.position.stopped != facts.consumed:
-            continue
-        explorer = Explorer(replace(beginning, world=beginning.world._replace(swings=0)), Breaches(), set())
-        explorer.run()
-        positions = {node.position for node in explorer.nodes}
-        rows = {position.row for position in positions}
-        ends = {
-            position.state
-            for position in positions
-            if position.has_ended and not (position.state is State.HALTED and position.row is not Row.HALT)
-        }
-        yield Outcome(
-            what=facts_in_words(facts),
-            rows=tuple(row for row in IN_ORDER if row in rows),
-            ends=tuple(state for state in State if state in ends - _BY_OTHERS),
-        )
+        if usual and beginning.position.stopped == facts.consumed:
+            yield _outcome(beginning, facts_in_words(facts))
+
+
+def host_outcomes() -> Iterator[Outcome]:
+    """The rows and ends of the host's part, for each row that it begins with, while Dom0 stays as able as it is."""
+    for beginning in host_beginnings():
+        usual = not beginning.subject.dom0 and not beginning.consumer
+        if usual and beginning.policy.unlocated is OnUnlocated.DEGRADE:
+            yield _outcome(beginning, (str(beginning.position.row), facts_in_words(beginning.facts)[-1]))
+
+
+def _outcome(beginning: Beginning, what: tuple[str, ...]) -> Outcome:
+    explorer = Explorer(replace(beginning, world=beginning.world._replace(swings=0)), Breaches(), set())
+    explorer.run()
+    positions = {node.position for node in explorer.nodes}
+    rows = {position.row for position in positions}
+    ends = {
+        position.state
+        for position in positions
+        if position.has_ended and not (position.state is State.HALTED and position.row is not Row.HALT)
+    }
+    return Outcome(
+        what=what,
+        rows=tuple(row for row in IN_ORDER if row in rows),
+        ends=tuple(state for state in State if state in ends - _BY_OTHERS),
+    )
