@@ -5,7 +5,6 @@ What only looks (the time, the situation, the capabilities) does nothing, so a k
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -56,6 +55,10 @@ class Spectator(Protocol):
 
     def acknowledged(self, token: Token) -> None:
         """This is about to be acknowledged."""
+        ...
+
+    def ordered(self, order: Order) -> None:
+        """This is about to be carried out."""
         ...
 
     def answered(self, case: CaseId, domain: DomainId, says: Dom0Says, result: Result) -> None:
@@ -109,11 +112,18 @@ class MeteredHost:
 
     def carry_out(self, order: Order) -> Result:
         """As ``Hypervisor.carry_out``."""
-        return self._metered(lambda: self._host.carry_out(order))
+        self._meter.tick()
+        self._spectator.ordered(order)
+        result = self._host.carry_out(order)
+        self._ended()
+        return result
 
     def probe(self, order: Order) -> Result:
         """As ``Hypervisor.probe``."""
-        return self._metered(lambda: self._host.probe(order))
+        self._meter.tick()
+        result = self._host.probe(order)
+        self._ended()
+        return result
 
     def answer(self, case: CaseId, domain: DomainId, says: Dom0Says) -> Result:
         """As ``Hypervisor.answer``."""
@@ -128,12 +138,6 @@ class MeteredHost:
         self._meter.tick()
         self._host.evidence_saved(case)
         self._ended()
-
-    def _metered(self, call: Callable[[], Result]) -> Result:
-        self._meter.tick()
-        result = call()
-        self._ended()
-        return result
 
     def _ended(self) -> None:
         if self._power.halted:

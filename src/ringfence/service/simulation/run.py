@@ -48,6 +48,7 @@ from ringfence.service.simulation.trace import (
     Life,
     Note,
     Operator,
+    Ordered,
     Sample,
     SinkIs,
     Trace,
@@ -319,6 +320,11 @@ class Run:
         last = self._journal.last if self._journal is not None else 0
         self._note(Acknowledged(self._clock.now_ns, token, last))
 
+    def ordered(self, order: Order) -> None:
+        """As ``Spectator.ordered``."""
+        last = self._journal.last if self._journal is not None else 0
+        self._note(Ordered(self._clock.now_ns, order, last))
+
     def answered(self, case: CaseId, domain: DomainId, says: Dom0Says, result: Result) -> None:
         """As ``Spectator.answered``."""
         self.trace.tally.answers += 1
@@ -582,6 +588,8 @@ class Run:
                     self.host.dma(domain, page)
             case Way.CORRECTED | Way.STUCK:
                 fault = faults.Correctable(addr=line, device=act.device, bits=act.bits, stuck=act.way is Way.STUCK)
+                if self.host.machine.health(line) is not None:
+                    return False  # whoever reads it would take in what is bad there already
                 self.host.inject(fault)
                 if act.way is Way.CORRECTED:
                     self.host.machine.load(cpu, line)

@@ -27,6 +27,8 @@ FAILING: Final = (
 )  # fmt: skip
 """Steps that can be made to fail. Not those that end a host's life: nothing is left to do then."""
 
+STORM_LINE: Final = 63
+"""Of its page: a storm reads its line whoever has it, so no other error may lie there."""
 SYNDROMES: Final = 0.2
 """The share of corrected errors that are followed by others of the same rank with syndromes of their own (B.8)."""
 AGAIN: Final = 0.1
@@ -93,7 +95,7 @@ def _memory(scenario: Scenario, random: Random, at_ms: int, way: Way, place: Pla
         # Two of 64 pages are hit again and again, so that errors meet on one page.
         page=random.randrange(64) if random.random() < 0.3 else random.randrange(guest.memory_pages),
         other=other,
-        line=random.randrange(64),
+        line=STORM_LINE if storms else random.randrange(STORM_LINE),
         cpu=_cpu(scenario, random),
         device=random.randrange(16),
         bits=random.randrange(1, 16),

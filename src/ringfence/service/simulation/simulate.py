@@ -83,7 +83,7 @@ def simulate(
     tally, played, failure = Tally(), 0, None
     for outcome in _outcomes(scenario, seeds, hours, processes):
         played += 1
-        tally.add(outcome.tally)
+        tally = tally.plus(outcome.tally)
         if progress is not None:
             progress(played)
         if outcome.broken:

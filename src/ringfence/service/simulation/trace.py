@@ -27,7 +27,7 @@ from ringfence.record.evidence import Record
 from ringfence.service.simulation.acts import Script, Wrong
 from ringfence.world.frames import FrameFacts, Mapping
 from ringfence.world.identities import CaseId, DomainId, Frame
-from ringfence.world.steps import Result
+from ringfence.world.steps import Order, Result
 from ringfence.world.treatment import Dom0Says
 
 
@@ -98,6 +98,15 @@ class Acknowledged:
 
 
 @dataclass(frozen=True, slots=True)
+class Ordered:
+    """Dom0 is about to order a step. ``durable`` is the number of the last event in the journal then."""
+
+    at_ns: int
+    order: Order
+    durable: int
+
+
+@dataclass(frozen=True, slots=True)
 class AnsweredBy:
     """Dom0 answered. ``deadline_ms``: of the question as it was shown last, None if none was."""
 
@@ -145,7 +154,9 @@ class Down:
     by_operator: bool
 
 
-Note = Truth | Dom0Is | Operator | Life | Arrived | Acknowledged | AnsweredBy | SinkIs | Refusal | Down | Turned
+Note = (
+    Truth | Dom0Is | Operator | Life | Arrived | Acknowledged | Ordered | AnsweredBy | SinkIs | Refusal | Down | Turned
+)
 
 Happening = (
     Injected
@@ -200,10 +211,9 @@ class Tally:
     journal_events: int = 0
     calls: int = 0
 
-    def add(self, other: Tally) -> None:
-        """Count another run in."""
-        for name in self.__slots__:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+    def plus(self, other: Tally) -> Tally:
+        """This and another run together."""
+        return Tally(**{name: getattr(self, name) + getattr(other, name) for name in self.__slots__})
 
 
 @dataclass(slots=True)

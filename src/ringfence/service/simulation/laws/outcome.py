@@ -9,7 +9,7 @@ states; it does not see what a kill in the middle of SQLite's own writing does (
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 
 from ringfence.decision.laws import Broken, Law
@@ -17,9 +17,12 @@ from ringfence.hypervisor.model.observer import Caller, Carried, Channel
 from ringfence.journal import events as ev
 from ringfence.journal.state import State, apply
 from ringfence.service.simulation.laws.story import Story, losses, ms_of
-from ringfence.service.simulation.trace import Acknowledged, Truth
+from ringfence.service.simulation.trace import Acknowledged, Ordered, Truth
 from ringfence.world.identities import DOM0, CaseId, DomainId, Frame, StepId
 from ringfence.world.steps import Repeat, Status
+
+BEGUN = frozenset({Status.RUNNING, Status.DONE, Status.PENDING})
+"""What has so much become of must not be ordered again, unless that changes nothing."""
 
 
 def check(story: Story) -> Iterator[Broken]:
@@ -182,11 +185,23 @@ def _orders(story: Story) -> Iterator[Broken]:
     if left and not story.trace.fault:
         end_ns = story.trace.ended_ms * 1_000_000
         yield story.broken(Law.L9, f"order {left[0]} ({steps[left[0]].kind}) never ends", end_ns)
-    carried: dict[StepId, int] = defaultdict(int)
+    yield from _carried_out(story, steps)
+
+
+def _carried_out(story: Story, steps: dict[StepId, ev.StepWire]) -> Iterator[Broken]:
+    """What is ordered was intended before, durably; what cannot be repeated is not, once it has begun."""
+    intended_at: dict[StepId, int] = {}
+    for number, event in story.trace.journal:
+        if isinstance(event, ev.Intended):
+            intended_at.setdefault(event.order, number)
+    became: dict[StepId, Status] = {}
     for what in story.trace.happened:
-        if not isinstance(what, Carried) or what.caller is not Caller.DOM0 or what.order.id not in steps:
-            continue
-        if what.order.step.repeat is Repeat.NEITHER:
-            carried[what.order.id] += 1
-            if carried[what.order.id] > 1:
-                yield story.broken(Law.L9, f"order {what.order.id} ({what.order.step}) was repeated", what.at_ns)
+        if isinstance(what, Ordered):
+            order = what.order
+            if intended_at.get(order.id, what.durable + 1) > what.durable:
+                yield story.broken(Law.L9, f"{order.step} was ordered before its intent was durable", what.at_ns)
+            if became.get(order.id) in BEGUN and order.step.repeat is not Repeat.IDEMPOTENT:
+                repeated = f"order {order.id} ({order.step}) was {became[order.id]}, and was ordered again"
+                yield story.broken(Law.L9, repeated, what.at_ns)
+        elif isinstance(what, Carried) and what.caller is Caller.DOM0 and what.order.id in steps:
+            became[what.order.id] = what.result.status

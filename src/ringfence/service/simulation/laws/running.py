@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ringfence.decision.laws import Broken, Law
-from ringfence.hypervisor.model.observer import Caller, Carried, Touched
+from ringfence.hypervisor.model.observer import Caller, Carried, DomainChanged, GuestTold, Touched
 from ringfence.hypervisor.model.templates import Meant
 from ringfence.journal import events as ev
 from ringfence.service.simulation.laws.guests import pages_told
 from ringfence.service.simulation.laws.story import Story, losses
 from ringfence.service.simulation.trace import Down, Truth
+from ringfence.world.domain import DomainState
 from ringfence.world.frames import FrameUse
 from ringfence.world.identities import DOM0, OWN_CASES, CaseId, DomainId, Frame
 from ringfence.world.steps import (
@@ -57,6 +58,7 @@ def check(story: Story) -> Iterator[Broken]:
             yield from _consumer(story, truth)
             yield from _losers(story, truth)
     yield from _reached(story)
+    yield from _retried(story)
     yield from _touched(story)
     yield from _halted_for_one(story)
 
@@ -132,6 +134,28 @@ def _reached(story: Story) -> Iterator[Broken]:
                     del lost[domain, frame]
                     continue
                 yield story.broken(Law.L1, f"domain {domain} reached the lost frame {frame:#x}: {access}", what.at_ns)
+                return
+            case _:
+                pass
+
+
+def _retried(story: Story) -> Iterator[Broken]:
+    """Who took an error in reads nothing before it was told, or began anew.
+
+    The instruction that was hit is the first that it would execute: the order of what happened shows it, where no time
+    has passed.
+    """
+    stopped: set[DomainId] = set()
+    for what in story.trace.happened:
+        match what:
+            case Down():
+                stopped.clear()
+            case Truth(consumer=domain) if domain is not None and domain != DOM0:
+                stopped.add(domain)
+            case GuestTold(domain=domain) | DomainChanged(domain=domain, after=DomainState.RUNNING):
+                stopped.discard(domain)
+            case Touched(domain=domain, cpu=cpu) if domain in stopped and cpu is not None:
+                yield story.broken(Law.L1, f"domain {domain} reads on, untold of what it had consumed", what.at_ns)
                 return
             case _:
                 pass
