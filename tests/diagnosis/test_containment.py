@@ -686,8 +686,9 @@ def test_a_domain_that_the_hypervisor_killed_over_the_error_is_a_loser_for_that_
     killed = AlreadyDone(Deed.KILLED_DOMAIN, domain=A)
     assert contain(SCRUBBED, crashed).losers == ()
     assert contain(SCRUBBED, replace(crashed, already_done=(killed,))).losers == (loses(A, 0x70),)
-    other = AlreadyDone(Deed.KILLED_DOMAIN, domain=B)
-    assert contain(SCRUBBED, replace(crashed, already_done=(other,))).losers == ()
+    taken = replace(host(FrameFacts(frame=PAGE, use=FrameUse.OFFLINE, broken=True)), already_done=(killed,))
+    hit = contain(SCRUBBED, taken).losers
+    assert [(loser.domain, loser.pages) for loser in hit] == [(A, ())], "its page has nobody's name on it by now"
 
 
 def test_a_corrected_error_has_no_consumer_and_no_loser_and_names_its_page_for_the_trends() -> None:

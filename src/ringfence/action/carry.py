@@ -72,6 +72,10 @@ def carry_out(host: Hypervisor, order: Order) -> Result:
     is not taken at its word where the effect can be seen: FAILED if it is not there.
     """
     needed = NEEDS.get(type(order.step))
+    if needed is Capability.ISOLATE_FRAME and needed not in host.capabilities:
+        # What a backend can take away is taken away; what it cannot is declared (law L1).
+        left = f"{host.name} cannot take mappings away: whoever has the page can still reach it"
+        return Result(Status.DONE, "nothing to be done here", (left,))
     if needed is not None and needed not in host.capabilities:
         return Result(Status.REFUSED, f"{host.name} cannot do this ({needed.name})")
     result = host.carry_out(order)

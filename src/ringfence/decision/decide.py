@@ -226,6 +226,7 @@ def _domu_part(
         cpu=impact.cpu,
         consumed=consumed,
         dom0=dom0_hit,
+        out_already=frozenset(facts.frame for facts in situation.frames if facts.broken),
     )
     facts = facts_of(subject, situation, policy)
     position = Position(state=State.CONTAINING, row=Row.ASK_DOM0 if facts.dom0_able else Row.ALONE, stopped=consumed)

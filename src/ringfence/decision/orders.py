@@ -42,7 +42,8 @@ class Subject:
     """What a part is about: the domain (None for the host's part), its lost pages, and what the host lost.
 
     ``pages`` are in the domain's own frame numbers; ``frames`` are the host's, each with how many pages it stands for.
-    ``consumed``: this domain took the error in. ``dom0``: Dom0 is among those hit.
+    ``consumed``: this domain took the error in. ``dom0``: Dom0 is among those hit. ``out_already``: frames that were
+    taken out of use before; they are not taken out again under an owner (Xen crashes it for that).
     """
 
     domain: DomainId | None
@@ -52,6 +53,7 @@ class Subject:
     cpu: CpuId | None = None
     consumed: bool = False
     dom0: bool = False
+    out_already: frozenset[Frame] = frozenset()
 
 
 def on_entering(
@@ -79,7 +81,8 @@ def _of_state(position: Position, subject: Subject, situation: Situation, policy
     match position.state:
         case State.CONTAINING:
             isolate = [IsolateFrame(frame, pages) for frame, pages in subject.frames]
-            return (*isolate, *(OfflineFrame(frame, pages) for frame, pages in subject.frames))
+            out = [(frame, pages) for frame, pages in subject.frames if frame not in subject.out_already]
+            return (*isolate, *(OfflineFrame(frame, pages) for frame, pages in out))
         case State.HOLDING:
             return (PauseDomain(domain),)
         case State.ASKING:

@@ -135,8 +135,8 @@ class DomainRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """All that the operator can want. ``approve`` are operations that a person must approve; ``dry_run`` decides and
-    journals everything, and orders nothing but first aid.
+    """All that the operator can want. ``approve`` are operations that a person must approve. ``dry_run``: Dom0's seat
+    decides and journals everything, and orders nothing: the hypervisor does what it would do without Ringfence.
     """
 
     deadlines: Deadlines = Deadlines()

@@ -118,7 +118,7 @@ _HOST: Final = (
         name="dry_run",
         field="dry_run",
         kind=Switch(),
-        meaning="Decide and write down everything, but order nothing except first aid.",
+        meaning="Dom0's seat decides and writes down everything, and orders nothing.",
     ),
 )
 

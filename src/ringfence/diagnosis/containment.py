@@ -25,13 +25,13 @@ from ringfence.diagnosis.containment_facts import (
     who,
 )
 from ringfence.diagnosis.containment_grounds import Seen, grounds_beside
-from ringfence.diagnosis.containment_holdings import Holding, holding, losers_of
+from ringfence.diagnosis.containment_holdings import Holding, holding, losers_of, party_of
 from ringfence.diagnosis.containment_losers import LOSERS, Holder
 from ringfence.diagnosis.finding import Finding
 from ringfence.diagnosis.impact import Consumer, Ground, Impact, Party
 from ringfence.world.frames import FrameFacts
-from ringfence.world.identities import CpuId, Frame
-from ringfence.world.situation import Situation
+from ringfence.world.identities import CpuId, DomainId, Frame
+from ringfence.world.situation import Deed, Situation
 
 
 def contain(finding: Finding, situation: Situation) -> Impact:
@@ -56,12 +56,14 @@ def contain(finding: Finding, situation: Situation) -> Impact:
         held=any(True for each in holdings for _ in each.losers()),
     )
     rule = deciding((rule for rule in LOSERS if rule.matches(facts)), facts)
+    beside = ((consumer.party, consumer.domain),) if casualty and rule.names else ()
+    acted_upon = _acted_upon(situation) if not past and facts.kind is not Kind.NOTHING_LOST else ()
     seen = Seen(
         finding=finding, situation=situation, region=region, holdings=holdings, extent=extent, consumer=consumer
     )
     return Impact(
         consumer=consumer,
-        losers=losers_of(holdings, ((consumer.party, consumer.domain),) if casualty else ()) if rule.names else (),
+        losers=losers_of(holdings if rule.names else (), (*beside, *acted_upon)),
         certainty=rule.certainty,
         grounds=(
             Ground(consumer_rule.name, consumer_rule.because, consumer_rule.cite),
@@ -82,6 +84,16 @@ def _consumer_rule(finding: Finding, situation: Situation) -> ConsumerRule:
 def _consumer(rule: ConsumerRule, situation: Situation) -> Consumer:
     is_domain = rule.party in {Party.DOM0, Party.DOMU}
     return Consumer(rule.party, rule.certainty, situation.running.domain if is_domain else None)
+
+
+def _acted_upon(situation: Situation) -> tuple[tuple[Party, DomainId | None], ...]:
+    """The domains that the hypervisor itself killed or told over this error: it knew that they lose by it."""
+    deeds = {Deed.KILLED_DOMAIN, Deed.INJECTED_VMCE, Deed.NOTIFIED_GUEST}
+    return tuple(
+        (party_of(done.domain), done.domain)
+        for done in situation.already_done
+        if done.deed in deeds and done.domain is not None
+    )
 
 
 def _is_casualty(consumer: Consumer, finding: Finding, situation: Situation) -> bool:

@@ -59,11 +59,16 @@ class Clerk(Protocol):
 
 @dataclass(slots=True)
 class Alone:
-    """A treatment in Dom0's seat, carried out through the port."""
+    """A treatment in Dom0's seat, carried out through the port.
+
+    ``dry_run``: nothing is carried out, not even first aid: a guest that was stopped in a dry run would stand for ever.
+    Each order is journaled with that as its result.
+    """
 
     host: Hypervisor
     treatment: Treatment
     clerk: Clerk
+    dry_run: bool = False
     alarms: dict[int, int] = field(default_factory=dict)
     running: dict[StepId, StepId] = field(default_factory=dict)
     """The treatment's number of each order that runs, by the journal's."""
@@ -78,6 +83,8 @@ class Alone:
 
     def first_aid(self) -> list[tuple[Order, Result]]:
         """Carry out the steps that must not wait; they are written down by ``go_on``."""
+        if self.dry_run:
+            return []
         return [
             (each, carry_out(self.host, each))
             for each in self._waiting
@@ -131,6 +138,9 @@ class Alone:
                 says = self.clerk.asked(case, domain, operate=operate)
                 self._told(Answered(case, domain, says))
                 return
+            case step if self.dry_run:
+                result = Result(Status.DONE, "dry run: not carried out")
+                self.clerk.executed(case, step, result)
             case step if done is not None:
                 result = done
                 self.clerk.executed(case, step, result)

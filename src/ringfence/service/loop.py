@@ -76,7 +76,8 @@ class Loop:
         }
         self._alone: Alone | None = None
         if Capability.TREATS not in host.capabilities:
-            self._alone = Alone(host, Treatment(policy, first_case=self.state.last_seat_case + 1), self)
+            treatment = Treatment(policy, first_case=self.state.last_seat_case + 1)
+            self._alone = Alone(host, treatment, self, dry_run=policy.dry_run)
         boot = str(host.boot)
         rebooted = bool(self.state.boot) and self.state.boot != boot
         self._ledger.write(

@@ -45,6 +45,9 @@ from ringfence.world.treatment import (
 MAX_OPEN_CASES: Final = 1_024
 """Cases followed at a time. So many uncorrected errors at once are beyond what can be bounded: the rule is to halt."""
 
+MAX_TREATED_FRAMES: Final = 16_384
+"""Frames of closed cases that are remembered: far more than a host can lose and live."""
+
 _SAYS: dict[Dom0Says, Event] = {
     Dom0Says.NOTIFY: Event.SAYS_NOTIFY,
     Dom0Says.OPERATE: Event.SAYS_OPERATE,
@@ -112,6 +115,7 @@ class Treatment:
         self._alarms: dict[int, _Part] = {}
         self._folder = Folder()
         self._case_of_event: dict[int, CaseId] = {}
+        self._treated: dict[Frame, CaseId] = {}
         # Domains that a case has left standing, as a mapping of a lost page could not be taken away.
         self._barred: set[DomainId] = set()
 
@@ -153,6 +157,7 @@ class Treatment:
         twin._next_alarm = self._next_alarm
         twin._folder = self._folder
         twin._case_of_event = dict(self._case_of_event)
+        twin._treated = dict(self._treated)
         twin._barred = set(self._barred)
         of = {id(part): part.copy() for case in self._cases.values() for part in case.parts}
         twin._cases = {
@@ -183,7 +188,9 @@ class Treatment:
             return None, ()
         finding = diagnose(record)
         number, relation = self._folder.place(record)
-        if relation is not Relation.NEW:
+        # Whoever handles #MC clears the bank: what is consumed again is consumed anew, however alike it looks.
+        is_again = relation is Relation.LATCHED and finding.severity is Severity.SRAR
+        if relation is not Relation.NEW and not is_again:
             return self._case_of_event.get(number), ()
         situation = replace(situation_of(record), open_cases=self.open_cases)
         return self.decided(decide(finding, situation, self._policy), finding.severity, situation, number)
@@ -199,6 +206,10 @@ class Treatment:
             return None, tuple(self._order(step, None) for step in decision.steps)
         if not decision.parts:
             return None, ()
+        treated = self._treated_before(decision, situation)
+        if treated is not None:
+            self._remember(number, treated)
+            return treated, ()
         known = self._same_page(decision)
         if known is not None:
             self._remember(number, known.id)
@@ -209,13 +220,28 @@ class Treatment:
             return known.id, (entry,)
         return self.opened(decision, severity, situation, number)
 
+    def _treated_before(self, decision: Decision, situation: Situation) -> CaseId | None:
+        """The closed case that took all the pages of an error out of use which nobody consumed, None if none did.
+
+        A memory controller may report the line after the core that consumed it; to be told, or offlined, once more
+        would hurt its owner (Xen crashes a domain whose broken page is offlined again).
+        """
+        if not self._is_unconsumed(decision):
+            return None
+        cases = {self._treated.get(frame) for frame in _frames(decision)}
+        broken = all(facts.broken for facts in situation.frames)
+        return cases.pop() if len(cases) == 1 and broken and situation.frames else None
+
+    def _is_unconsumed(self, decision: Decision) -> bool:
+        impact = decision.impact
+        return impact.consumer.party is Party.NOBODY and bool(impact.frames) and decision.first.row is not Row.HALT
+
     def _same_page(self, decision: Decision) -> _Case | None:
         """The open case that deals with all the pages of an error which nobody consumed, None if there is none.
 
         A memory controller reports the line that a core has consumed, or is about to.
         """
-        impact = decision.impact
-        if impact.consumer.party is not Party.NOBODY or not impact.frames or decision.first.row is Row.HALT:
+        if not self._is_unconsumed(decision):
             return None
         frames = _frames(decision)
         return next((case for case in self._cases.values() if frames <= case.frames), None)
@@ -428,6 +454,9 @@ class Treatment:
         case = self._cases.get(part.case)
         if case is not None and not case.is_open:
             del self._cases[part.case]
+            self._treated |= dict.fromkeys(case.frames, case.id)
+            while len(self._treated) > MAX_TREATED_FRAMES:
+                del self._treated[next(iter(self._treated))]
 
     def _order(self, step: Step, case: CaseId | None) -> Order:
         order = Order(StepId(self._next_step), step, case)
