@@ -62,7 +62,7 @@ def test_every_row_of_the_concept_is_reached() -> None:
 
 def test_every_way_ends_and_there_are_many() -> None:
     assert parts().paths > 10**12
-    assert parts().beginnings > 1_000
+    assert parts().beginnings > 900
 
 
 def test_every_outcome_of_a_domu_is_an_end_that_says_what_became_of_it() -> None:

@@ -34,7 +34,7 @@ _PAGES = tuple(GuestFrame(0x10 + number) for number in range(3))
 
 
 def domu_beginnings() -> Iterator[Beginning]:
-    """A part of a DomU, for every combination of facts and up to three lost pages."""
+    """A part of a DomU, for every combination of facts and as many lost pages as can make a difference."""
     kinds = (DomainKind.PV, DomainKind.PVH, DomainKind.HVM)
     yes_no = (False, True)
     for kind, handler, mca, consumed, able, vmce, numbered, pages in product(
@@ -43,6 +43,8 @@ def domu_beginnings() -> Iterator[Beginning]:
         facts = Facts(
             kind=kind, handler=handler, mca_enabled=mca, consumed=consumed, dom0_able=able, vmce=vmce, numbered=numbered
         )
+        if pages > _most_pages(facts):
+            continue
         # Of n lost pages the first has no number of the domain's own: those that have one are not all.
         known = _PAGES[: pages if numbered else pages - 1]
         subject = Subject(domain=DOMU, pages=known, numbered=numbered, frames=_FRAMES, consumed=consumed)
@@ -51,6 +53,16 @@ def domu_beginnings() -> Iterator[Beginning]:
         if not consumed and pages == 1:
             # It takes the place of a part that had stopped the domain.
             yield _beginning(facts_in_words(facts), subject, replace(position, stopped=True), facts=facts)
+
+
+def _most_pages(facts: Facts) -> int:
+    """Three pages that are told one by one are as many as one needs; whoever cannot be told knows of no number.
+
+    Of two pages one may have a number and the other none.
+    """
+    if facts.handler is McaHandler.NONE and (facts.is_pv or not facts.mca_enabled):
+        return 1
+    return 3 if facts.numbered else 2
 
 
 def host_beginnings() -> Iterator[Beginning]:
