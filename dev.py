@@ -77,7 +77,7 @@ def main() -> int:
     """Parse the command line and do it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    job = commands.add_parser("run", help="set up, then run ringfence (default: decode the example log)")
+    job = commands.add_parser("run", help="set up, then run ringfence (default: the demo)")
     job.add_argument("arguments", nargs=argparse.REMAINDER)
     tests = commands.add_parser("test", help="set up, then run the tests")
     tests.add_argument("arguments", nargs=argparse.REMAINDER)
@@ -89,7 +89,7 @@ def main() -> int:
     set_up()
     match options.command:
         case "run":
-            return run(BIN / "ringfence", *(options.arguments or ["decode", "examples/host.log"]))
+            return run(BIN / "ringfence", *(options.arguments or ["demo"]))
         case "test":
             return run(BIN / "pytest", "-n", "2", *options.arguments)
         case "check":

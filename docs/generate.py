@@ -14,7 +14,7 @@ from pathlib import Path
 from docs import examples, reference_pages
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES_WITH_EXAMPLES = ("docs/decode.md", "docs/differences.md")
+PAGES_WITH_EXAMPLES = ("README.md", "docs/decode.md", "docs/differences.md", "docs/host.md")
 
 
 def fresh() -> Iterator[tuple[Path, str]]:
