@@ -33,6 +33,7 @@ def _loaded(module: str, function: str = "read") -> Reader:
         reader: Reader = getattr(import_module(f"{__name__}.{module}"), function)
         return reader(blob, file)
 
+    read.__module__ = f"{__name__}.{module}"  # where the documentation finds what the form is
     return read
 
 
