@@ -176,6 +176,16 @@ def test_a_cpu_that_does_not_come_to_the_rendezvous_ends_the_machine_after_the_e
     assert staged.host.halted
 
 
+def test_dom0s_last_words_where_xen_acts_alone_are_about_what_it_was_shown() -> None:
+    staged = stage("xen-4.20")
+    staged.host.inject(faults.CacheWriteback(cpu=CpuId(0), addr=staged.host.free_address()))
+    staged.host.advance(1)
+    assert staged.host.arrivals()
+    assert staged.do(LastWords()).status is Status.DONE
+    (kept,) = staged.host.erst
+    assert kept.startswith(b"CPER")
+
+
 def test_a_halted_host_refuses_everything() -> None:
     staged = stage()
     domain = guest(staged)

@@ -88,6 +88,15 @@ def test_a_pv_or_shadow_guest_is_crashed_for_an_unconsumed_error(kind: DomainKin
     assert not staged.host.halted
 
 
+def test_so_is_one_whose_superpage_cannot_be_split() -> None:
+    # p2m_change_type_one() gives an error then, and unmmap_broken_page() hands it on.
+    staged = stage(SCANS)
+    domain = guest(staged, superpages=True)
+    unconsumed(staged, staged.host.address(domain, PAGE))
+    assert staged.domain(domain).state is DomainState.CRASHED
+    assert not staged.host.halted
+
+
 @pytest.mark.parametrize(("kind", "shadow"), [(DomainKind.PV, False), (DomainKind.HVM, True)])
 def test_for_a_consumed_one_it_is_crashed_and_then_the_machine_panics(kind: DomainKind, shadow: bool) -> None:
     # intel_srar_dhandler starts from MCER_RESET, and mc_memerr_dhandler leaves the result alone at vmce_failed.

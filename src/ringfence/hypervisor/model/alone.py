@@ -226,7 +226,8 @@ class XenAlone:
         if owner == DOMID_COW or domain is None or page is None or page.guest_frame is None:
             self._dom0.panic("Xen BUG at mcaction.c: the page is shared")
             return Outcome.RESET
-        if not domain.is_dom0 and not domain.has_hap:
+        # p2m_change_type_one has to split a superpage first, and fails where it cannot.
+        if not domain.is_dom0 and (not domain.has_hap or page.whole_superpage):
             self._core.print(f"Unmap broken memory {frame:x} for DOM{owner} failed")
             self._kill(log, domain, "its page broke, and Xen could not unmap it")
             # vmce_failed leaves the result as it was: an SRAR then resets the machine although its victim is gone.

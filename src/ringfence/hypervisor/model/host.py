@@ -24,7 +24,17 @@ from ringfence.record.evidence import Record
 from ringfence.world.domain import DomainKind
 from ringfence.world.identities import CaseId, DomainId, StepId
 from ringfence.world.situation import Situation
-from ringfence.world.steps import AskDom0, ExchangeFrame, NotifyDom0, Order, Repeat, Result, SaveEvidence, Status
+from ringfence.world.steps import (
+    AskDom0,
+    ExchangeFrame,
+    LastWords,
+    NotifyDom0,
+    Order,
+    Repeat,
+    Result,
+    SaveEvidence,
+    Status,
+)
 from ringfence.world.treatment import Answered, Dom0Says, StepEnded, TreatingSeat
 
 __all__ = ["HostSettings", "ModelHost"]
@@ -150,10 +160,22 @@ class ModelHost(Stage):
         why = self._why_not(order)
         if why is not None:
             result = Result(Status.REFUSED, why)
+        elif isinstance(order.step, LastWords):
+            result = self._last_words(order)
         else:
             result = self._xen.carrier.carry_out(order.step, Context(), partial(self._ended, order))
         self._keep(order, result)
         return result
+
+    def _last_words(self, order: Order) -> Result:
+        """Dom0's last words are about what it was shown, and has not acknowledged."""
+        dom0 = self._xen.dom0
+        before = dom0.in_hand
+        dom0.in_hand = [each for shown in self._shown.values() for each in records_of(shown.fetched.raw, self._cpus)]
+        try:
+            return self._xen.carrier.carry_out(order.step, Context(), partial(self._ended, order))
+        finally:
+            dom0.in_hand = before
 
     def _why_not(self, order: Order) -> str | None:
         """What Dom0 cannot order on this host at all."""

@@ -22,7 +22,7 @@ from ringfence.hypervisor.model.operations import Rates
 from ringfence.hypervisor.model.personality import BEHAVIOURS
 from ringfence.hypervisor.model.xen import Xen
 from ringfence.world.domain import Checkpoint, DomainState
-from ringfence.world.frames import Mapping, MappingKind
+from ringfence.world.frames import FrameFacts, Mapping, MappingKind
 from ringfence.world.identities import (
     DOM0,
     PAGE_BYTES,
@@ -349,6 +349,10 @@ class Stage:
     def ran(self, domain: DomainId, from_ms: int, to_ms: int) -> tuple[Ran, ...]:
         """The spans in which vCPUs of a domain had a slice of a CPU between two instants, the present span included."""
         return self._life.scheduler.ran(domain, from_ms * MILLISECOND, to_ms * MILLISECOND)
+
+    def frame_facts(self, frame: Frame) -> FrameFacts:
+        """The truth about a frame: what it is used for, whose it is, and every way to it. Works after a halt, too."""
+        return self._life.mappings.facts(frame)
 
     @property
     def truth(self) -> Sequence[Injected]:
