@@ -134,6 +134,8 @@ def decide(finding: Finding, situation: Situation, policy: Policy) -> Decision:
         Because(first.row, first.because, first.name),
     ]
     parts: list[Part] = []
+    if first.state is State.HEALING and _is_dom0s_own(impact, situation):
+        reasons.append(Because(first.row, "preempted: the hypervisor told Dom0's kernel by itself", "already done"))
     if first.state is not None:
         parts.append(_host_part(first, impact, situation, policy, dom0_hit))
     if first.treats_domus:
@@ -188,13 +190,24 @@ def _host_part(first: FirstRow, impact: Impact, situation: Situation, policy: Po
         position = halting(position, dom0_able=situation.dom0.is_able and not dom0_hit)
     elif position.state is State.NOTING and not situation.dom0.is_able:
         position = replace(position, state=State.COUNTED)
+    elif position.state is State.HEALING and _is_dom0s_own(impact, situation):
+        position = replace(position, state=State.HEALED)
     steps = on_entering(position, subject, situation, policy)
-    if position.state is State.HEALING and impact.worst is Certainty.UNLOCATED:
+    if first.state is State.HEALING and impact.worst is Certainty.UNLOCATED:
         steps = (*steps, DegradeHost())
     if first.row is Row.HALT and impact.consumer.party is Party.DOMU and impact.consumer.domain is not None:
         # It must not run while evidence is saved (L1); the others are stopped by the halt itself (L6).
         steps = (PauseDomain(impact.consumer.domain), *steps)
     return Part(subject=subject, position=position, steps=steps, facts=None)
+
+
+def _is_dom0s_own(impact: Impact, situation: Situation) -> bool:
+    """Whether the hypervisor has handed the error to Dom0's own kernel, which gives the page up or panics.
+
+    Xen does so with Dom0's pages (mcaction.c, mc_memerr_dhandler). That Dom0 runs Ringfence now shows that it lived.
+    """
+    told = any(done.deed is Deed.INJECTED_VMCE and done.domain == DOM0 for done in situation.already_done)
+    return told and Party.HYPERVISOR not in {impact.consumer.party, *(loser.party for loser in impact.losers)}
 
 
 def _domus(impact: Impact) -> tuple[DomainId, ...]:
