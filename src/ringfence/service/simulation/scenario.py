@@ -177,16 +177,16 @@ _MEMORY: Final[Mapping[Way, Mapping[Place, float]]] = {
 
 _UNITS: Final = {
     Unit.UNLOCATED: 0.02,
-    Unit.CONTEXT: 0.01,
-    Unit.CACHE_TAGS: 0.01,
+    Unit.CONTEXT: 0.005,
+    Unit.CACHE_TAGS: 0.005,
     Unit.LINK_CORRECTED: 0.3,
-    Unit.LINK: 0.01,
-    Unit.SPURIOUS: 0.02,
+    Unit.LINK: 0.005,
+    Unit.SPURIOUS: 0.01,
     Unit.STUCK_CPU: 0.005,
 }
 
 _MISHAPS: Final = {
-    Mishap.KILL: 0.5,
+    Mishap.KILL: 0.3,
     Mishap.BUSY: 0.3,
     Mishap.HANDLER_GONE: 0.1,
     Mishap.DOM0_HURT: 0.05,

@@ -29,6 +29,8 @@ FAILING: Final = (
 
 STORM_LINE: Final = 63
 """Of its page: a storm reads its line whoever has it, so no other error may lie there."""
+SUPERPAGED: Final = 0.3
+"""How often a guest of whole superpages is hit, against any other: all of them end alike, and each costs 512 pages."""
 SYNDROMES: Final = 0.2
 """The share of corrected errors that are followed by others of the same rank with syndromes of their own (B.8)."""
 AGAIN: Final = 0.1
@@ -82,7 +84,7 @@ def _memory(scenario: Scenario, random: Random, at_ms: int, way: Way, place: Pla
     ]
     if not guests or (place is Place.SHARED and len(guests) < 2):
         return
-    guest = random.choice(guests)
+    guest = random.choices(guests, [SUPERPAGED if each.whole_superpages else 1.0 for each in guests])[0]
     other = DOM0_NAME
     if place is Place.SHARED or (place in {Place.GRANTED, Place.FOREIGN} and len(guests) > 1 and random.random() < 0.5):
         other = random.choice([each for each in guests if each is not guest]).name
