@@ -121,7 +121,7 @@ def _frame(frame: Frame, isolated: frozenset[Frame]) -> FrameFacts:
     if frame == _X:
         return FrameFacts(frame=_X, use=FrameUse.HYPERVISOR, reclaimable=True)
     if frame in isolated:
-        return _facts(frame)
+        return replace(_facts(frame), broken=True)
     return _facts(frame, _OWN[frame], _GRANT) if frame == _G else _facts(frame, _OWN[frame])
 
 
@@ -199,7 +199,7 @@ class _Node:
             )
             for part in self.seat.parts
         )  # fmt: skip
-        return self.world, tuple(order.step for order in self.fresh), parts
+        return self.world, tuple(order.step for order in self.fresh), parts, self.seat.remembered
 
 
 _RESULTS = {status: Result(status) for status in Status}

@@ -148,6 +148,11 @@ class Treatment:
             for part in case.parts
         )
 
+    @property
+    def remembered(self) -> tuple[frozenset[DomainId], frozenset[tuple[Frame, CaseId]]]:
+        """What is kept of closed cases: the domains that they left standing, and the frames that they dealt with."""
+        return frozenset(self._barred), frozenset(self._treated.items())
+
     def copy(self) -> Treatment:
         """A twin that goes its own way from here: for looking ahead at what might be told, not for reports to come.
 
