@@ -48,8 +48,9 @@ def test_a_day_goes_through_all_that_there_is() -> None:
     assert report.failure is None
     tally = report.tally
     assert tally.errors > 300
-    assert min(tally.uncorrected, tally.corrected, tally.decisions, tally.questions, tally.kills) > 20
-    assert min(tally.vmces, tally.notices, tally.orders, tally.resumed, tally.halts, tally.reboots) > 0
+    assert min(tally.uncorrected, tally.corrected, tally.decisions, tally.questions) > 100
+    assert tally.kills > 10
+    assert min(tally.vmces, tally.notices, tally.orders, tally.resumed, tally.reboots) > 0
 
 
 def short(guest: str, *acts: Act) -> tuple[Scenario, Script]:

@@ -229,12 +229,15 @@ class Treatment:
         """The closed case that took all the pages of an error out of use which nobody consumed, None if none did.
 
         A memory controller may report the line after the core that consumed it; to be told, or offlined, once more
-        would hurt its owner (Xen crashes a domain whose broken page is offlined again).
+        would hurt its owner (Xen crashes a domain whose broken page is offlined again). Whoever has come to reach the
+        page since then is not dealt with.
         """
         if not self._is_unconsumed(decision):
             return None
         cases = {self._treated.get(frame) for frame in _frames(decision)}
-        broken = all(facts.broken for facts in situation.frames)
+        broken = all(
+            facts.broken and not any(mapping.removable for mapping in facts.mappings) for facts in situation.frames
+        )
         return cases.pop() if len(cases) == 1 and broken and situation.frames else None
 
     def _is_unconsumed(self, decision: Decision) -> bool:

@@ -72,6 +72,8 @@ TAIL_MS: Final = 1_800_000
 """After the last act, so that every deadline can pass."""
 TAIL_ROUNDS: Final = 8
 """So often the tail is prolonged while a case is open."""
+REMAPPED: Final = frozenset({Place.GRANTED, Place.SHARED, Place.FOREIGN, Place.DEVICE, Place.DEVICE_FIXED})
+"""Places that a page comes to by being mapped once more."""
 MOST_STEPS: Final = 5_000_000
 """Events of a run: a hundred times what a day of storms takes. More is a loop without end."""
 DOM0_PAGES: Final = 1 << 15
@@ -632,6 +634,8 @@ class Run:
         domain = self._ids[act.domain]
         addr = host.address(domain, page)
         other = DomainId(0) if act.other in {"", DOM0_NAME} else self._ids[act.other]
+        if act.place in REMAPPED and (self._is_lost(addr) or self._is_lost(host.address(other, page))):
+            return None
         match act.place:
             case Place.GUEST | Place.SAME_DOMAIN:
                 pass
@@ -649,6 +653,11 @@ class Run:
             case never:
                 assert_never(never)
         return domain, page, addr
+
+    def _is_lost(self, addr: PhysAddr) -> bool:
+        """Whether a page is known to be lost: no hypervisor lets it be mapped once more."""
+        frame = addr // PAGE
+        return any(frame in run for run in self._witness.lost)
 
     def _hit_unit(self, act: UnitHit) -> None:
         self.trace.tally.errors += 1
