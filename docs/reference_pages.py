@@ -12,7 +12,7 @@ from types import ModuleType
 import msgspec
 
 import ringfence.arch
-from docs import concept_pages
+from docs import concept_pages, today_page
 from docs.declared import declared, first_sentence, modules
 from ringfence.arch import models, smca_banks
 from ringfence.arch.bitfield import Field, Register
@@ -464,6 +464,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "docs/reference/concept.md": lambda: concept_pages.concept(page, table),
     "docs/reference/flow.md": lambda: concept_pages.flow(page, table),
     "docs/reference/outcomes.md": lambda: concept_pages.outcome_table(page, table),
+    "docs/reference/today.md": lambda: today_page.today(page, table),
     "docs/reference/policy.md": policy,
     "docs/decode-schema.json": schema,
     "docs/summary-schema.json": summary_schema,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ringfence import __version__
+from ringfence.cli.compare import compare_command
 from ringfence.cli.decode import decode_command
 from ringfence.cli.demo import demo_command
 from ringfence.cli.explain import explain_command
@@ -40,3 +41,4 @@ main.add_command(explain_command)
 main.add_command(demo_command)
 main.add_command(replay_command)
 main.add_command(simulate_command)
+main.add_command(compare_command)
