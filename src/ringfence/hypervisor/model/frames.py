@@ -106,6 +106,8 @@ class FrameTable:
         self._memory = memory
         self._free = list(memory)
         self._runs: list[_Run] = []
+        self._firsts: list[int] | None = None
+        """Where each run begins; None after the runs have changed. Looked at for every page that is asked about."""
         self._offlining: set[int] = set()
         self._offlined: set[int] = set()
         self._broken: set[int] = set()
@@ -150,14 +152,14 @@ class FrameTable:
         for part in taken:
             self._cut(part)
             number = GuestFrame(at) if owner.holder is Holder.DOMAIN else None
-            insort(self._runs, _Run(part.start, len(part), replace(owner, guest_frame=number)))
+            self._put(_Run(part.start, len(part), replace(owner, guest_frame=number)))
             at += len(part)
         return tuple(taken)
 
     def give(self, frame: Frame, owner: Owner) -> None:
         """Changes the owner of one frame, as when it becomes shared."""
         self._split_at(frame)
-        insort(self._runs, _Run(frame, 1, owner))
+        self._put(_Run(frame, 1, owner))
 
     def release(self, frame: Frame, *, ballooned_by: DomainId | None = None) -> None:
         """One frame is given up by who has it; it is offline now if that was pending."""
@@ -170,6 +172,7 @@ class FrameTable:
         """Everything that a domain has is given up: it has ended."""
         gone = [run for run in self._runs if run.owner.domain == domain]
         self._runs = [run for run in self._runs if run.owner.domain != domain]
+        self._firsts = None
         for run in gone:
             at = run.first
             for frame in sorted(each for each in self._offlining | self._broken if run.first <= each < run.end):
@@ -290,8 +293,14 @@ class FrameTable:
         return owner is not None and owner.domain == domain
 
     def _run_of(self, frame: int) -> _Run | None:
-        at = bisect_right(self._runs, frame, key=lambda run: run.first) - 1
+        if self._firsts is None:
+            self._firsts = [run.first for run in self._runs]
+        at = bisect_right(self._firsts, frame) - 1
         return self._runs[at] if at >= 0 and frame < self._runs[at].end else None
+
+    def _put(self, run: _Run) -> None:
+        insort(self._runs, run)
+        self._firsts = None
 
     def _put_back(self, frame: Frame) -> None:
         """A frame is without an owner now. Xen keeps a broken one offline, whether or not that was asked for."""
@@ -323,11 +332,12 @@ class FrameTable:
         if run is None:
             raise KeyError(f"nobody has frame {frame:#x}")
         self._runs.remove(run)
+        self._firsts = None
         for first, end in ((run.first, frame), (frame + 1, run.end)):
             if first < end:
                 number = run.owner.guest_frame
                 moved = None if number is None else GuestFrame(number + first - run.first)
-                insort(self._runs, _Run(first, end - first, replace(run.owner, guest_frame=moved)))
+                self._put(_Run(first, end - first, replace(run.owner, guest_frame=moved)))
 
     def _insert(self, part: range) -> None:
         """Puts frames back to the free memory, joined to their neighbours."""

@@ -65,6 +65,7 @@ class RegisterFile:
         self.mcg_ctl = 0
         self.mcg_ext_ctl = 0
         self.hwcr = 0
+        self._names: dict[int, BankRegister] = {}
 
     @property
     def lmce_enabled(self) -> bool:
@@ -119,9 +120,13 @@ class RegisterFile:
             raise GeneralProtection(f"MSR {msr:#x} does not take {value:#x}: {refused}", msr=msr) from None
 
     def _named(self, msr: int) -> BankRegister:
+        known = self._names.get(msr)
+        if known is not None:
+            return known
         named = bank_register(msr, self.scheme, cmci_p=bool(mcg.CMCI_P.of(self.mcg_cap)))
         if named is None or named.bank >= mcg.COUNT.of(self.mcg_cap):
             raise GeneralProtection(f"there is no MSR {msr:#x}", msr=msr)
+        self._names[msr] = named
         return named
 
     @staticmethod

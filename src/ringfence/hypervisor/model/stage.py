@@ -98,6 +98,7 @@ class Stage:
         self._words: Final = LastWords(self._core)
         self._seat = seat if behaviour.treats else None
         self._truth: list[Injected] = []
+        self._lines: dict[PhysAddr, None] = {}
         self._other: Stage | None = None
         self._life, self._xen = self._start()
 
@@ -248,6 +249,8 @@ class Stage:
         cpu = fault.cpu if isinstance(fault, _OfCpu) else None
         running = Running() if cpu is None else self._xen.accesses.who(cpu)
         addr = fault.addr if isinstance(fault, _OfAddress) else None
+        if addr is not None:
+            self._lines[line_of(addr)] = None
         frame = None if addr is None else Frame(addr >> PAGE_SHIFT)
         owner = None if frame is None else self._life.frames.owner(frame)
         mapped_by = () if frame is None else self._life.mappings.of(frame)
@@ -400,8 +403,7 @@ class Stage:
 
     def _bad_lines(self) -> tuple[PhysAddr, ...]:
         """The lines that were ever said to go bad: what is wrong with them now, a read will tell."""
-        named = (fault.fault.addr for fault in self._truth if isinstance(fault.fault, _OfAddress))
-        return tuple(addr for addr in dict.fromkeys(line_of(each) for each in named) if self.machine.health(addr))
+        return tuple(line for line in self._lines if self.machine.health(line))
 
     def _interrupted(self, running: Running, fault: faults.ConsumedData | faults.ConsumedInstruction) -> None:
         """The vCPU that was caught has to repeat its instruction."""
