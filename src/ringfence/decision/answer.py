@@ -8,11 +8,11 @@ from ringfence.decision.feasibility import Costed, loss_of_waiting, plan
 from ringfence.decision.policy import Answer, OnPageTrend, OnRankTrend, Policy
 from ringfence.decision.rows import Because, Row
 from ringfence.diagnosis.severity import Severity
-from ringfence.world.domain import Domain
+from ringfence.world.domain import Domain, McaHandler
 from ringfence.world.frames import FrameFacts, FrameUse
 from ringfence.world.identities import DOM0, DomainId
 from ringfence.world.situation import Situation, Suspect, Trend
-from ringfence.world.steps import DrainHost, ExchangeFrame, OfflineCpu, OfflineFrame, Step
+from ringfence.world.steps import DrainHost, ExchangeFrame, NotifyGuest, OfflineCpu, OfflineFrame, Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +122,21 @@ def ahead(trend: Trend, situation: Situation, policy: Policy) -> Ahead:
             return _ahead_of_core(trend, policy)
         case Suspect.OTHER:
             return Ahead()
+
+
+def inform(situation: Situation, policy: Policy) -> tuple[NotifyGuest, ...]:
+    """Whom to tell of a corrected error, "for purely notification purposes" (I.3a-inform): nobody need act, and nothing
+    is changed for anybody (L3). ``situation.frames`` are the pages that it names.
+    """
+    told: list[NotifyGuest] = []
+    for facts in situation.frames if not policy.dry_run else ():
+        domain = situation.domain(facts.owner) if facts.owner is not None else None
+        mapped = (mapping.guest_frame for mapping in facts.mappings if mapping.domain == facts.owner)
+        page = next((number for number in (facts.guest_frame, *mapped) if number is not None), None)
+        hears = domain is not None and not domain.is_dom0 and domain.lives and domain.handler is not McaHandler.NONE
+        if domain is not None and hears and page is not None and policy.rule_for(domain).inform_of_ce:
+            told.append(NotifyGuest(domain.id, (page,), must_act=False))
+    return tuple(told)
 
 
 def _ahead_of_page(trend: Trend, situation: Situation, policy: Policy) -> Ahead:

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Final, assert_never
 
 from ringfence import __version__
-from ringfence.decision.answer import Ahead, Reply, ahead, answer
+from ringfence.decision.answer import Ahead, Reply, ahead, answer, inform
 from ringfence.decision.feasibility import Costed
 from ringfence.decision.flow import State
 from ringfence.decision.policy import Operation, Policy
@@ -44,11 +44,13 @@ from ringfence.service.ledger import Ledger
 from ringfence.service.plugins import Asked, Plugin, verdicts
 from ringfence.service.treatment import Treatment
 from ringfence.world.domain import Domain
-from ringfence.world.identities import OWN_CASES, CaseId, DomainId, StepId
+from ringfence.world.identities import OWN_CASES, CaseId, DomainId, Frame, StepId
 from ringfence.world.situation import Seat, Situation, Trend
-from ringfence.world.steps import Result, Step
+from ringfence.world.steps import Result, Status, Step
 from ringfence.world.treatment import Answered, Dom0Says, Entry
 
+MOST_INFORMED: Final = 4_096
+"""Pages of which a guest was told: a page that errs again after so many others is told of again."""
 TURNS_AT_ONCE: Final = 64
 """How often arrivals are asked for within one turn: each asking gives up to 64, so that a storm cannot keep a turn."""
 
@@ -69,6 +71,7 @@ class Loop:
         self._ledger = Ledger(host, journal)
         self._campaigning = Campaigning(self._ledger, policy, self._operated)
         self._acknowledged: list[Token] = []
+        self._informed: dict[Frame, None] = {}
         self._ahead_of = {
             (event.suspect, event.name)
             for _, event in journal.events(kinds=(ev.TrendSeen,))
@@ -199,6 +202,7 @@ class Loop:
             self._alone.go_on(first_aid)
         for event in events:
             if isinstance(event, ev.Received) and event.corrected:
+                self._inform(event)
                 self._act_ahead(event)
 
     def _left_over(self, arrival: LeftOver, now_ms: int) -> None:
@@ -407,7 +411,27 @@ class Loop:
             reply = self._reply(case, domain, only_operate=True)
             self._campaigning.begin(case, domain, tuple(each.operation for each in reply.operations), asked=True)
 
-    # --- acting ahead (II.1)
+    # --- corrected errors: informing (I.3a-inform), acting ahead (II.1)
+
+    def _inform(self, event: ev.Received) -> None:
+        """Tell the guest whose page it is, if the policy wants it to hear of corrected errors: once for each page."""
+        if event.frame is None or event.frame in self._informed:
+            return
+        for step in inform(self._situation(event.record), self._policy):
+            self._informed[event.frame] = None
+            while len(self._informed) > MOST_INFORMED:
+                del self._informed[next(iter(self._informed))]
+            case, now_ms = self._ledger.own_case(), self._ledger.now_ms
+            why = Because(Row.INFORM, "the policy wants it to hear of corrected errors", "policy: inform_of_ce")
+            self._ledger.write(
+                _decided(now_ms, case, step.domain, Row.INFORM, (why,)), part_begun(now_ms, case, step.domain)
+            )
+            _, result = self._ledger.execute(case, step, Row.INFORM)
+            heard = result.succeeded or result.status is Status.RUNNING
+            state = State.OPERATED if heard else State.NOT_OPERATED
+            self._ledger.write(
+                part_ended(self._ledger.now_ms, case, step.domain, state, Row.INFORM, result.because or "it was told")
+            )
 
     def _act_ahead(self, event: ev.Received) -> None:
         for trend in seen.trends_of(event, self.state, self._policy.trends):
