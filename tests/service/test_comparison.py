@@ -153,16 +153,10 @@ def test_on_amd_no_xen_lets_a_guest_get_past_a_consumed_error(rows: tuple[Row, .
 
 # --- Ringfence in Dom0's seat -----------------------------------------------------------------------------------------
 
-MORE_CAREFUL = "latent, page of the hypervisor's heap that it can lose"
-"""I.2b: what cannot be healed from Dom0 halts the host, while Xen waits until the page is freed."""
-
 
 def test_where_xen_acts_alone_ringfence_loses_no_host_and_no_guest_that_xen_keeps(rows: tuple[Row, ...]) -> None:
     for row in rows:
         alone, with_it = row.endings[XEN_4_20], row.endings[IN_DOM0]
-        if row.case.says == MORE_CAREFUL:
-            assert with_it.host is HostEnd.HALTS
-            continue
         assert with_it.host is alone.host, row.case.says
         for before, after in zip(alone.guests, with_it.guests, strict=True):
             gone = {GuestEnd.KILLED, GuestEnd.DIES}

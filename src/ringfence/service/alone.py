@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from ringfence.action.carry import carry_out
 from ringfence.decision.flow import State
+from ringfence.decision.rows import Row
 from ringfence.hypervisor.port import Hypervisor
 from ringfence.record.evidence import Record
 from ringfence.service.treatment import Treatment
@@ -20,10 +21,13 @@ from ringfence.world.identities import CaseId, DomainId, StepId
 from ringfence.world.situation import Situation
 from ringfence.world.steps import (
     AskDom0,
+    DegradeHost,
     HaltHost,
+    HealHost,
     IsolateFrame,
     LastWords,
     NotifyDom0,
+    OfflineFrame,
     Order,
     PauseDomain,
     Result,
@@ -144,11 +148,25 @@ class Alone:
             case step if done is not None:
                 result = done
                 self.clerk.executed(case, step, result)
+            case HealHost() as heal:
+                result = self._heal(case, heal)
             case step:
                 number, result = self.clerk.execute(case, step, State.CONTAINING)
                 if result.status is Status.RUNNING:
                     self.running[number] = order.id
         self._told(StepEnded(order.id, result))
+
+    def _heal(self, case: CaseId, heal: HealHost) -> Result:
+        """The hypervisor went on with a broken page of its own or of Dom0's: that was its decision (I.2b is preempted).
+
+        What remains for Dom0 is to have the page taken out of use as soon as it is let go, and to let nothing new
+        start. A page that cannot be given up at all is no success: the rule is to halt (B.2).
+        """
+        results = [self.clerk.execute(case, OfflineFrame(frame), Row.ON_MACHINE)[1] for frame in heal.frames]
+        if not results or not all(result.succeeded for result in results):
+            return Result(Status.FAILED, "the hypervisor cannot give the page up")
+        self.clerk.execute(case, DegradeHost(), Row.UNLOCATED)
+        return Result(Status.PENDING, "out of use as soon as it is let go; no new guest starts meanwhile")
 
     def _told(self, what: Told) -> None:
         self._waiting.extend(self.treatment.told(what, self.host.situation(None)))

@@ -46,7 +46,7 @@ from ringfence.service.treatment import Treatment
 from ringfence.world.domain import Domain
 from ringfence.world.identities import OWN_CASES, CaseId, DomainId, Frame, StepId
 from ringfence.world.situation import Seat, Situation, Trend
-from ringfence.world.steps import Result, Status, Step
+from ringfence.world.steps import ExchangeFrame, OfflineFrame, Result, Status, Step
 from ringfence.world.treatment import Answered, Dom0Says, Entry
 
 MOST_INFORMED: Final = 4_096
@@ -285,7 +285,7 @@ class Loop:
             at_ms=now_ms,
             case=entry.case,
             domain=entry.domain,
-            seat=Seat.HYPERVISOR,
+            seat=Seat.HYPERVISOR if self._alone is None else Seat.DOM0,
             row=entry.row,
             reasons=tuple(ev.Reason(why.row, why.because, why.rests_on) for why in entry.reasons),
             token=token,
@@ -295,10 +295,12 @@ class Loop:
     def _order_ended(self, order: StepId, result: Result) -> None:
         if order not in self.state.orders:
             return
-        case = self.state.orders[order].case
+        known = self.state.orders[order]
+        case = known.case
         self._ledger.carried(order, result)
         self._campaigning.order_ended(order, result)
         if case >= OWN_CASES:
+            self._instead(case, known.order.step, result)
             self._end_ahead(case, result.because or "carried out")
         if self._alone is not None:
             self._alone.order_ended(order, result)
@@ -466,11 +468,17 @@ class Loop:
             *((part_begun(now_ms, case, None),) if plan.steps else ()),
         )
         for step in plan.steps:
-            self._ledger.execute(case, step, Row.ON_MACHINE, dimm)
+            _, result = self._ledger.execute(case, step, Row.ON_MACHINE, dimm)
+            self._instead(case, step, result)
         self._end_ahead(case, plan.reasons[-1].because)
         for campaign in plan.campaigns:
             operations = tuple(each.operation for each in campaign.operations)
             self._campaigning.begin(case, campaign.domain, operations, asked=False)
+
+    def _instead(self, case: CaseId, step: Step, result: Result) -> None:
+        """What cannot be done falls to the next: a page that cannot be exchanged is offlined when it is let go."""
+        if isinstance(step, ExchangeFrame) and result.status in {Status.REFUSED, Status.FAILED}:
+            self._ledger.execute(case, OfflineFrame(step.frame), Row.ON_MACHINE)
 
     def _end_ahead(self, number: CaseId, because: str) -> None:
         """End the machine's part of a case of Dom0's own, once none of its orders runs any more."""
@@ -482,7 +490,7 @@ class Loop:
             return
         if part is not None and part.ended:
             return
-        done = part is not None and all(result.succeeded for result in case.ended_orders.values())
+        done = part is not None and any(result.succeeded for result in case.ended_orders.values())
         state = State.OPERATED if done else State.NOT_OPERATED
         self._ledger.write(part_ended(self._ledger.now_ms, number, None, state, Row.AHEAD, because))
 
