@@ -95,6 +95,16 @@ def test_explain_goes_from_the_registers_to_the_outcome_each_step_with_its_row(p
     assert at == sorted(at)
 
 
+def test_a_corrected_error_makes_no_case_and_is_explained_all_the_same(played: tuple[Path, str]) -> None:
+    journal, _ = played
+    listed = run("explain", "--journal", str(journal)).output.partition("records that made no case:")[2]
+    number = next(line.split()[0] for line in listed.splitlines() if "Corrected error" in line)
+    output = run("explain", "--journal", str(journal), number).output
+    assert "[I.2a] Corrected error" in output
+    assert "status 0x" in output
+    assert "counted, and remembered for trends" in output
+
+
 def test_explain_as_json_has_the_same_links(played: tuple[Path, str]) -> None:
     journal, _ = played
     shown = json.loads(run("explain", "--json", "--journal", str(journal), case_of(journal, "win-hvm: op")).output)

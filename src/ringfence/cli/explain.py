@@ -15,17 +15,20 @@ EXIT_UNREADABLE = 2
 
 
 @click.command("explain", short_help="Why, step by step, from the registers to the outcome.")
-@click.argument("case", type=int, required=False)
+@click.argument("event", type=int, required=False)
 @click.option("--journal", type=click.Path(path_type=Path, dir_okay=False), help="A journal, instead of the state's.")
 @state_dir_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a case.")
 @click.pass_context
-def explain_command(ctx: click.Context, case: int | None, journal: Path | None, state_dir: Path, as_json: bool) -> None:
-    """Explain CASE: the evidence, its class, who was hit, what was decided, and what became of it, each step with its
-    reason and the row of the concept. Without CASE, the cases of the journal are listed.
+def explain_command(
+    ctx: click.Context, event: int | None, journal: Path | None, state_dir: Path, as_json: bool
+) -> None:
+    """Explain EVENT: the evidence, its class, who was hit, what was decided, and what became of it, each step with its
+    reason and the row of the concept. EVENT is the number of a case, or of a record that made none (a corrected
+    error); without it, both are listed.
 
     \b
-    Exit codes: 0 explained; 1 there is no such case; 2 usage, or the journal cannot be read.
+    Exit codes: 0 explained; 1 there is no such event; 2 usage, or the journal cannot be read.
     """
     from ringfence.journal import events as ev  # noqa: PLC0415 (other commands start without it)
     from ringfence.journal.store import Reader  # noqa: PLC0415
@@ -36,27 +39,41 @@ def explain_command(ctx: click.Context, case: int | None, journal: Path | None, 
     path = journal if journal is not None else state_dir / JOURNAL
     try:
         with Reader(path) as reader:
-            stored = [event for _, event in reader.events()]
+            numbered = dict(reader.events())
     except RingfenceError as error:
         click.echo(f"{error}\n{error.advice}", err=True)
         ctx.exit(EXIT_UNREADABLE)
-    names = view.names_of(stored)
-    known = view.by_case(stored)
-    if case is not None and case not in known:
-        click.echo(f"{path}: there is no case {case}; it has {len(known)}: see ringfence explain", err=True)
-        ctx.exit(EXIT_NO_SUCH_CASE)
-    if case is not None:
-        shown = view.chain(CaseId(case), known[CaseId(case)], names)
+    names = view.names_of(numbered.values())
+    cases = view.by_case(numbered.values())
+    records = {number: each for number, each in numbered.items() if isinstance(each, ev.Received) and each.case is None}
+    if event is not None:
+        of_case = cases.get(CaseId(event))
+        record = records.get(event)
+        if of_case is not None:
+            shown = view.chain(CaseId(event), of_case, names)
+        elif record is not None:
+            shown = view.chain_of_record(event, record)
+        else:
+            click.echo(f"{path}: there is no event {event}; see ringfence explain without a number", err=True)
+            ctx.exit(EXIT_NO_SUCH_CASE)
         click.echo(json.dumps(view.as_json(shown), ensure_ascii=False) if as_json else view.text(shown), nl=as_json)
         return
-    for each, events in known.items():
-        shown = view.chain(each, events, names)
+    for case, events in cases.items():
+        shown = view.chain(case, events, names)
         if as_json:
             click.echo(json.dumps(view.as_json(shown), ensure_ascii=False))
         else:
-            click.echo(f"{each:>16}  {printable(shown.title)}")
+            click.echo(f"{case:>16}  {printable(shown.title)}")
             for line in shown.outcome or ("still open",):
                 click.echo(f"{'':>16}  -> {printable(line)}")
-    if not known and not as_json:
-        count = sum(isinstance(event, ev.Received) for event in stored)
-        click.echo(f"{path}: no case; {count} records received")
+    if as_json:
+        return
+    groups: dict[str, list[int]] = {}
+    for number, each in records.items():
+        groups.setdefault(each.summary, []).append(number)
+    if groups:
+        click.echo("\nrecords that made no case:")
+    for summary, found in groups.items():
+        click.echo(f"{found[-1]:>16}  {printable(summary)}" + (f" ({len(found)} times; the last)" if found[1:] else ""))
+    if not cases and not records:
+        click.echo(f"{path}: nothing has been received yet")
