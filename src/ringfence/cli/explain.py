@@ -33,7 +33,6 @@ def explain_command(
     from ringfence.journal import events as ev  # noqa: PLC0415 (other commands start without it)
     from ringfence.journal.store import Reader  # noqa: PLC0415
     from ringfence.views import chain as view  # noqa: PLC0415
-    from ringfence.views.text import printable  # noqa: PLC0415
     from ringfence.world.identities import CaseId  # noqa: PLC0415
 
     path = journal if journal is not None else state_dir / JOURNAL
@@ -58,22 +57,9 @@ def explain_command(
             ctx.exit(EXIT_NO_SUCH_CASE)
         click.echo(json.dumps(view.as_json(shown), ensure_ascii=False) if as_json else view.text(shown), nl=as_json)
         return
-    for case, events in cases.items():
-        shown = view.chain(case, events, names)
-        if as_json:
-            click.echo(json.dumps(view.as_json(shown), ensure_ascii=False))
-        else:
-            click.echo(f"{case:>16}  {printable(shown.title)}")
-            for line in shown.outcome or ("still open",):
-                click.echo(f"{'':>16}  -> {printable(line)}")
     if as_json:
+        for case, events in cases.items():
+            click.echo(json.dumps(view.as_json(view.chain(case, events, names)), ensure_ascii=False))
         return
-    groups: dict[str, list[int]] = {}
-    for number, each in records.items():
-        groups.setdefault(each.summary, []).append(number)
-    if groups:
-        click.echo("\nrecords that made no case:")
-    for summary, found in groups.items():
-        click.echo(f"{found[-1]:>16}  {printable(summary)}" + (f" ({len(found)} times; the last)" if found[1:] else ""))
-    if not cases and not records:
-        click.echo(f"{path}: nothing has been received yet")
+    for line in view.listing((view.chain(case, events, names) for case, events in cases.items()), records):
+        click.echo(line)

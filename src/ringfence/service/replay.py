@@ -32,7 +32,6 @@ from ringfence.world.identities import OWN_CASES, CaseId, CpuId, DomainId, Frame
 from ringfence.world.situation import Context, Running, Situation
 from ringfence.world.steps import (
     ExchangeFrame,
-    HealHost,
     IsolateFrame,
     OfflineFrame,
     OnlineFrame,

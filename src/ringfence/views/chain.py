@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ringfence.diagnosis.finding import diagnose
@@ -291,6 +291,24 @@ def _wrapped(lead: str, words: str) -> list[str]:
     return textwrap.wrap(
         words, _WIDTH, initial_indent=f"{lead:<26}", subsequent_indent=indent, break_long_words=False
     ) or [lead]
+
+
+def listing(chains: Iterable[Chain], records: Mapping[int, ev.Received]) -> Iterator[str]:
+    """Every case with its end, then the records that made none, those of one kind together."""
+    empty = True
+    for shown in chains:
+        empty = False
+        yield f"{shown.case:>16}  {printable(shown.title)}"
+        yield from (f"{'':>16}  -> {printable(line)}" for line in shown.outcome or ("still open",))
+    groups: dict[str, list[int]] = {}
+    for number, each in records.items():
+        groups.setdefault(each.summary, []).append(number)
+    if groups:
+        yield "\nrecords that made no case:"
+    for summary, found in groups.items():
+        yield f"{found[-1]:>16}  {printable(summary)}" + (f" ({len(found)} times; the last)" if found[1:] else "")
+    if empty and not groups:
+        yield "nothing has been received yet"
 
 
 def as_json(shown: Chain) -> dict[str, object]:
