@@ -14,15 +14,14 @@ journal's own tests make it), and a kill never tears an ``append``: SQLite's tra
 from __future__ import annotations
 
 import heapq
+import itertools
 import traceback
 from collections.abc import Callable
-from itertools import count
 from pathlib import Path
 from typing import Final, assert_never
 
 from ringfence.decision.policy import Operation
 from ringfence.errors import RingfenceError
-from ringfence.hypervisor.model import faults
 from ringfence.hypervisor.model import observer as facts
 from ringfence.hypervisor.model.clock import HOUR, MILLISECOND, Clock
 from ringfence.hypervisor.model.host import HostSettings, ModelHost
@@ -30,15 +29,16 @@ from ringfence.hypervisor.model.machine import Settings
 from ringfence.hypervisor.model.platforms import PLATFORMS
 from ringfence.hypervisor.model.topology import Topology
 from ringfence.hypervisor.port import Arrival, Question, Telemetry, Token
-from ringfence.journal.events import STEPS, Carried, Decided, Received
+from ringfence.journal.events import STEPS
 from ringfence.journal.state import State
 from ringfence.journal.store import Reader
 from ringfence.service.loop import Loop
 from ringfence.service.simulation import acts
-from ringfence.service.simulation.acts import DOM0_NAME, Act, MemoryHit, Place, Script, Unit, UnitHit, Way
+from ringfence.service.simulation.acts import Act, MemoryHit, Script, UnitHit
 from ringfence.service.simulation.instructions import MADE_TO_FAIL, instruct
 from ringfence.service.simulation.metered import KilledError, Meter, MeteredHost, MeteredJournal
 from ringfence.service.simulation.scenario import Scenario
+from ringfence.service.simulation.strikes import Strikes
 from ringfence.service.simulation.trace import (
     Acknowledged,
     AnsweredBy,
@@ -52,13 +52,12 @@ from ringfence.service.simulation.trace import (
     Sample,
     SinkIs,
     Trace,
-    Truth,
     Turned,
+    count,
 )
 from ringfence.service.simulation.witness import WatchedSeat, Witness
 from ringfence.service.treatment import Treatment
-from ringfence.world.identities import PAGE_BYTES as PAGE
-from ringfence.world.identities import CaseId, CpuId, DomainId, GuestFrame, PhysAddr, SocketId, StepId
+from ringfence.world.identities import CaseId, DomainId, GuestFrame, StepId
 from ringfence.world.steps import MigrateDomain, Order, PauseDomain, Result, UnpauseDomain
 from ringfence.world.treatment import Dom0Says, TreatingSeat
 
@@ -72,8 +71,6 @@ TAIL_MS: Final = 1_800_000
 """After the last act, so that every deadline can pass."""
 TAIL_ROUNDS: Final = 8
 """So often the tail is prolonged while a case is open."""
-REMAPPED: Final = frozenset({Place.GRANTED, Place.SHARED, Place.FOREIGN, Place.DEVICE, Place.DEVICE_FIXED})
-"""Places that a page comes to by being mapped once more."""
 MOST_STEPS: Final = 5_000_000
 """Events of a run: a hundred times what a day of storms takes. More is a loop without end."""
 DOM0_PAGES: Final = 1 << 15
@@ -96,8 +93,8 @@ class Run:
         self.meter.kill_at = kill_at
         self._end_ms = max(round(hours * 3_600_000), script[-1].at_ms if script else 0) + 1_000
         self._agenda: list[tuple[int, int, Callable[[], None]]] = []
-        self._number = count()
-        self._orders = count(OPERATORS_ORDERS)
+        self._number = itertools.count()
+        self._orders = itertools.count(OPERATORS_ORDERS)
         self._clock = Clock()
         self._witness = Witness(self.trace)
         self._seat = _seat(scenario, 1)
@@ -116,9 +113,7 @@ class Run:
         self._gone_until = self._hurt_until = self._busy_until = 0
         self._dead_tidily = False
         self._dom0 = (False, False)
-        self._last_page: tuple[str, GuestFrame] | None = None
-        self._last_addr: PhysAddr | None = None
-        self._sample_every = 0
+        self._strikes = Strikes(self.host, self._witness, self._ids)
         self._turned_at = -1
         self.watch: Callable[[], None] = _look_away
         """Called after everything that happens: for who shows the run while it goes on."""
@@ -359,7 +354,7 @@ class Run:
         self._witness.take_halted()
         self._hurt_until = 0
         self._dom0 = (False, False)
-        self._ids = {}
+        self._ids.clear()
         for guest in self.scenario.guests:
             self._revive(guest.name)
         self._after(1_000, self._start)
@@ -418,14 +413,6 @@ class Run:
         if hurt != before[1]:
             self.host.hurt_dom0(hurt)
 
-    def _probe_dom0(self) -> None:
-        """A verified probe shows that Dom0 works (again): also after an error that hit Dom0 itself."""
-        if self.host.halted or self._now_ms < self._hurt_until:
-            return
-        self._dom0 = (self._dom0[0], False)
-        self._note(Dom0Is(self._clock.now_ns, self._dom0[0], hurt=False))
-        self.host.hurt_dom0(False)
-
     # --- acts --------------------------------------------------------------------------------------------------------
 
     def _act(self, act: Act) -> None:
@@ -440,9 +427,9 @@ class Run:
             return False
         match act:
             case MemoryHit():
-                return self._hit(act)
+                return self._strikes.hit(act)
             case UnitHit():
-                self._hit_unit(act)
+                self._strikes.hit_unit(act)
             case acts.Kill():
                 if self._loop is None:
                     return False
@@ -469,7 +456,7 @@ class Run:
             case acts.Approved():
                 return self._approve(granted=act.granted)
             case acts.GuestReads():
-                return self._read()
+                return self._strikes.read_again()
             case acts.Instructed():
                 refusal = instruct(self.host, act.wrong, self._ids.get(act.domain), self._seat, next(self._orders))
                 if refusal is None:
@@ -487,16 +474,6 @@ class Run:
                 return self._operate(act)
             case never:
                 assert_never(never)
-        return True
-
-    def _read(self) -> bool:
-        if self._last_page is None:
-            return False
-        name, page = self._last_page
-        domain = self._ids.get(name)
-        if domain is None:
-            return False
-        self.host.read(domain, page)
         return True
 
     def _break_sink(self, sink: facts.Sink, *, broken: bool) -> None:
@@ -561,108 +538,6 @@ class Run:
     def _order(self, step: PauseDomain | UnpauseDomain | MigrateDomain) -> None:
         self.host.carry_out(Order(StepId(next(self._orders)), step))
 
-    # --- faults ------------------------------------------------------------------------------------------------------
-
-    def _hit(self, act: MemoryHit) -> bool:  # noqa: PLR0912 (one arm a way)
-        """An error of memory; False if there is no such page now, or nobody runs who could read it."""
-        at = self._placed(act)
-        if at is None:
-            return False
-        domain, page, addr = at
-        cpu = CpuId(act.cpu)
-        self._last_addr = addr
-        if domain is not None:
-            self._last_page = (act.domain if domain != 0 else DOM0_NAME, page)
-        self.trace.tally.errors += 1
-        line = PhysAddr(addr + act.line * 64)
-        match act.way:
-            case Way.READ | Way.FETCHED if domain is not None:
-                return self.host.consume(domain, page, instruction=act.way is Way.FETCHED) is not None
-            case Way.READ | Way.FETCHED | Way.FOUND:
-                self.host.inject(faults.Uncorrectable(addr=line))
-            case Way.XEN_READ:
-                self.host.consume_in_hypervisor(cpu, line)
-            case Way.WRITTEN_BACK:
-                self.host.inject(faults.CacheWriteback(cpu=cpu, addr=line))
-            case Way.DMA:
-                self.host.inject(faults.Uncorrectable(addr=line))
-                if domain is not None:
-                    self.host.dma(domain, page)
-            case Way.CORRECTED | Way.STUCK:
-                fault = faults.Correctable(addr=line, device=act.device, bits=act.bits, stuck=act.way is Way.STUCK)
-                if self.host.machine.health(line) is not None:
-                    return False  # whoever reads it would take in what is bad there already
-                self.host.inject(fault)
-                if act.way is Way.CORRECTED:
-                    self.host.machine.load(cpu, line)
-            case Way.STORM:
-                interval_ns = act.interval_ms * MILLISECOND
-                self.host.inject(faults.Storm(cpu=cpu, addr=line, count=act.count, interval_ns=interval_ns))
-            case Way.CACHED:
-                self.host.inject(faults.CacheCorrected(cpu=cpu, addr=line))
-            case never:
-                assert_never(never)
-        return True
-
-    def _placed(self, act: MemoryHit) -> tuple[DomainId | None, GuestFrame, PhysAddr] | None:
-        """Whose page an act hits, its number there, and its address; None if there is none now."""
-        try:
-            return self._placed_or_raise(act)
-        except KeyError:
-            return None
-
-    def _placed_or_raise(  # noqa: PLR0912 (one arm a place)
-        self, act: MemoryHit
-    ) -> tuple[DomainId | None, GuestFrame, PhysAddr] | None:
-        host, page = self.host, GuestFrame(act.page)
-        match act.place:
-            case Place.XEN | Place.XEN_VITAL:
-                return None, page, host.hypervisor_address(reclaimable=act.place is Place.XEN)
-            case Place.FREE:
-                return None, page, host.free_address()
-            case Place.DOM0 | Place.DOM0_VITAL:
-                page = host.dom0_page(expendable=act.place is Place.DOM0)
-                return DomainId(0), page, host.address(DomainId(0), page)
-            case Place.SAME_PAGE:
-                if self._last_page is None:
-                    return None
-                name, page = self._last_page
-                domain = DomainId(0) if name == DOM0_NAME else self._ids[name]
-                return domain, page, host.address(domain, page)
-            case _:
-                pass
-        domain = self._ids[act.domain]
-        addr = host.address(domain, page)
-        other = DomainId(0) if act.other in {"", DOM0_NAME} else self._ids[act.other]
-        if act.place in REMAPPED and (self._is_lost(addr) or self._is_lost(host.address(other, page))):
-            return None
-        match act.place:
-            case Place.GUEST | Place.SAME_DOMAIN:
-                pass
-            case Place.GRANTED:
-                host.grant(domain, page, other)
-            case Place.SHARED:
-                host.share((domain, page), (other, page))
-                addr = host.address(domain, page)
-            case Place.FOREIGN:
-                host.map_foreign(domain, page, other)
-            case Place.DEVICE | Place.DEVICE_FIXED:
-                host.device_maps(domain, page, removable=act.place is Place.DEVICE)
-            case Place.BALLOONED:
-                return None, page, PhysAddr(host.balloon_out(domain, page) * PAGE)
-            case never:
-                assert_never(never)
-        return domain, page, addr
-
-    def _is_lost(self, addr: PhysAddr) -> bool:
-        """Whether a page is known to be lost: no hypervisor lets it be mapped once more."""
-        frame = addr // PAGE
-        return any(frame in run for run in self._witness.lost)
-
-    def _hit_unit(self, act: UnitHit) -> None:
-        self.trace.tally.errors += 1
-        self.host.inject(_UNITS[act.unit](CpuId(act.cpu), SocketId(act.socket)))
-
     # --- the end -----------------------------------------------------------------------------------------------------
 
     def _finish(self) -> None:
@@ -679,34 +554,7 @@ class Run:
         with Reader(self.path) as reader:
             self.trace.journal = list(reader.events())
         tally.journal_events = len(self.trace.journal)
-        _count(self.trace)
-
-
-def _count(trace: Trace) -> None:
-    """Count what the run went through."""
-    tally = trace.tally
-    for _, event in trace.journal:
-        match event:
-            case Decided():
-                tally.decisions += 1
-            case Carried():
-                tally.orders += 1
-            case Received(corrected=True):
-                tally.corrected += 1
-            case _:
-                pass
-    for what in trace.happened:
-        match what:
-            case Truth():
-                tally.uncorrected += 1
-            case facts.GuestTold(channel=facts.Channel.VMCE):
-                tally.vmces += 1
-            case facts.GuestTold():
-                tally.notices += 1
-            case facts.Dropped():
-                tally.lost += 1
-            case _:
-                pass
+        count(self.trace)
 
 
 def _where(error: Exception) -> str:
@@ -722,14 +570,3 @@ def _look_away() -> None:
 
 def _seat(scenario: Scenario, boot: int) -> Treatment:
     return Treatment(scenario.policy, first_case=boot * CASES_A_BOOT + 1)
-
-
-_UNITS: Final[dict[Unit, Callable[[CpuId, SocketId], faults.Fault]]] = {
-    Unit.UNLOCATED: lambda _, socket: faults.Unlocated(socket=socket),
-    Unit.CONTEXT: lambda cpu, _: faults.ContextCorrupt(cpu=cpu),
-    Unit.CACHE_TAGS: lambda cpu, _: faults.CacheUncorrected(cpu=cpu),
-    Unit.LINK_CORRECTED: lambda _, socket: faults.InterconnectCorrected(socket=socket),
-    Unit.LINK: lambda _, socket: faults.InterconnectUncorrected(socket=socket),
-    Unit.SPURIOUS: lambda *_: faults.SpuriousMachineCheck(),
-    Unit.STUCK_CPU: lambda cpu, _: faults.Stuck(cpu=cpu),
-}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from ringfence.hypervisor.model.machine import LoggedError
 from ringfence.hypervisor.model.observer import (
     Carried,
+    Channel,
     DomainChanged,
     Dropped,
     GuestTold,
@@ -21,6 +22,7 @@ from ringfence.hypervisor.model.observer import (
     Touched,
 )
 from ringfence.hypervisor.port import Token
+from ringfence.journal import events as ev
 from ringfence.journal.events import Stored
 from ringfence.journal.state import State
 from ringfence.record.evidence import Record
@@ -232,3 +234,30 @@ class Trace:
     tally: Tally = field(default_factory=Tally)
     fault: str = ""
     ended_ms: int = 0
+
+
+def count(trace: Trace) -> None:
+    """Count what the run went through."""
+    tally = trace.tally
+    for _, event in trace.journal:
+        match event:
+            case ev.Decided():
+                tally.decisions += 1
+            case ev.Carried():
+                tally.orders += 1
+            case ev.Received(corrected=True):
+                tally.corrected += 1
+            case _:
+                pass
+    for what in trace.happened:
+        match what:
+            case Truth():
+                tally.uncorrected += 1
+            case GuestTold(channel=Channel.VMCE):
+                tally.vmces += 1
+            case GuestTold():
+                tally.notices += 1
+            case Dropped():
+                tally.lost += 1
+            case _:
+                pass

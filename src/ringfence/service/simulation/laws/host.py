@@ -62,7 +62,6 @@ def _halts(story: Story) -> Iterator[Broken]:  # noqa: PLR0912 (one arm a fact)
     bound_ns = (2 * story.scenario.policy.deadlines.evidence_ms + SLACK_MS) * MILLISECOND
     broken_sinks: set[str] = set()
     fatal: Truth | None = None
-    last_ns: int | None = None
     said: dict[Sink, list[Said]] = defaultdict(list)
     known: set[CaseId] = set()
     for what in story.trace.happened:
@@ -73,7 +72,6 @@ def _halts(story: Story) -> Iterator[Broken]:  # noqa: PLR0912 (one arm a fact)
             case SinkIs(sink=sink, broken=broken):
                 (broken_sinks.add if broken else broken_sinks.discard)(sink)
             case Truth():
-                last_ns = what.at_ns
                 if what.case is not None:
                     known.add(what.case)
                 if fatal is None and _must_halt(what):
@@ -85,8 +83,7 @@ def _halts(story: Story) -> Iterator[Broken]:  # noqa: PLR0912 (one arm a fact)
                     yield story.broken(Law.L4, f"case {order.case} halts, and is no error of this boot", what.at_ns)
             case Halted(panic=panic):
                 if panic:
-                    is_known = last_ns is not None and what.at_ns <= last_ns + bound_ns
-                    yield from _last_words(story, what.at_ns, said, broken_sinks, is_known=is_known)
+                    yield from _last_words(story, what.at_ns, said, broken_sinks)
                 fatal = None
                 said.clear()
             case Down():
@@ -97,9 +94,7 @@ def _halts(story: Story) -> Iterator[Broken]:  # noqa: PLR0912 (one arm a fact)
                 pass
 
 
-def _last_words(
-    story: Story, at_ns: int, said: dict[Sink, list[Said]], broken: set[str], *, is_known: bool
-) -> Iterator[Broken]:
+def _last_words(story: Story, at_ns: int, said: dict[Sink, list[Said]], broken: set[str]) -> Iterator[Broken]:
     """Each sink that works has got something, and where there is a record to tell of, the smallest first."""
     for sink in Sink:
         if sink in broken or sink is Sink.ERST:
@@ -107,7 +102,12 @@ def _last_words(
         if not any(each.kept for each in said[sink]):
             yield story.broken(Law.L4, f"the host halted, and nothing was said to {sink}, which works", at_ns)
     for sink, words in said.items():
-        if is_known and sink is not Sink.ERST and len(words) > 1 and len(words[0].content) > len(words[-1].content):
+        if (
+            any(b"Bank" in each.content for each in words)
+            and sink is not Sink.ERST
+            and len(words) > 1
+            and len(words[0].content) > len(words[-1].content)
+        ):
             yield story.broken(Law.L4, f"the larger record went to {sink} first", at_ns)
 
 
