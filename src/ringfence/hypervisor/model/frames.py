@@ -6,7 +6,7 @@ offlining: Xen xen/common/page_alloc.c (offline_page, online_page, query_page_of
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from enum import IntEnum, IntFlag, StrEnum
@@ -173,9 +173,10 @@ class FrameTable:
         gone = [run for run in self._runs if run.owner.domain == domain]
         self._runs = [run for run in self._runs if run.owner.domain != domain]
         self._firsts = None
+        special = sorted(self._offlining | self._broken) if gone else []
         for run in gone:
             at = run.first
-            for frame in sorted(each for each in self._offlining | self._broken if run.first <= each < run.end):
+            for frame in special[bisect_left(special, run.first) : bisect_left(special, run.end)]:
                 self._insert(range(at, frame))
                 self._put_back(Frame(frame))
                 at = frame + 1
