@@ -43,6 +43,8 @@ class Case:
     approved: dict[tuple[DomainId | None, str], bool] = field(default_factory=dict)
     ended_orders: dict[StepId, Result] = field(default_factory=dict)
     evidence_saved: bool = False
+    instructed: str = ""
+    """The operation that a person instructed, if that is what this case is."""
 
     @property
     def has_ended(self) -> bool:

@@ -164,6 +164,16 @@ class Unrecognised(_Event, frozen=True, kw_only=True):
     token: Token | None = None
 
 
+class Instructed(_Event, frozen=True, kw_only=True):
+    """A person instructed an operation on a domain (II.2). ``refused`` says why nothing was done (II.4, L8)."""
+
+    domain: DomainId
+    operation: str
+    who: str
+    case: CaseId | None = None
+    refused: str = ""
+
+
 class Lost(_Event, frozen=True, kw_only=True):
     """``count`` pieces of evidence were dropped before anybody could fetch them (L2, L10)."""
 
@@ -372,6 +382,7 @@ Event = (
     | PluginSaid
     | ApprovalAsked
     | ApprovalGiven
+    | Instructed
     | DeadlinePassed
     | EvidenceSaved
     | DomainChanged

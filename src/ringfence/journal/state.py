@@ -202,6 +202,10 @@ def apply(state: State, event: ev.Stored) -> State:  # noqa: PLR0912, PLR0915 (o
             if case := _case(state, event):
                 state.approvals.pop((event.case, event.domain, event.operation), None)
                 case.approved[event.domain, event.operation] = event.granted
+        case ev.Instructed():
+            if event.case is not None and (case := _opened(state, event.case, event.at_ms)):
+                case.instructed = event.operation
+                case.domains.add(event.domain)
         case ev.DeadlinePassed():
             _deadline_passed(state, event)
         case ev.EvidenceSaved():

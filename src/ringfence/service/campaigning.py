@@ -64,11 +64,27 @@ class Campaigning:
         """Whether a campaign on this domain is running for this case."""
         return (case, domain) in self._campaigns
 
-    def begin(self, case: CaseId, domain: DomainId, operations: tuple[Operation, ...], *, asked: bool) -> None:
-        """Begin a campaign with the operations that were not tried yet; a person is asked where the policy wants it."""
+    def reload(self, policy: Policy) -> None:
+        """What begins or moves on from now on goes by this policy."""
+        self._policy = policy
+
+    def begin(
+        self,
+        case: CaseId,
+        domain: DomainId,
+        operations: tuple[Operation, ...],
+        *,
+        asked: bool,
+        approved: bool = False,
+    ) -> None:
+        """Begin a campaign with the operations that were not tried yet; a person is asked where the policy wants it.
+
+        ``approved``: a person has instructed it, and is not asked again.
+        """
         untried = tuple(each for each in operations if (case, domain, each) not in self._tried)
         now_ms = self._ledger.now_ms
-        campaign = campaigns.begin(case, domain, untried, self._policy, now_ms, asked=asked)
+        policy = replace(self._policy, approve=frozenset()) if approved else self._policy
+        campaign = campaigns.begin(case, domain, untried, policy, now_ms, asked=asked)
         self._campaigns[case, domain] = campaign
         if campaign.position.state is State.APPROVING and campaign.operation is not None:
             self._ledger.write(
@@ -181,9 +197,11 @@ def _in_words(last: tuple[Operation, Result] | None) -> str:
     return f"{operation} {result.status}{because}"
 
 
-def part_begun(at_ms: int, case: CaseId, domain: DomainId | None) -> ev.Progressed:
-    """A part of a case of Dom0's own has begun."""
-    return ev.Progressed(at_ms=at_ms, case=case, domain=domain, event="trend", state=State.CARRYING_OUT, row=Row.AHEAD)
+def part_begun(
+    at_ms: int, case: CaseId, domain: DomainId | None, *, event: str = "trend", row: str = Row.AHEAD
+) -> ev.Progressed:
+    """A part of a case of Dom0's own has begun, because of ``event``."""
+    return ev.Progressed(at_ms=at_ms, case=case, domain=domain, event=event, state=State.CARRYING_OUT, row=row)
 
 
 def part_ended(  # noqa: PLR0913, PLR0917 (one argument a field)

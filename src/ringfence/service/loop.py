@@ -40,6 +40,7 @@ from ringfence.record.evidence import Record
 from ringfence.service import resumption, seen
 from ringfence.service.alone import Alone
 from ringfence.service.campaigning import Campaigning, part_begun, part_ended
+from ringfence.service.instructing import instruct
 from ringfence.service.ledger import Ledger
 from ringfence.service.plugins import Asked, Plugin, verdicts
 from ringfence.service.treatment import Treatment
@@ -137,6 +138,19 @@ class Loop:
     def stop(self, because: str) -> None:
         """End this life in order."""
         self._ledger.write(ev.Stopped(at_ms=self._ledger.now_ms, because=because))
+
+    def load_policy(self, policy: Policy, digest: str, text: str = "") -> None:
+        """A policy applies from now on: to what is decided next. A wait that has begun keeps its time."""
+        self._ledger.write(ev.PolicyLoaded(at_ms=self._ledger.now_ms, digest=digest, text=text))
+        self._policy = policy
+        self._campaigning.reload(policy)
+        if self._alone is not None:
+            self._alone.dry_run = policy.dry_run
+            self._alone.treatment.reload(policy)
+
+    def instruct(self, domain: DomainId, operation: Operation, who: str) -> tuple[CaseId | None, Result]:
+        """A person instructs an operation on a domain (II.2); its case, and what became of it so far (II.4)."""
+        return instruct(self._ledger, self._campaigning, domain, operation, who, dry_run=self._policy.dry_run)
 
     def approve(self, case: CaseId, domain: DomainId, operation: Operation, *, granted: bool, who: str) -> bool:
         """A person grants or denies an operation that waits for it; False if none does, and nothing is changed."""
@@ -512,8 +526,10 @@ class Loop:
     def _resume(self, case: CaseId, domain: DomainId, *, is_own: bool) -> None:
         if is_own:
             known = self._host.situation(None).domain(domain)
+            instructed = self.state.cases[case].instructed
             operations = self._policy.rule_for(known).ahead if known is not None else ()
-            self._campaigning.begin(case, domain, operations, asked=False)
+            operations = (Operation(instructed),) if instructed else operations
+            self._campaigning.begin(case, domain, operations, asked=False, approved=bool(instructed))
         else:
             self._begin_asked(case, domain)
         self._campaigning.resume(case, domain)

@@ -107,6 +107,10 @@ class _Case:
 class Treatment:
     """A seat that follows the concept (world.treatment.TreatingSeat)."""
 
+    def reload(self, policy: Policy) -> None:
+        """What is decided from now on goes by this policy; a wait that has begun keeps its time."""
+        self._policy = policy
+
     def __init__(self, policy: Policy, *, first_case: int = 1, first_step: int = 1) -> None:
         self._policy = policy
         self._cases: dict[CaseId, _Case] = {}

@@ -95,7 +95,7 @@ def chain(case: CaseId, stored: Iterable[ev.Stored], names: Mapping[DomainId, st
                 links.append(Link(event.at_ms, "unread", "", f"an event of a later version: {event.kind}"))
             case _:
                 found = link(event, names)
-                title = title or (found.text if found is not None and found.what == "trend" else "")
+                title = title or (found.text if found is not None and found.what in _TITLES else "")
                 links += [found] if found is not None else []
     links.sort(key=lambda each: (each.at_ms, _FIRST.get(each.what, len(_FIRST))))
     return Chain(case, title or "no evidence of its own", tuple(links), outcome)
@@ -112,6 +112,9 @@ def chain_of_record(number: int, event: ev.Received) -> Chain:
     links = (*_received(event), Link(event.at_ms, "outcome", row, how, suspects))
     return Chain(CaseId(number), event.summary, links, (f"{how} ({row})",))
 
+
+_TITLES = frozenset({"trend", "instruction"})
+"""What a case of Dom0's own begins with."""
 
 _FIRST = {"evidence": 0, "finding": 1, "impact": 2}
 """What is known stands before what is done about it, where the journal heard of both at once."""
@@ -161,6 +164,10 @@ def link(event: ev.Stored, names: Mapping[DomainId, str]) -> Link | None:  # noq
         case ev.ApprovalGiven():
             word = "granted" if event.granted else "denied"
             return Link(event.at_ms, "approval", "", f"{event.who} {word} {event.operation}")
+        case ev.Instructed():
+            row, refused = ("II.4", f": refused, {event.refused}") if event.refused else ("II.2", "")
+            text = f"{event.who} instructs: {event.operation} {_whom(event.domain, names)}{refused}"
+            return Link(event.at_ms, "instruction", row, text)
         case ev.DeadlinePassed():
             return Link(event.at_ms, "deadline", "", f"the time for the {event.which} is over")
         case ev.EvidenceSaved():
@@ -192,6 +199,8 @@ def link(event: ev.Stored, names: Mapping[DomainId, str]) -> Link | None:  # noq
             )
         case ev.Stopped():
             return Link(event.at_ms, "stop", "", f"Ringfence stops: {event.because}")
+        case ev.PolicyLoaded():
+            return Link(event.at_ms, "policy", "", f"policy {event.digest} applies from now on")
         case _:
             return None
 

@@ -45,11 +45,14 @@ _CONSUMED: Final = (faults.ConsumedData, faults.ConsumedInstruction)
 class HostSettings:
     """What a model host is. ``personality`` is a key of ``personality.BEHAVIOURS``.
 
-    ``dom0_pages`` and ``xen_pages`` are what Dom0 and the hypervisor have of the memory; Dom0 can lose a half of its
+    ``first_boot`` is the number of the boot that it begins with: a host that comes again after its process has ended
+    counts on. ``dom0_pages`` and ``xen_pages`` are what Dom0 and the hypervisor have of the memory; Dom0 can lose a
+    half of its
     own (page cache, processes), the hypervisor a quarter (free slots and caches of its heap).
     """
 
     name: str = "model"
+    first_boot: int = 1
     personality: str = "concept"
     machine: Settings
     dom0_vcpus: int = 2
@@ -93,7 +96,12 @@ class Stage:
         random = Random(seed)  # noqa: S311 (a simulation's chance, with its seed)
         self.machine: Final = Machine(settings.machine, clock=clock, random=random)
         self._core: Final = Core(
-            machine=self.machine, clock=clock, random=random, behaviour=behaviour, watch=observer, boot=1
+            machine=self.machine,
+            clock=clock,
+            random=random,
+            behaviour=behaviour,
+            watch=observer,
+            boot=settings.first_boot,
         )
         self._words: Final = LastWords(self._core)
         self._seat = seat if behaviour.treats else None
