@@ -203,7 +203,7 @@ def test_parts_of_a_case_end_one_by_one() -> None:
     assert not state.cases[CASE].has_ended
     apply(state, part(GUEST, "healed", True))
     assert state.cases[CASE].has_ended
-    assert state.cases[CASE].parts[GUEST] == Part("healed", "I.3b-inject", "", True)
+    assert state.cases[CASE].parts[GUEST] == Part("healed", "I.3b-inject", "", True, since_ms=1)
 
 
 def test_what_comes_after_the_outcome_changes_it_no_more_and_is_counted() -> None:

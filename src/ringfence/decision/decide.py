@@ -123,7 +123,11 @@ class Decision:
 
 def decide(finding: Finding, situation: Situation, policy: Policy) -> Decision:
     """What to do about an error, with the reasons; pure and total. What comes after is ``flow.advance``'s."""
-    impact = contain(finding, situation)
+    return decide_on(contain(finding, situation), finding, situation, policy)
+
+
+def decide_on(impact: Impact, finding: Finding, situation: Situation, policy: Policy) -> Decision:
+    """As ``decide``, where the impact is known already: what its case has done by now may hide whom it hit."""
     hit = hit_of(finding.severity, impact, policy)
     first = first_row(hit)
     dom0_hit = is_dom0_hit(impact)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ringfence.journal.events import Deadline, OutcomeEntry
+from ringfence.journal.events import Deadline, Impacted, OutcomeEntry
 from ringfence.world.identities import CaseId, DomainId, Frame, StepId
 from ringfence.world.situation import PluginVerdict
 from ringfence.world.steps import Order, Result, Status
@@ -13,12 +13,17 @@ from ringfence.world.treatment import Dom0Says
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """How far one part of a case is: a loser's, or the host's own."""
+    """How far one part of a case is: a loser's, or the host's own.
+
+    ``since_ms`` is when it came to its state, ``position`` all that it must not forget (``events.Progressed``).
+    """
 
     state: str
     row: str
     because: str = ""
     ended: bool = False
+    position: str = ""
+    since_ms: int = 0
 
 
 @dataclass(slots=True)
@@ -34,7 +39,7 @@ class Case:
     domains: set[DomainId] = field(default_factory=set)
     dimm: str | None = None
     records: int = 0
-    impacted: bool = False
+    impact: Impacted | None = None
     parts: dict[DomainId | None, Part] = field(default_factory=dict)
     decided: dict[DomainId | None, Choice] = field(default_factory=dict)
     answers: dict[DomainId, Reply] = field(default_factory=dict)

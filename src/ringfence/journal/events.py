@@ -235,7 +235,11 @@ class Answered(_Event, frozen=True, kw_only=True):
 
 
 class Progressed(_Event, frozen=True, kw_only=True):
-    """A case went one transition further in the hypervisor's seat, at ``seat_ms`` on the host's clock."""
+    """A case went one transition further in the hypervisor's seat, at ``seat_ms`` on the host's clock.
+
+    ``position`` is what the part must not forget, as ``decision.flow.Position.encode`` writes it, where this seat
+    treats the case by itself and has to go on after a kill; empty elsewhere.
+    """
 
     case: CaseId
     domain: DomainId | None
@@ -246,6 +250,7 @@ class Progressed(_Event, frozen=True, kw_only=True):
     steps: tuple[str, ...] = ()
     ended: bool = False
     seat_ms: int | None = None
+    position: str = ""
     token: Token | None = None
 
 

@@ -22,6 +22,7 @@ from ringfence.world.domain import LIVING, DomainKind, DomainState
 from ringfence.world.identities import OWN_CASES, CaseId, CpuId, DomainId, Frame, StepId
 from ringfence.world.situation import OpenCase, PluginVerdict, Suspect
 from ringfence.world.steps import ExchangeFrame, OfflineFrame, OnlineFrame, Order, Result, Status, Step
+from ringfence.world.treatment import TAKEN_UP
 
 HISTORY_MS: Final = 72 * 3600 * 1000
 """How long corrected errors are remembered: a trend shows hours to days ahead (B.8)."""
@@ -307,7 +308,7 @@ def _close(state: State, number: CaseId, outcome: Outcome) -> None:
 def _impacted(state: State, event: ev.Impacted) -> None:
     if (case := _case(state, event)) is None:
         return
-    case.impacted = True
+    case.impact = event
     case.consumed = case.consumed or event.consumed
     case.frames.update(event.frames)
     case.domains.update(hit.domain for hit in (event.consumer, *event.losers) if hit.domain is not None)
@@ -317,7 +318,11 @@ def _progressed(state: State, event: ev.Progressed) -> None:
     _durable(state, event.token)
     if (case := _case(state, event)) is None:
         return
-    case.parts[event.domain] = Part(event.state, event.row, event.because, event.ended)
+    known = case.parts.get(event.domain)
+    # What is taken up after a kill has waited all the while.
+    waited = known is not None and event.event == TAKEN_UP and known.state == event.state
+    since_ms = known.since_ms if known is not None and waited else event.at_ms
+    case.parts[event.domain] = Part(event.state, event.row, event.because, event.ended, event.position, since_ms)
     if event.domain is not None:
         case.domains.add(event.domain)
         if event.ended:

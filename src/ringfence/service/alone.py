@@ -16,7 +16,7 @@ from ringfence.decision.flow import State
 from ringfence.decision.rows import Row
 from ringfence.hypervisor.port import Hypervisor
 from ringfence.record.evidence import Record
-from ringfence.service.treatment import Treatment
+from ringfence.service.treatment import Left, Treatment
 from ringfence.world.identities import CaseId, DomainId, StepId
 from ringfence.world.situation import Situation
 from ringfence.world.steps import (
@@ -24,9 +24,11 @@ from ringfence.world.steps import (
     DegradeHost,
     HaltHost,
     HealHost,
+    InjectVmce,
     IsolateFrame,
     LastWords,
     NotifyDom0,
+    NotifyGuest,
     OfflineFrame,
     Order,
     PauseDomain,
@@ -35,10 +37,24 @@ from ringfence.world.steps import (
     Status,
     Step,
 )
-from ringfence.world.treatment import Alarm, Answered, Dom0Says, Entry, StepEnded, TimePassed, Told, Wanted
+from ringfence.world.treatment import (
+    Alarm,
+    Answered,
+    Dom0Says,
+    DomainGone,
+    Entry,
+    StepEnded,
+    TimePassed,
+    Told,
+    Wanted,
+)
 
 FIRST_AID: Final = (PauseDomain, IsolateFrame, LastWords, HaltHost)
 """Steps that never wait for a disk (concept, Orders of time)."""
+
+
+_ENDING: Final = frozenset({State.OPERATING, State.INFORMING, State.KILLING})
+"""States in which a domain may end because of what is done to it."""
 
 
 class Clerk(Protocol):
@@ -77,6 +93,9 @@ class Alone:
     running: dict[StepId, StepId] = field(default_factory=dict)
     """The treatment's number of each order that runs, by the journal's."""
 
+    given: dict[tuple[CaseId, Step], deque[tuple[StepId, Result]]] = field(default_factory=dict)
+    """What an earlier life told guests, and what became of each order: it is not told again (law L9)."""
+
     _waiting: deque[Wanted] = field(default_factory=deque)
 
     def reported(self, records: Sequence[Record]) -> tuple[CaseId | None, ...]:
@@ -95,9 +114,30 @@ class Alone:
             if isinstance(each, Order) and isinstance(each.step, FIRST_AID)
         ]
 
-    def take_up(self, number: CaseId, record: Record, situation: Situation, ended: frozenset[DomainId | None]) -> None:
-        """Begin a case again that an earlier life left open."""
-        self._waiting.extend(self.treatment.taken_up(number, record, situation, ended))
+    def judged(self) -> tuple[Entry, ...]:
+        """What was judged of the errors just reported, to be written together with them: ``go_on`` says it no more."""
+        found = tuple(each for each in self._waiting if isinstance(each, Entry) and each.judgement is not None)
+        self._waiting = deque(each for each in self._waiting if each not in found)
+        return found
+
+    def take_up(self, number: CaseId, record: Record, situation: Situation, left: Left) -> None:
+        """Go on with a case that an earlier life left open; ``go_on`` when all have been taken up."""
+        self._waiting.extend(self.treatment.taken_up(number, record, situation, left))
+
+    def notice_gone(self, others: frozenset[DomainId] = frozenset()) -> None:
+        """Tell of domains that have ended, or whose number is another domain's by now (``others``).
+
+        Whoever is being operated on or killed may end by that: these parts hear of it by the end of their orders.
+        """
+        situation = self.host.situation(None)
+        for part in self.treatment.parts:
+            number = part.subject.domain
+            if number is None or part.position.has_ended:
+                continue
+            known = situation.domain(number)
+            ended = (known is None or not known.lives) and part.position.state not in _ENDING
+            if ended or number in others:
+                self._told(DomainGone(number))
 
     def go_on(self, done: Iterable[tuple[Order, Result]] = ()) -> None:
         """Carry out all that is wanted, and tell what became of it, until nothing is wanted any more."""
@@ -137,11 +177,17 @@ class Alone:
             case NotifyDom0() | SaveEvidence():
                 # Dom0 is here, and what it knows is durable already.
                 result = Result(Status.DONE, "Dom0 treats this case itself")
+            case AskDom0() if not self.treatment.waits_for(order.id):
+                return  # its domain has ended, or the host halts
             case AskDom0(domain=domain, operate=operate):
                 self._told(StepEnded(order.id, Result(Status.DONE)))
                 says = self.clerk.asked(case, domain, operate=operate)
                 self._told(Answered(case, domain, says))
                 return
+            case InjectVmce() | NotifyGuest() as step if (known := self._given(case, step)) is not None:
+                number, result = known
+                if result.status is Status.RUNNING:
+                    self.running[number] = order.id
             case step if self.dry_run:
                 result = Result(Status.DONE, "dry run: not carried out")
                 self.clerk.executed(case, step, result)
@@ -155,6 +201,11 @@ class Alone:
                 if result.status is Status.RUNNING:
                     self.running[number] = order.id
         self._told(StepEnded(order.id, result))
+
+    def _given(self, case: CaseId, step: Step) -> tuple[StepId, Result] | None:
+        """What became of this step in an earlier life, None if it was not given then."""
+        known = self.given.get((case, step))
+        return known.popleft() if known else None
 
     def _heal(self, case: CaseId, heal: HealHost) -> Result:
         """The hypervisor went on with a broken page of its own or of Dom0's: that was its decision (I.2b is preempted).

@@ -28,15 +28,16 @@ class Campaigning:
         self._campaigns: dict[tuple[CaseId, DomainId], Campaign] = {}
         self._tried: set[tuple[CaseId, DomainId, Operation]] = set()
         self._succeeded: set[tuple[CaseId, DomainId]] = set()
+        self._of_order: dict[StepId, tuple[CaseId, DomainId]] = {}
         self._last: dict[tuple[CaseId, DomainId], tuple[Operation, Result]] = {}
-        self._remember()
 
-    def _remember(self) -> None:
-        """Which operations an earlier life tried on whom, and which of them were done."""
-        of_order: dict[StepId, tuple[CaseId, DomainId]] = {}
+    def remember(self) -> None:
+        """Which operations an earlier life tried on whom, and which of them were done: once its orders are taken up."""
+        of_order = self._of_order
         for _, event in self._ledger.journal.events(kinds=(ev.Intended, ev.Carried)):
             match event:
-                case ev.Intended() if event.step.kind in OPERATIONS:
+                case ev.Intended() if event.row == Row.ON_DOMAIN and event.case in self._ledger.state.cases:
+                    # Only what a campaign ordered: first aid stops a domain by the same step.
                     domain: DomainId = getattr(event.step.step, "domain")  # noqa: B009 (every operation has one)
                     self._tried.add((event.case, domain, OPERATIONS[event.step.kind]))
                     of_order[event.order] = (event.case, domain)
@@ -100,7 +101,7 @@ class Campaigning:
             (
                 known.order.id
                 for known in self._ledger.state.orders.values()
-                if known.case == case and getattr(known.order.step, "domain", None) == domain
+                if self._of_order.get(known.order.id) == (case, domain)
             ),
             None,
         )

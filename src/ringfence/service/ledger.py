@@ -99,7 +99,11 @@ class Ledger:
             )
             for each in situation.domains
             if (each.lives or each.id in known)
-            and (each.id not in known or (known[each.id].name, known[each.id].state) != (each.name, each.state))
+            and (
+                each.id not in known
+                or (known[each.id].name, known[each.id].state, known[each.id].uuid)
+                != (each.name, each.state, each.uuid)
+            )
         ]  # fmt: skip
         if (dom0.has_handler, dom0.hurt) != (self.state.dom0_has_handler, self.state.dom0_hurt):
             events.append(ev.Dom0Changed(at_ms=self.now_ms, has_handler=dom0.has_handler, hurt=dom0.hurt))

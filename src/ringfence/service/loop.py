@@ -20,6 +20,7 @@ from ringfence.decision.policy import Operation, Policy
 from ringfence.decision.rows import Because, Row
 from ringfence.diagnosis.finding import UNJUDGED, diagnose
 from ringfence.diagnosis.severity import ErrorClass, Severity, is_judgeable
+from ringfence.errors import IllegalEventError
 from ringfence.hypervisor.port import (
     Arrival,
     Capability,
@@ -96,8 +97,9 @@ class Loop:
             ),
             *(resumption.ends_of_earlier_boot(self._ledger) if rebooted else ()),
         )
+        others = resumption.strangers(self._ledger)
         self._ledger.note_domains()
-        self._take_up()
+        self._take_up(others)
 
     @property
     def state(self) -> Known:
@@ -119,6 +121,8 @@ class Loop:
                 self._arrived(arrival)
         self._campaigning.run()
         if self._alone is not None:
+            self._alone.notice_gone()
+            self._alone.go_on()
             self._alone.ring()
             self._campaigning.run()
         for case in list(self.state.cases):
@@ -211,6 +215,10 @@ class Loop:
                     sink=None,
                 )
             )  # fmt: skip
+        if self._alone is not None:
+            # Whom it hit is written with the evidence: first aid may have hidden it from who looks again after a kill.
+            for entry in self._alone.judged():
+                events += self._judged(None, entry, now_ms)
         self._ledger.write(*events)
         if self._alone is not None:
             self._alone.go_on(first_aid)
@@ -241,7 +249,7 @@ class Loop:
 
     def _progressed(self, token: Token | None, entry: Entry, now_ms: int) -> None:
         if entry.reasons:
-            self._judged(token, entry, now_ms)
+            self._ledger.write(*self._judged(token, entry, now_ms))
             return
         self._ledger.write(
             ev.Progressed(
@@ -255,6 +263,7 @@ class Loop:
                 steps=entry.steps,
                 ended=entry.ended,
                 seat_ms=entry.at_ms,
+                position=entry.position if self._alone is not None else "",
                 token=token,
             )
         )
@@ -265,7 +274,7 @@ class Loop:
         if entry.ended:
             self._campaigning.drop(entry.case, entry.domain)
 
-    def _judged(self, token: Token | None, entry: Entry, now_ms: int) -> None:
+    def _judged(self, token: Token | None, entry: Entry, now_ms: int) -> list[ev.Event]:
         """The seat says whom the error hit, and why it decided so."""
         events: list[ev.Event] = []
         found = entry.judgement
@@ -304,7 +313,7 @@ class Loop:
             reasons=tuple(ev.Reason(why.row, why.because, why.rests_on) for why in entry.reasons),
             token=token,
         )
-        self._ledger.write(*events, decided)
+        return [*events, decided]
 
     def _order_ended(self, order: StepId, result: Result) -> None:
         if order not in self.state.orders:
@@ -392,16 +401,24 @@ class Loop:
         return sum(case.frames.values()) if case is not None else 1
 
     def _answer(self, case: CaseId, domain: DomainId, says: Dom0Says) -> None:
-        if self._alone is not None:
-            self._alone.tell(Answered(case, domain, says))
+        result = self._host.answer(case, domain, says) if self._alone is None else self._tell_alone(case, domain, says)
+        if self._alone is not None and result.status is Status.DONE:
             return
-        result = self._host.answer(case, domain, says)
         self._ledger.write(
             ev.Answered(
                 at_ms=self._ledger.now_ms, case=case, domain=domain, says=says, status=result.status,
                 because=result.because,
             )
         )  # fmt: skip
+
+    def _tell_alone(self, case: CaseId, domain: DomainId, says: Dom0Says) -> Result:
+        """Answer the treatment in this seat; refused if it does not wait for that any more (its time was over)."""
+        assert self._alone is not None  # noqa: S101 (narrowed for the type checker; the caller has looked)
+        try:
+            self._alone.tell(Answered(case, domain, says))
+        except IllegalEventError as error:
+            return Result(Status.REFUSED, str(error))
+        return Result(Status.DONE)
 
     def _operated(self, case: CaseId, domain: DomainId, done: bool) -> None:
         self._answer(case, domain, Dom0Says.OPERATED if done else Dom0Says.NOT_OPERATED)
@@ -510,11 +527,12 @@ class Loop:
 
     # --- after a kill
 
-    def _take_up(self) -> None:
+    def _take_up(self, others: frozenset[DomainId]) -> None:
         """Go on with what an earlier life of the same boot left: its orders, and the operations that are waited for."""
-        resumption.take_up_orders(self._ledger)
+        resumption.take_up_orders(self._ledger, others)
+        self._campaigning.remember()
         if self._alone is not None:
-            resumption.take_up_cases(self._ledger, self._alone)
+            resumption.take_up_cases(self._ledger, self._alone, others)
         for number, case in list(self.state.cases.items()):
             is_own = number >= OWN_CASES
             for domain, part in list(case.parts.items()):

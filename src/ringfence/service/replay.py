@@ -75,7 +75,7 @@ class Played:
     halted: bool
 
 
-class _StandInHost:
+class StandInHost:
     """The model host with evidence from a log: pages that the log names are pages of the stand-in."""
 
     def __init__(self, host: ModelHost, guest: DomainId) -> None:
@@ -212,7 +212,7 @@ class _Stage:
         guest = self._model.create(self._spec)
         self._model.set_dom0_handler(True)
         self._model.advance(1)
-        self._host = _StandInHost(self._model, guest)
+        self._host = StandInHost(self._model, guest)
         self._loop = Loop(self._host, self._journal, self._policy)
 
     def play(self, event: Event, gap_ms: int) -> Played:

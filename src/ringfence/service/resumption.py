@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Mapping
 from typing import Final
 
 from ringfence.action.carry import taken_up
-from ringfence.decision.flow import State
+from ringfence.decision.flow import Position, State
 from ringfence.decision.rows import Row
+from ringfence.diagnosis.impact import Certainty, Consumer, Ground, Impact, Loser, Party
 from ringfence.journal import events as ev
+from ringfence.journal.case import Case, Part
 from ringfence.record.evidence import Record
 from ringfence.service.alone import Alone
 from ringfence.service.ledger import Ledger
-from ringfence.world.identities import CaseId
-from ringfence.world.steps import Status
+from ringfence.service.treatment import Left
+from ringfence.world.identities import OWN_CASES, CaseId, DomainId, StepId
+from ringfence.world.steps import InjectVmce, NotifyGuest, Result, Status, Step
+from ringfence.world.treatment import TAKEN_UP
 
 _TO_A_HALT: Final = frozenset({State.SAVING_EVIDENCE, State.SPEAKING, State.HALTING, State.HALTING_AGAIN})
 
 
-def take_up_orders(ledger: Ledger) -> None:
-    """Go on with the orders of an earlier life of the same boot."""
+def strangers(ledger: Ledger) -> frozenset[DomainId]:
+    """The domains whose number was another domain's when the journal last heard of it. Ask before that is noted."""
+    now = {each.id: each for each in ledger.host.situation(None).domains}
+    return frozenset(
+        number
+        for number, known in ledger.state.domains.items()
+        if number in now and is_another(known.name, known.uuid, now[number].name, now[number].uuid)
+    )
+
+
+def is_another(name: str, uuid: str, name_now: str, uuid_now: str) -> bool:
+    """Whether two domains of one number are different ones: by UUID, by name where one has none."""
+    return uuid != uuid_now if uuid and uuid_now else name != name_now
+
+
+def take_up_orders(ledger: Ledger, others: frozenset[DomainId] = frozenset()) -> None:
+    """Go on with the orders of an earlier life of the same boot; not with those about ``others`` (``strangers``)."""
     for order, known in list(ledger.state.orders.items()):
+        if getattr(known.order.step, "domain", None) in others:
+            why = "the number is another domain's by now: not carried out again"
+            ledger.carried(order, Result(Status.UNKNOWN, why))
+            continue
         result = taken_up(ledger.host, known.order)
         if result is None:
             ledger.attempts(known.case, known.order, "", known.attempt + 1, known.dimm)
@@ -27,17 +52,83 @@ def take_up_orders(ledger: Ledger) -> None:
             ledger.carried(order, result)
 
 
-def take_up_cases(ledger: Ledger, alone: Alone) -> None:
-    """This seat treats by itself, and forgot what it had in mind: begin each open case again from its evidence."""
-    evidence: dict[CaseId, Record] = {}
-    for _, event in ledger.journal.events(kinds=(ev.Received,)):
-        if isinstance(event, ev.Received) and event.case in ledger.state.cases:
-            evidence.setdefault(event.case, event.record)
-    for number, record in evidence.items():
-        parts = ledger.state.cases[number].parts
-        ended = frozenset(domain for domain, part in parts.items() if part.ended)
-        alone.take_up(number, record, ledger.host.situation(record), ended)
+def take_up_cases(ledger: Ledger, alone: Alone, others: frozenset[DomainId] = frozenset()) -> None:
+    """This seat treats by itself: go on with each open case where it stood, from its evidence and its parts."""
+    cases = {number: case for number, case in ledger.state.cases.items() if number < OWN_CASES}
+    if not cases:
+        return
+    for number, record in _open_evidence(ledger, cases, alone).items():
+        alone.take_up(number, record, ledger.host.situation(record), _left(cases[number]))
+    taken = {(part.case, part.subject.domain) for part in alone.treatment.parts}
+    for number, case in cases.items():
+        left = case.parts or ({None: _NO_PART} if number not in {taken_up for taken_up, _ in taken} else {})
+        for domain, part in list(left.items()):
+            if not part.ended and (number, domain) not in taken:
+                ledger.write(_lost_sight(ledger.now_ms, number, domain, part))
+    alone.notice_gone(others)
     alone.go_on()
+
+
+_NO_PART: Final = Part("", Row.IMPACT)
+
+
+def _lost_sight(at_ms: int, case: CaseId, domain: DomainId | None, part: Part) -> ev.Progressed:
+    """The end of a part of which nothing is to be seen any more: it is said so, and the case does not stay open."""
+    return ev.Progressed(
+        at_ms=at_ms, case=case, domain=domain, event=TAKEN_UP, state=State.UNKNOWN, row=part.row, ended=True,
+        because="Ringfence ended before it did, and the host shows nothing of it any more",
+    )  # fmt: skip
+
+
+def _open_evidence(ledger: Ledger, cases: Mapping[CaseId, Case], alone: Alone) -> dict[CaseId, Record]:
+    """The first record of each open case; what its guests were told is handed to ``alone``."""
+    evidence: dict[CaseId, Record] = {}
+    told: dict[StepId, tuple[CaseId, Step, Result]] = {}
+    for _, event in ledger.journal.events(kinds=(ev.Received, ev.Intended, ev.Carried)):
+        match event:
+            case ev.Received() if event.case is not None and event.case in cases:
+                evidence.setdefault(event.case, event.record)
+            case ev.Intended() if event.case in cases and isinstance(event.step.step, _TOLD):
+                told[event.order] = event.case, event.step.step, Result(Status.UNKNOWN)
+            case ev.Carried() if event.order in told:
+                case, step, _ = told[event.order]
+                told[event.order] = case, step, Result(event.status, event.because, event.declared)
+            case _:
+                pass
+    for order, (case, step, result) in told.items():
+        # A vMCE that was not injected may be injected yet; a handler that failed once is not asked again.
+        if isinstance(step, NotifyGuest) or result.status not in {Status.REFUSED, Status.FAILED}:
+            alone.given.setdefault((case, step), deque()).append((order, result))
+    return evidence
+
+
+_TOLD: Final = (NotifyGuest, InjectVmce)
+
+
+def _left(case: Case) -> Left:
+    """What the journal knows of a case that is to be taken up."""
+    standing = {
+        domain: (Position.decode(part.position), part.since_ms)
+        for domain, part in case.parts.items()
+        if part.position and not part.ended
+    }
+    ended = frozenset(domain for domain, part in case.parts.items() if part.ended)
+    return Left(None if case.impact is None else _impact(case.impact), ended, standing)
+
+
+def _impact(found: ev.Impacted) -> Impact:
+    """The impact that the journal holds."""
+    return Impact(
+        consumer=Consumer(Party(found.consumer.party), Certainty(found.consumer.certainty), found.consumer.domain),
+        losers=tuple(
+            Loser(party=Party(each.party), domain=each.domain, pages=each.pages, unnumbered=each.unnumbered)
+            for each in found.losers
+        ),
+        certainty=Certainty(found.certainty),
+        grounds=tuple(Ground(each.row, each.because, each.cite, each.supports) for each in found.grounds),
+        frames=found.frames,
+        cpu=found.cpu,
+    )
 
 
 def ends_of_earlier_boot(ledger: Ledger) -> tuple[ev.Event, ...]:

@@ -6,27 +6,28 @@ no clock, no I/O and no randomness: what it is told is all it knows, and what it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ringfence.arch.mcg import EIPV, MCIP
-from ringfence.decision.decide import Decision, decide, facts_of
+from ringfence.decision.decide import Decision, Part, decide, decide_on, facts_of
 from ringfence.decision.flow import ENDS, Event, Facts, Position, State, advance, allowed, halting
 from ringfence.decision.orders import Subject, alarm_ms, counts, event_of, on_entering
 from ringfence.decision.policy import Policy
 from ringfence.decision.rows import Row
 from ringfence.diagnosis.events import Folder, Relation
 from ringfence.diagnosis.finding import diagnose
-from ringfence.diagnosis.impact import Party
+from ringfence.diagnosis.impact import Impact, Party
 from ringfence.diagnosis.severity import ErrorClass, Severity, is_judgeable
 from ringfence.errors import IllegalEventError
 from ringfence.record.evidence import Record
 from ringfence.world.domain import DomainKind, DomainState, McaHandler
 from ringfence.world.identities import CaseId, DomainId, Frame, StepId
 from ringfence.world.situation import OpenCase, Situation
-from ringfence.world.steps import Order, Result, Status, Step, UnpauseDomain
+from ringfence.world.steps import NotifyGuest, Order, Result, Status, Step, UnpauseDomain
 from ringfence.world.treatment import (
+    TAKEN_UP,
     Alarm,
     Answered,
     Dom0Changed,
@@ -90,6 +91,19 @@ class PartView:
     waiting: tuple[tuple[StepId, Step, bool], ...]
     ended: tuple[tuple[Step, Result], ...]
     alarm: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What an earlier life of a seat left of a case.
+
+    ``impact`` is whom it had found hit (None: it had not come to that), ``ended`` the parts that had ended,
+    ``standing`` where each other one stood and since when (milliseconds on the host's clock).
+    """
+
+    impact: Impact | None = None
+    ended: frozenset[DomainId | None] = frozenset()
+    standing: Mapping[DomainId | None, tuple[Position, int]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -258,28 +272,51 @@ class Treatment:
         frames = _frames(decision)
         return next((case for case in self._cases.values() if frames <= case.frames), None)
 
-    def taken_up(
-        self, number: CaseId, record: Record, situation: Situation, ended: frozenset[DomainId | None]
-    ) -> tuple[Wanted, ...]:
-        """Begin a case again that an earlier life of this seat left open; the parts in ``ended`` had ended then.
+    def taken_up(self, number: CaseId, record: Record, situation: Situation, left: Left = Left()) -> tuple[Wanted, ...]:
+        """Go on with a case that an earlier life of this seat left open, each part from where it stood.
 
-        First aid is idempotent, and a question is asked anew; what domains have become meanwhile is in the situation.
+        The steps of its state are wanted again: who carries them out knows which of them must not be repeated. A
+        question is asked anew, and an alarm that was set counts from then. The situation says what became of domains.
         """
         event, _ = self._folder.place(record)
         finding = diagnose(record)
-        decision = decide(finding, replace(situation, open_cases=self.open_cases), self._policy)
-        decision = replace(decision, parts=tuple(part for part in decision.parts if part.subject.domain not in ended))
+        situation = replace(situation, open_cases=self.open_cases)
+        if left.impact is None:
+            decision = decide(finding, situation, self._policy)
+        else:
+            decision = decide_on(left.impact, finding, situation, self._policy)
+        parts = (part for part in decision.parts if part.subject.domain not in left.ended)
+        decision = replace(decision, parts=tuple(self._as_it_stood(part, left, situation) for part in parts))
         if not decision.parts:
             return ()
         following, self._next_case = self._next_case, number
-        _, wanted = self.opened(decision, finding.severity, situation, event)
+        _, wanted = self.opened(decision, finding.severity, situation, event, left)
         self._next_case = max(following, number + 1)
         return wanted
 
+    def _as_it_stood(self, part: Part, left: Left, situation: Situation) -> Part:
+        if part.subject.domain not in left.standing:
+            return part
+        position, _ = left.standing[part.subject.domain]
+        # Whoever was to be stopped on the way here was stopped before that was said; first aid is done again.
+        was_stopped = position.stopped and position.state is not State.CONTAINING
+        steps = on_entering(position, part.subject, situation, self._policy, was_stopped=was_stopped)
+        if position.state is State.AWAITING_GUEST and part.subject.domain is not None:
+            steps = (NotifyGuest(part.subject.domain, part.subject.pages),)
+        return replace(part, position=position, steps=steps)
+
     def opened(
-        self, decision: Decision, severity: Severity, situation: Situation, event: int = 0
+        self,
+        decision: Decision,
+        severity: Severity,
+        situation: Situation,
+        event: int = 0,
+        left: Left | None = None,
     ) -> tuple[CaseId, tuple[Wanted, ...]]:
-        """Open a case for a decision that has parts; ``event`` is the folder's number for further reports of it."""
+        """Open a case for a decision that has parts; ``event`` is the folder's number for further reports of it.
+
+        ``left`` is what an earlier life left of it, None if it is new.
+        """
         self._barred = {domain for domain in self._barred if _stands(domain, situation)}
         case = self._open(decision, severity)
         self._remember(event, case.id)
@@ -290,10 +327,20 @@ class Treatment:
             if (part.position, part.subject) != (planned.position, planned.subject):
                 own = on_entering(part.position, part.subject, situation, self._policy)
                 steps = tuple(dict.fromkeys((*own, *steps)))
-            wanted += self._enter(part, steps, "reported", decision.first.because, situation)
-        # What is to be done comes first: nobody who must act waits for words.
-        wanted.append(_judged(case.id, situation.now_ms, decision, consumed=severity is Severity.SRAR))
+            if left is not None and part.subject.domain in left.standing:
+                _, since_ms = left.standing[part.subject.domain]
+                because = "it goes on where it stood when Ringfence ended"
+                wanted += self._enter(part, steps, TAKEN_UP, because, situation, since_ms)
+            else:
+                wanted += self._enter(part, steps, "reported", decision.first.because, situation)
+        if left is None or left.impact is None:
+            # What is to be done comes first: nobody who must act waits for words.
+            wanted.append(_judged(case.id, situation.now_ms, decision, consumed=severity is Severity.SRAR))
         return case.id, tuple(wanted)
+
+    def waits_for(self, order: StepId) -> bool:
+        """Whether a part still waits for the end of this order: it may have gone on meanwhile."""
+        return order in self._orders
 
     def told(self, what: Told, situation: Situation) -> tuple[Wanted, ...]:
         """Something happened. An answer that nobody waits for raises IllegalEventError and changes nothing (L8)."""
@@ -411,10 +458,16 @@ class Treatment:
         because = f"{move.because} {remark}".rstrip()
         yield from self._enter(part, steps, event, because, situation)
 
-    def _enter(
-        self, part: _Part, steps: tuple[Step, ...], event: str, because: str, situation: Situation
+    def _enter(  # noqa: PLR0913, PLR0917 (one argument a fact)
+        self,
+        part: _Part,
+        steps: tuple[Step, ...],
+        event: str,
+        because: str,
+        situation: Situation,
+        since_ms: int | None = None,
     ) -> Iterator[Wanted]:
-        """Order the steps of the state that was entered, set its alarm, and say so."""
+        """Order the steps of the state that was entered (now, or at ``since_ms``), set its alarm, and say so."""
         state = part.position.state
         if state is not State.AWAITING_GUEST:
             for number in part.waiting:
@@ -440,7 +493,7 @@ class Treatment:
             part.alarm = self._next_alarm
             self._next_alarm += 1
             self._alarms[part.alarm] = part
-            yield Alarm(part.alarm, situation.now_ms + after_ms)
+            yield Alarm(part.alarm, (situation.now_ms if since_ms is None else since_ms) + after_ms)
         yield Entry(
             part.case,
             situation.now_ms,
@@ -451,6 +504,7 @@ class Treatment:
             because,
             tuple(type(step).__name__ for step in wanted),
             ended=part.position.has_ended,
+            position=part.position.encode(),
         )
         if part.position.has_ended:
             yield from self._part_ended(part, situation)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from ringfence.record.evidence import Record
 from ringfence.world.identities import CaseId, CpuId, DomainId, Frame, GuestFrame, StepId
@@ -67,6 +67,9 @@ class Dom0Changed:
 
 Told = Answered | StepEnded | TimePassed | DomainGone | Dom0Changed
 
+TAKEN_UP: Final = "taken up"
+"""The event of an entry by which a part goes on after a kill where it stood (law L9)."""
+
 # --- what a seat wants ----------------------------------------------------------------------------------------------
 
 
@@ -119,7 +122,8 @@ class Entry:
     """One transition of a case, for Dom0's journal; or (``judgement``) what the seat judged and why it decided so.
 
     ``domain`` is None for the host's own part. ``state`` and ``event`` are names of the flow's table, ``row`` the
-    concept's row. ``ended`` marks the last entry of this part.
+    concept's row. ``ended`` marks the last entry of this part. ``position`` is all that the part must not forget, in
+    ``decision.flow.Position``'s own word for it.
     """
 
     case: CaseId
@@ -133,6 +137,7 @@ class Entry:
     ended: bool = False
     judgement: Judgement | None = None
     reasons: tuple[Reason, ...] = ()
+    position: str = ""
 
 
 Wanted = Order | Alarm | Entry
