@@ -10,6 +10,8 @@ from click.testing import CliRunner, Result
 
 from ringfence.cli.main import main
 from ringfence.decision.rows import Row
+from ringfence.journal import events as ev
+from ringfence.journal.store import Journal, Reader
 
 ROOT = Path(__file__).resolve().parents[2]
 LOG = str(ROOT / "examples" / "host.log")
@@ -177,3 +179,22 @@ def test_replay_as_json_names_the_policy_of_each_outcome(tmp_path: Path) -> None
 def test_a_policy_that_cannot_be_read_is_said_so() -> None:
     result = run("replay", LOG, "--policy", "/no/such/policy.toml")
     assert result.exit_code == 2
+
+
+def test_the_demo_takes_away_no_file_but_an_earlier_demos_journal(tmp_path: Path) -> None:
+    (beside := tmp_path / "journal.sqlite.backup").write_text("kept")
+    (other := tmp_path / "notes").write_text("kept")
+    for name, code in (("notes", 2), ("journal.sqlite", 0), ("journal.sqlite", 0)):
+        result = run("demo", "--speed", "0", "--plain", "--journal", str(tmp_path / name))
+        assert result.exit_code == code, result.output
+    assert beside.read_text() == other.read_text() == "kept"
+
+
+def test_the_demo_leaves_the_journal_of_a_real_host_alone(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    with Journal(path, fsync=False) as journal:
+        journal.append(ev.Started(at_ms=0, life=1, version="1", hypervisor="Xen 4.20.0"))
+    result = run("demo", "--speed", "0", "--plain", "--journal", str(path))
+    assert (result.exit_code, "no journal of a demo" in result.output) == (2, True)
+    with Reader(path) as reader:
+        assert reader.check() == 1

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 EXIT_BROKEN = 1
 EXIT_UNREADABLE = 2
+MODELS = "model "
+"""How the names of model hosts begin."""
 LONGEST_PAUSE_S = 1.0
 """A gap in the script (a reset) is not sat out."""
 
@@ -107,11 +109,32 @@ def _prepared(
         acts = script(scenario, seed, hours)
     if policy_file is not None:
         scenario = replace(scenario, policy=load_policy(policy_file).policy)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for old in path.parent.glob(f"{path.name}*"):
-        old.unlink()
+    _clear(path)
     run = Run(scenario, acts, seed=seed, hours=hours, path=path)
     return run, Board(f"Ringfence demo: {scenario.name} on {run.host.name}"), captions
+
+
+def _clear(path: Path) -> None:
+    """Make room for the demo's journal: an earlier demo's goes, anything else stays where it is."""
+    from ringfence.errors import JournalError  # noqa: PLC0415 (other commands start without all this)
+    from ringfence.journal import events as ev  # noqa: PLC0415
+    from ringfence.journal.store import SIDE_FILES, Reader  # noqa: PLC0415
+
+    if path.exists():
+        with Reader(path) as reader:
+            first = next((event for _, event in reader.events()), None)
+        if not isinstance(first, ev.Started) or not first.hypervisor.startswith(MODELS):
+            raise JournalError(
+                path, "this is no journal of a demo", advice="It stays as it is: name another file for the journal."
+            )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for each in (path, *(path.with_name(path.name + end) for end in SIDE_FILES)):
+            each.unlink(missing_ok=True)
+    except OSError as error:
+        raise JournalError(
+            path, error.strerror or str(error), advice="Name a journal in a directory that you may write to."
+        ) from error
 
 
 def _screen(live: bool) -> AbstractContextManager[Live | None]:

@@ -25,6 +25,9 @@ from ringfence.world.identities import CaseId
 APPLICATION_ID: Final = 0x52464A4C
 """SQLite's application id of a journal: "RFJL"."""
 
+SIDE_FILES: Final = ("-wal", "-shm", ".lock", ".reserve")
+"""What the names of the files beside a journal end in: SQLite's own, the writer's lock, the reserve."""
+
 RESERVE_BYTES: Final = 4 << 20
 """Kept free for a full disk: at least three hundred calls of ``append``, at three pages of the WAL each."""
 
