@@ -116,11 +116,12 @@ def ahead(trend: Trend, situation: Situation, policy: Policy) -> Ahead:
     match trend.suspect:
         case Suspect.PAGE:
             return _ahead_of_page(trend, situation, policy)
-        case Suspect.RANK | Suspect.DIMM:
+        case Suspect.RANK:
             return _ahead_of_rank(trend, situation, policy)
         case Suspect.CORE:
             return _ahead_of_core(trend, policy)
-        case Suspect.OTHER:
+        case _:
+            # Raw counts of a wider part predict little (B.8): they are told, and the person who reads them decides.
             return Ahead()
 
 

@@ -101,12 +101,22 @@ class OpenCase:
 
 
 class Suspect(StrEnum):
-    """Which part of the machine a trend points at."""
+    """Which part of the machine a trend points at, the smaller ones of memory first. A device is a DRAM chip."""
 
+    CELL = "cell"
+    ROW = "row"
+    COLUMN = "column"
+    BANK = "bank"
+    DEVICE = "device"
     PAGE = "page"
     RANK = "rank"
     DIMM = "DIMM"
+    CHANNEL = "channel"
+    CONTROLLER = "controller"
     CORE = "core"
+    CACHE = "cache"
+    LINK = "link"
+    SOCKET = "socket"
     OTHER = "other"
 
 
