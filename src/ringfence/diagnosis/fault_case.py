@@ -92,9 +92,8 @@ _FAILURES: Final = frozenset(
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
     """One fault. Times are milliseconds on the host's clock; ``since_ms`` is when it came to its stage.
-
-    ``failures`` counts what did not help: actions, and finding that there is none. ``rule``, ``grade`` and ``evidence`` are the suspect's, as
-    ``diagnosis.suspects`` found them last; ``who`` ended it.
+    ``failures`` counts what did not help: actions, and finding that there is none. ``rule``, ``grade`` and ``evidence``
+    are the suspect's, as ``diagnosis.suspects`` found them last; ``who`` ended it.
     """
 
     suspect: Suspect
