@@ -48,8 +48,8 @@ class Campaigning:
 
     @property
     def running(self) -> int:
-        """How many operations are running now."""
-        return sum(campaign.order is not None for campaign in self._campaigns.values())
+        """How many operations are running now: those, too, that nobody waits for any more."""
+        return sum(known.running and known.order.id in self._of_order for known in self._ledger.state.orders.values())
 
     @property
     def wake_ms(self) -> int | None:
@@ -87,12 +87,33 @@ class Campaigning:
         policy = replace(self._policy, approve=frozenset()) if approved else self._policy
         campaign = campaigns.begin(case, domain, untried, policy, now_ms, asked=asked)
         self._campaigns[case, domain] = campaign
-        if campaign.position.state is State.APPROVING and campaign.operation is not None:
+        if campaign.position.state is not State.APPROVING or campaign.operation is None:
+            return
+        known = self._word_of(case, domain, campaign.operation)
+        if isinstance(known, Event):
+            self._campaigns[case, domain] = campaigns.told(campaign, known, self._policy, now_ms)
+        elif known is not None:
+            self._campaigns[case, domain] = replace(campaign, until_ms=known)
+        else:
             self._ledger.write(
                 ev.ApprovalAsked(
                     at_ms=now_ms, case=case, domain=domain, operation=campaign.operation, deadline_ms=campaign.until_ms
                 )
             )
+
+    def _word_of(self, case: CaseId, domain: DomainId, operation: Operation) -> Event | int | None:
+        """What came of an earlier life's asking a person: the word that was given, the end of the time for it, or until
+        when it is waited for. None if nobody was asked. A deadline once passed is never unpassed.
+        """
+        state = self._ledger.state
+        if (known := state.cases.get(case)) is None:
+            return None
+        if (granted := known.approved.get((domain, operation))) is not None:
+            return Event.APPROVED if granted else Event.DENIED
+        if (domain, ev.Deadline.APPROVAL) in known.passed:
+            return Event.DEADLINE
+        asked = state.approvals.get((case, domain, operation))
+        return asked.deadline_ms if asked is not None else None
 
     def resume(self, case: CaseId, domain: DomainId) -> None:
         """Fit a campaign that was begun anew to what an earlier life's orders have come to."""
@@ -134,6 +155,8 @@ class Campaigning:
     def order_ended(self, order: StepId, result: Result) -> None:
         """An order has ended: a campaign may have waited for it."""
         event = campaigns.event_of(result)
+        if event is not None:
+            self._of_order.pop(order, None)
         for key, campaign in list(self._campaigns.items()):
             if campaign.order == order and event is not None:
                 if campaign.operation is not None:
@@ -169,6 +192,8 @@ class Campaigning:
         self._tried.add((campaign.case, campaign.domain, operation))
         order, result = self._ledger.execute(campaign.case, step, Row.ON_DOMAIN)
         event = campaigns.event_of(result)
+        if event is None:
+            self._of_order[order] = campaign.case, campaign.domain
         self._last[campaign.case, campaign.domain] = (operation, result)
         if event is None:
             return replace(campaign, order=order, until_ms=now_ms + self._policy.deadlines.operation_ms)

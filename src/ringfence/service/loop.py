@@ -47,7 +47,7 @@ from ringfence.service.plugins import Asked, Plugin, verdicts
 from ringfence.service.treatment import Treatment
 from ringfence.world.domain import Domain
 from ringfence.world.identities import OWN_CASES, CaseId, DomainId, Frame, StepId
-from ringfence.world.situation import Seat, Situation, Trend
+from ringfence.world.situation import Seat, Situation, Suspect, Trend
 from ringfence.world.steps import ExchangeFrame, OfflineFrame, Result, Status, Step
 from ringfence.world.treatment import Answered, Dom0Says, Entry
 
@@ -74,11 +74,7 @@ class Loop:
         self._campaigning = Campaigning(self._ledger, policy, self._operated)
         self._acknowledged: list[Token] = []
         self._informed: dict[Frame, None] = {}
-        self._ahead_of = {
-            (event.suspect, event.name)
-            for _, event in journal.events(kinds=(ev.TrendSeen,))
-            if isinstance(event, ev.TrendSeen)
-        }
+        self._ahead_of: dict[tuple[Suspect, str], int] = {}
         self._alone: Alone | None = None
         if Capability.TREATS not in host.capabilities:
             treatment = Treatment(policy, first_case=self.state.last_seat_case + 1)
@@ -97,6 +93,7 @@ class Loop:
             ),
             *(resumption.ends_of_earlier_boot(self._ledger) if rebooted else ()),
         )
+        self._ahead_of |= resumption.acted_ahead(journal)
         others = resumption.strangers(self._ledger)
         self._ledger.note_domains()
         self._take_up(others)
@@ -423,9 +420,11 @@ class Loop:
     def _operated(self, case: CaseId, domain: DomainId, done: bool) -> None:
         self._answer(case, domain, Dom0Says.OPERATED if done else Dom0Says.NOT_OPERATED)
 
-    def _reply(self, number: CaseId, domain: DomainId, *, only_operate: bool) -> Reply:
+    def _reply(self, number: CaseId, domain: DomainId, *, only_operate: bool, running: int | None = None) -> Reply:
         case = self.state.cases.get(number)
         situation = self._situation(None)
+        if running is not None:
+            situation = replace(situation, operations_running=running)
         return answer(
             situation.domain(domain),
             replace(situation, verdicts=tuple(case.verdicts) if case is not None else ()),
@@ -441,7 +440,8 @@ class Loop:
     def _begin_asked(self, case: CaseId, domain: DomainId) -> None:
         """The hypervisor waits for Dom0's operation on a domain: begin it, if it has not begun."""
         if not self._campaigning.has(case, domain):
-            reply = self._reply(case, domain, only_operate=True)
+            # It has been promised: it waits for room, and is not dropped for the want of it.
+            reply = self._reply(case, domain, only_operate=True, running=0)
             self._campaigning.begin(case, domain, tuple(each.operation for each in reply.operations), asked=True)
 
     # --- corrected errors: informing (I.3a-inform), acting ahead (II.1)
@@ -468,13 +468,14 @@ class Loop:
 
     def _act_ahead(self, event: ev.Received) -> None:
         for trend in seen.trends_of(event, self.state, self._policy.trends):
-            key = (trend.suspect, trend.name)
-            if key in self._ahead_of:
+            key, now_ms = (trend.suspect, trend.name), self._ledger.now_ms
+            # Once a window: what is acted upon may fail, and what has moved away may come again.
+            if now_ms < self._ahead_of.get(key, 0):
                 continue
             situation = replace(self._situation(event.record), trends=(trend,))
             plan = ahead(trend, situation, self._policy)
             if plan.reasons:
-                self._ahead_of.add(key)
+                self._ahead_of[key] = now_ms + trend.window_ms
                 self._begin_ahead(trend, plan, event.dimm)
 
     def _begin_ahead(self, trend: Trend, plan: Ahead, dimm: str | None) -> None:
@@ -536,7 +537,15 @@ class Loop:
         for number, case in list(self.state.cases.items()):
             is_own = number >= OWN_CASES
             for domain, part in list(case.parts.items()):
-                if domain is not None and not part.ended and (is_own or part.state == State.OPERATING):
+                if domain is None or part.ended:
+                    continue
+                chosen = case.decided.get(domain)
+                if is_own and chosen is not None and chosen.row == Row.INFORM:
+                    # It was being told of a corrected error: nothing is done to it for that (L3).
+                    why = "it was being told when Ringfence ended"
+                    end = part_ended(self._ledger.now_ms, number, domain, State.UNKNOWN, Row.INFORM, why)
+                    self._ledger.write(end)
+                elif is_own or part.state == State.OPERATING:
                     self._resume(number, domain, is_own=is_own)
             if is_own:
                 self._end_ahead(number, "it was begun before Ringfence was killed")
