@@ -11,6 +11,7 @@ from ringfence.cli.demo import demo_command
 from ringfence.cli.explain import explain_command
 from ringfence.cli.policy import policy_command
 from ringfence.cli.replay import replay_command
+from ringfence.cli.run import run_command
 from ringfence.cli.simulate import simulate_command
 
 
@@ -35,6 +36,7 @@ def completion(shell: str) -> None:
     click.echo(kind(main, {}, "ringfence", "_RINGFENCE_COMPLETE").source())
 
 
+main.add_command(run_command)
 main.add_command(decode_command)
 main.add_command(policy_command)
 main.add_command(explain_command)

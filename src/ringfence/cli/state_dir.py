@@ -1,4 +1,4 @@
-"""Where Ringfence keeps its journal."""
+"""Where Ringfence keeps its journal, and where it listens."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 JOURNAL = "journal.sqlite"
+SOCKET = "control.sock"
 
 
 def default_state_dir() -> Path:
@@ -27,4 +28,19 @@ state_dir_option = click.option(
     default=default_state_dir,
     show_default="$RINGFENCE_STATE_DIR, /var/lib/ringfence for root, ~/.local/state/ringfence",
     help="Where the journal lies.",
+)
+
+
+def socket_path(state_dir: Path, given: Path | None) -> Path:
+    """The control socket: as told, else ``RINGFENCE_SOCKET``, else in the state directory."""
+    if given is not None:
+        return given
+    named = os.environ.get("RINGFENCE_SOCKET")
+    return Path(named) if named else state_dir / SOCKET
+
+
+socket_option = click.option(
+    "--socket",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The service's control socket.  [default: $RINGFENCE_SOCKET, control.sock in the state directory]",
 )

@@ -86,6 +86,8 @@ class Campaigning:
         now_ms = self._ledger.now_ms
         policy = replace(self._policy, approve=frozenset()) if approved else self._policy
         campaign = campaigns.begin(case, domain, untried, policy, now_ms, asked=asked)
+        if approved:
+            campaign = replace(campaign, position=replace(campaign.position, row=Row.ON_DOMAIN))
         self._campaigns[case, domain] = campaign
         if campaign.position.state is not State.APPROVING or campaign.operation is None:
             return

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, assert_never
+from typing import Final, Protocol, assert_never
 
 from ringfence.hypervisor.model import faults
 from ringfence.hypervisor.model.clock import MILLISECOND
 from ringfence.hypervisor.model.host import ModelHost
 from ringfence.service.simulation.acts import DOM0_NAME, MemoryHit, Place, Unit, UnitHit, Way
-from ringfence.service.simulation.witness import Witness
 from ringfence.world.identities import PAGE_BYTES as PAGE
 from ringfence.world.identities import CpuId, DomainId, GuestFrame, PhysAddr, SocketId
 
@@ -17,11 +16,24 @@ REMAPPED: Final = frozenset({Place.GRANTED, Place.SHARED, Place.FOREIGN, Place.D
 """Places that a page comes to by being mapped once more."""
 
 
+class Onlooker(Protocol):
+    """Who is told of each error, and knows what is lost."""
+
+    @property
+    def lost(self) -> set[range]:
+        """Runs of frames that were reported as lost in this boot."""
+        ...
+
+    def struck(self) -> None:
+        """An error is put in now."""
+        ...
+
+
 class Strikes:
     """Hits one host. ``ids`` are the numbers of the guests that live there now, by name; it changes with the run."""
 
-    def __init__(self, host: ModelHost, witness: Witness, ids: dict[str, DomainId]) -> None:
-        self._host, self._witness, self._ids = host, witness, ids
+    def __init__(self, host: ModelHost, onlooker: Onlooker, ids: dict[str, DomainId]) -> None:
+        self._host, self._onlooker, self._ids = host, onlooker, ids
         self._last_page: tuple[str, GuestFrame] | None = None
 
     def read_again(self) -> bool:
@@ -44,7 +56,7 @@ class Strikes:
         cpu = CpuId(act.cpu)
         if domain is not None:
             self._last_page = (act.domain if domain != 0 else DOM0_NAME, page)
-        self._witness.trace.tally.errors += 1
+        self._onlooker.struck()
         line = PhysAddr(addr + act.line * 64)
         match act.way:
             case Way.READ | Way.FETCHED if domain is not None:
@@ -128,11 +140,11 @@ class Strikes:
     def _is_lost(self, addr: PhysAddr) -> bool:
         """Whether a page is known to be lost: no hypervisor lets it be mapped once more."""
         frame = addr // PAGE
-        return any(frame in run for run in self._witness.lost)
+        return any(frame in run for run in self._onlooker.lost)
 
     def hit_unit(self, act: UnitHit) -> None:
         """An error of a unit."""
-        self._witness.trace.tally.errors += 1
+        self._onlooker.struck()
         self._host.inject(_UNITS[act.unit](CpuId(act.cpu), SocketId(act.socket)))
 
 

@@ -78,6 +78,10 @@ class Witness:
         """The host whose truth is asked for."""
         self._host = host
 
+    def struck(self) -> None:
+        """As ``strikes.Onlooker.struck``."""
+        self.trace.tally.errors += 1
+
     def see(self, fact: Fact) -> None:
         """A fact (``observer.Observer``)."""
         if isinstance(fact, Ran):

@@ -1,0 +1,94 @@
+"""``ringfence run``: the service."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from ringfence.cli.state_dir import JOURNAL, socket_option, socket_path, state_dir_option
+from ringfence.errors import RingfenceError
+
+EXIT_FAILED = 1
+EXIT_UNREADABLE = 2
+
+_NOT_YET = {
+    "xen": "this version has no backend for Xen yet",
+    "kvm": "this version has no backend for KVM yet",
+}
+
+
+@click.command("run", short_help="The service: watch a host, decide, act, and remember.")
+@click.option(
+    "--hypervisor",
+    type=click.Choice(["auto", "xen", "kvm", "model"]),
+    default="auto",
+    show_default=True,
+    help="What the host runs; the model is a host in software, within this process.",
+)
+@click.option("--policy", type=click.Path(dir_okay=False), help="A policy file; SIGHUP loads it again.")
+@click.option("--seed", type=int, default=1, show_default=True, help="The model's chance.")
+@click.option(
+    "--scenario",
+    metavar="NAME|FILE",
+    help="Errors on the model, on their time: demo, a scenario's name, or a TOML file. None by default.",
+)
+@click.option("--read-group", metavar="GROUP", help="Whose members may read over the control socket.")
+@state_dir_option
+@socket_option
+@click.pass_context
+def run_command(  # noqa: PLR0913, PLR0917 (one argument an option)
+    ctx: click.Context,
+    hypervisor: str,
+    policy: str | None,
+    seed: int,
+    scenario: str | None,
+    read_group: str | None,
+    state_dir: Path,
+    socket: Path | None,
+) -> None:
+    """Run until SIGTERM or SIGINT. What happens is in the journal in --state-dir, and at the control socket: see
+    ringfence status, events, cases, domains, approve, reject, do.
+
+    SIGHUP loads the policy again; a file that is no good policy changes nothing, and is said so. Killed and started
+    again on the same state, the service goes on where it stood.
+
+    \b
+    Exit codes: 0 ended in order; 1 it could not go on; 2 usage, or a file cannot be read.
+    """
+    if hypervisor in _NOT_YET:
+        raise click.UsageError(f"--hypervisor {hypervisor}: {_NOT_YET[hypervisor]}; use --hypervisor model")
+
+    from ringfence.service.model_world import nothing, play  # noqa: PLC0415 (other commands start without all this)
+    from ringfence.service.notify import Notifier  # noqa: PLC0415
+    from ringfence.service.process import Process, Settings, unwritten  # noqa: PLC0415
+    from ringfence.service.rights import group_number  # noqa: PLC0415
+
+    if hypervisor == "auto":
+        click.echo("ringfence: no hypervisor that this version can talk to: it runs on the model host", err=True)
+    try:
+        settings = Settings(
+            state_dir=state_dir,
+            journal=state_dir / JOURNAL,
+            socket=socket_path(state_dir, socket),
+            play=nothing() if scenario is None else play(scenario, seed),
+            seed=seed,
+            policy=policy,
+            reading_group=None if read_group is None else group_number(read_group),
+        )
+        process = Process(settings, Notifier.of_environment())
+        state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+    except RingfenceError as error:
+        click.echo(f"ringfence: {error}\n  {error.advice}", err=True)
+        ctx.exit(EXIT_UNREADABLE)
+    except OSError as error:
+        click.echo(f"ringfence: {state_dir}: {error.strerror}\n  Name another directory with --state-dir.", err=True)
+        ctx.exit(EXIT_UNREADABLE)
+    try:
+        process.run()
+    except RingfenceError as error:
+        click.echo(f"ringfence: {error}\n  {error.advice}", err=True)
+        for line in unwritten(error):
+            sys.stderr.write(f"ringfence: unwritten: {line}\n")
+        ctx.exit(EXIT_FAILED)

@@ -1,0 +1,409 @@
+"""The control socket: who connects is known by the kernel's word, asks a line at a time, and is answered in lines.
+
+A client holds up nobody else. Histories are read from the journal by a reader of their own, in batches, and a follower
+that does not read is dropped: the journal is the queue, so none is kept for it in memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import bisect
+import os
+import socket
+import stat
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import CancelledError
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Final, TypeVar, assert_never
+
+from ringfence.errors import RingfenceError, SourceError
+from ringfence.journal import events as ev
+from ringfence.journal.store import Reader
+from ringfence.service import answers
+from ringfence.service import control_protocol as say
+from ringfence.service.answers import Doorkeeping
+from ringfence.service.rights import Peer, Right, allows, right_of
+from ringfence.service.writer import BusyError, Desk, Life, Writer
+from ringfence.views import chain
+from ringfence.world.identities import DomainId
+
+T = TypeVar("T")
+
+MOST_CLIENTS: Final = 32
+"""At a time: a console, some dashboards, and people at a bad moment. Each may cost BUFFER_BYTES and a batch of events.
+"""
+BUFFER_BYTES: Final = 1 << 16
+"""What waits for one client beyond the kernel's own socket buffer."""
+SLOW_S: Final = 10.0
+"""A client that lets its buffer stay full for so long is dropped: it can come back and go on after the last number."""
+IDLE_S: Final = 60.0
+"""Between two requests."""
+BATCH: Final = 256
+"""Events that are read from the journal at a time."""
+SILENT: Final = 4
+"""Of so many events, one says something to a reader: a case has more, corrected errors have about two."""
+MOST_PATH_BYTES: Final = 107
+"""Of a unix socket (unix(7): sun_path has 108 bytes, one of them the end)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The bounds that a client meets."""
+
+    clients: int = MOST_CLIENTS
+    buffer_bytes: int = BUFFER_BYTES
+    slow_s: float = SLOW_S
+    idle_s: float = IDLE_S
+
+
+@dataclass(slots=True)
+class News:
+    """How far the journal is, for those who follow it."""
+
+    last: int = 0
+    _come: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def tell(self, last: int) -> None:
+        """The journal has ``last`` events now."""
+        self.last = last
+        self._come.set()
+        self._come = asyncio.Event()
+
+    async def after(self, number: int) -> None:
+        """Wait until there is an event after this one."""
+        while self.last <= number:
+            await self._come.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class _Context:
+    """What is needed to put events into words: lives by the number of their first event, and the domains' names."""
+
+    lives: tuple[Life, ...]
+    names: dict[DomainId, str]
+
+
+class Control:
+    """The control socket of one process. ``status`` makes the answer to ``Status`` in the writer's thread."""
+
+    def __init__(  # noqa: PLR0913 (what it reads, whom it asks, and who may)
+        self,
+        path: Path,
+        journal: Path,
+        writer: Writer,
+        news: News,
+        *,
+        status: Callable[[Desk, Doorkeeping], say.Health],
+        reading_group: int | None = None,
+        bounds: Bounds = Bounds(),
+    ) -> None:
+        self.path, self._journal, self._writer, self._news = path, journal, writer, news
+        self._status, self._reading_group, self._bounds = status, reading_group, bounds
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+        self._slow_readers = self._turned_away = self._bad_lines = 0
+
+    # --- its life ----------------------------------------------------------------------------------------------------
+
+    async def open(self, group: asyncio.TaskGroup) -> None:
+        """Listen; each client is a task of ``group``. Raises SourceError if it cannot."""
+        listening = _bound(self.path, self._reading_group)
+
+        def came(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = group.create_task(self._client(reader, writer))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+        self._server = await asyncio.start_unix_server(came, sock=listening, limit=say.MAX_LINE_BYTES)
+
+    def close(self) -> None:
+        """Listen no more, and let every client go."""
+        if self._server is not None:
+            self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        self.path.unlink(missing_ok=True)
+
+    @property
+    def counted(self) -> Doorkeeping:
+        """What it has counted."""
+        return Doorkeeping(len(self._tasks), self._slow_readers, self._turned_away, self._bad_lines)
+
+    # --- one client --------------------------------------------------------------------------------------------------
+
+    async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.set_write_buffer_limits(high=self._bounds.buffer_bytes)
+        try:
+            await self._converse(reader, writer)
+            writer.close()
+        except TimeoutError:
+            self._slow_readers += 1
+        except OSError:
+            pass  # it is gone
+        except Exception as error:
+            # A fault in serving one client is no reason to end the service; it must be seen.
+            sys.stderr.write(f"the control socket failed to serve a client: {error!r}\n")
+        finally:
+            if not writer.is_closing():
+                writer.transport.abort()
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection: socket.socket = writer.get_extra_info("socket")
+        peer = Peer.of(connection)
+        right = right_of(peer, own_uid=os.geteuid(), reading_group=self._reading_group)
+        if len(self._tasks) > self._bounds.clients or right is Right.NOTHING:
+            self._turned_away += 1
+            await self._say(writer, _NOT_ALLOWED if right is Right.NOTHING else _TOO_MANY)
+            return
+        while (line := await self._line(reader, writer)) is not None:
+            request = say.request_of(line)
+            if isinstance(request, say.Refused):
+                self._bad_lines += 1
+                await self._say(writer, request)
+            elif not allows(right, request):
+                await self._say(writer, _ONLY_READING)
+            elif isinstance(request, say.Events):
+                await self._events(request, reader, writer)
+                if request.follow:
+                    return
+            else:
+                await self._say(writer, await self._answer(request, peer))
+
+    async def _line(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes | None:
+        """The next line; None if the client has nothing more to say."""
+        try:
+            async with asyncio.timeout(self._bounds.idle_s):
+                line = await reader.readline()
+        except TimeoutError:
+            return None
+        except ValueError:
+            self._bad_lines += 1
+            message = f"a request has at most {say.MAX_LINE_BYTES} bytes"
+            await self._say(writer, say.Refused(code=say.Code.TOO_LONG, message=message))
+            return None
+        return line if line.endswith(b"\n") else None
+
+    async def _say(self, writer: asyncio.StreamWriter, *replies: say.Reply) -> None:
+        """Send replies. Raises TimeoutError if the client does not read."""
+        writer.writelines(map(say.line_of, replies))
+        async with asyncio.timeout(self._bounds.slow_s):
+            await writer.drain()
+
+    # --- answers -----------------------------------------------------------------------------------------------------
+
+    async def _ask(self, what: Callable[[Desk], T]) -> T | say.Refused:
+        try:
+            return await asyncio.wrap_future(self._writer.ask(what))
+        except BusyError:
+            return _BUSY
+        except CancelledError:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+            return _BUSY
+
+    async def _answer(
+        self, request: say.Status | say.Cases | say.Domains | say.Approvals | say.Approve | say.Do, peer: Peer
+    ) -> say.Reply:
+        match request:
+            case say.Status():
+                return await self._ask(lambda desk: self._status(desk, self.counted))
+            case say.Cases(closed=closed):
+                return await self._ask(lambda desk: answers.cases(desk, closed=closed))
+            case say.Domains():
+                return await self._ask(answers.domains)
+            case say.Approvals():
+                return await self._ask(answers.approvals)
+            case say.Approve():
+                return await self._ask(lambda desk: answers.approve(desk, request, peer.words))
+            case say.Do():
+                return await self._ask(lambda desk: answers.do(desk, request, peer.words))
+            case never:
+                assert_never(never)
+
+    # --- histories ---------------------------------------------------------------------------------------------------
+
+    async def _events(self, asked: say.Events, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not 0 <= asked.last <= say.MOST_EVENTS or (asked.after is not None and asked.after < 0):
+            message = f"last is 0 to {say.MOST_EVENTS}, after at least 0"
+            await self._say(writer, say.Refused(code=say.Code.BAD_REQUEST, message=message))
+            return
+        context = await self._ask(lambda desk: _Context(tuple(desk.lives), desk.names()))
+        if isinstance(context, say.Refused):
+            await self._say(writer, context)
+            return
+        telling = asyncio.create_task(self._tell(asked, context, writer))
+        # Who follows says no more: the next that is read is the end of the connection.
+        leaving = asyncio.create_task(reader.read(1)) if asked.follow else None
+        tasks = {each for each in (telling, leaving) if each is not None}
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in tasks:
+                each.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+
+    async def _tell(self, asked: say.Events, context: _Context, writer: asyncio.StreamWriter) -> None:
+        try:
+            if asked.after is None:
+                number = await self._tell_last(asked.last, context, writer)
+            else:
+                number = await self._tell_after(asked.after, asked.last, context, writer)
+            words = _Words(context, number)
+            while asked.follow:
+                await self._news.after(number)
+                batch = await asyncio.to_thread(self._read, number, BATCH)
+                number = batch[-1][0] if batch else number
+                await self._say(writer, *words.all(batch))
+        except RingfenceError as error:
+            await self._say(writer, say.Refused(code=say.Code.FAILED, message=str(error), advice=error.advice))
+            return
+        await self._say(writer, say.End(last=number))
+
+    async def _tell_last(self, most: int, context: _Context, writer: asyncio.StreamWriter) -> int:
+        """Tell the last events that say something; the number of the last one that was read."""
+        known = self._news.last
+        number = max(0, known - SILENT * most)
+        words, found = _Words(context, number), deque[say.Event](maxlen=most)
+        while number < known and (batch := await asyncio.to_thread(self._read, number, min(BATCH, known - number))):
+            number = batch[-1][0]
+            found.extend(words.all(batch))
+        while found:
+            await self._say(writer, *(found.popleft() for _ in range(min(BATCH, len(found)))))
+        return known
+
+    async def _tell_after(self, number: int, most: int, context: _Context, writer: asyncio.StreamWriter) -> int:
+        """Tell the events after a number; the number of the last one that was read."""
+        words = _Words(context, number)
+        while most > 0 and (batch := await asyncio.to_thread(self._read, number, min(BATCH, most))):
+            number = batch[-1][0]
+            most -= len(batch)
+            await self._say(writer, *words.all(batch))
+        return number
+
+    def _read(self, after: int, most: int) -> list[tuple[int, ev.Stored]]:
+        """A batch of events; in a thread, for the disk may be slow."""
+        with Reader(self._journal) as journal:
+            return list(islice(journal.events(after), most))
+
+
+class _Words:
+    """Puts events into words, one after the other. Names of domains are those of the boot that an event is of."""
+
+    def __init__(self, context: _Context, after: int) -> None:
+        self._lives = list(context.lives)
+        firsts = [life.number for life in self._lives]
+        place = bisect.bisect_right(firsts, after + 1) - 1
+        self._epoch_ms = self._lives[place].epoch_ms if place >= 0 else None
+        self._boot = self._lives[place].boot if place >= 0 else ""
+        is_now = bool(self._lives) and self._boot == self._lives[-1].boot
+        self._names = dict(context.names) if is_now else {}
+        self._steps: dict[int, tuple[int, str]] = {}
+
+    def all(self, batch: Iterable[tuple[int, ev.Stored]]) -> list[say.Event]:
+        """What a batch says."""
+        return [found for number, event in batch if (found := self.of(number, event)) is not None]
+
+    def of(self, number: int, event: ev.Stored) -> say.Event | None:
+        """One event; None for what says nothing to a reader."""
+        match event:
+            case ev.Started():
+                self._epoch_ms = event.wall_ms - event.at_ms if event.wall_ms is not None else None
+                if event.boot != self._boot:
+                    self._boot = event.boot
+                    self._names.clear()
+            case ev.DomainChanged():
+                self._names[event.domain] = event.name
+            case _:
+                pass
+        found = chain.link(event, self._names)
+        if found is None:
+            return None
+        case, text = getattr(event, "case", None), found.text
+        if isinstance(event, ev.Intended):
+            self._steps[event.order] = event.case, found.text
+            while len(self._steps) > BATCH:
+                del self._steps[next(iter(self._steps))]
+        elif isinstance(event, ev.Carried) and event.order in self._steps:
+            case, step = self._steps[event.order]
+            text = found.text.replace(f"order {event.order}", step, 1)
+        return say.Event(
+            number=number,
+            kind=type(event).__name__,
+            at_ms=event.at_ms,
+            wall_ms=self._epoch_ms + event.at_ms if self._epoch_ms is not None else None,
+            what=found.what,
+            row=found.row,
+            text=text,
+            case=case,
+            details=found.details,
+        )
+
+
+_NOT_ALLOWED: Final = say.Refused(
+    code=say.Code.NOT_ALLOWED,
+    message="you may not use this socket",
+    advice="Root and the service's own user may; others by the group that `ringfence run --read-group` names.",
+)
+_ONLY_READING: Final = say.Refused(
+    code=say.Code.NOT_ALLOWED,
+    message="you may read here, and change nothing",
+    advice="Root and the service's own user may.",
+)
+_TOO_MANY: Final = say.Refused(
+    code=say.Code.BUSY, message="too many clients are connected", advice="Try again, or end one that follows events."
+)
+_BUSY: Final = say.Refused(
+    code=say.Code.BUSY, message="the service is too busy to answer, or is ending", advice="Try again in a moment."
+)
+
+
+# --- the socket's file ------------------------------------------------------------------------------------------------
+
+
+def _bound(path: Path, reading_group: int | None) -> socket.socket:
+    """A socket bound to a path, for its owner (and the reading group) alone; a dead one's file is replaced."""
+    advice = "Name another path with --socket."
+    if len(os.fsencode(path)) > MOST_PATH_BYTES:
+        raise SourceError(path, f"a socket's path has at most {MOST_PATH_BYTES} bytes", advice=advice)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    mask = os.umask(0o177)
+    try:
+        _make_way(path)
+        listening.bind(os.fspath(path))
+        if reading_group is not None:
+            os.chown(path, -1, reading_group)
+            path.chmod(0o660)
+    except OSError as error:
+        listening.close()
+        raise SourceError(path, error.strerror or str(error), advice=advice) from error
+    except BaseException:
+        listening.close()
+        raise
+    finally:
+        os.umask(mask)
+    listening.setblocking(False)
+    return listening
+
+
+def _make_way(path: Path) -> None:
+    try:
+        known = path.lstat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(known.st_mode):
+        raise SourceError(path, "it is there, and is no socket", advice="Name another path with --socket.")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(os.fspath(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+            return
+    raise SourceError(path, "somebody listens there already", advice="Stop the other Ringfence, or name another path.")

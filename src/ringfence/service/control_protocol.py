@@ -1,0 +1,320 @@
+"""The control socket's language: one JSON object a line, requests one way, replies the other.
+
+A client sends one request and reads replies until the one that ends the answer: any but ``event``. It may then send the
+next request. Every request carries the version of this language.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from ringfence.decision.policy import Operation
+from ringfence.world.identities import CaseId, DomainId
+from ringfence.world.steps import Status as StepStatus
+
+VERSION: Final = 1
+"""Grows when a request or reply changes so that an older side would misunderstand it."""
+
+MAX_LINE_BYTES: Final = 4096
+"""Of a request: the longest that means anything has a twentieth of that. More ends the connection."""
+
+MAX_REPLY_BYTES: Final = 1 << 24
+"""Of a reply, for who reads it: a host has some thousands of domains and cases, of some hundred bytes each."""
+
+MOST_EVENTS: Final = 100_000
+"""That can be asked for at once; ``after`` goes on from there."""
+
+
+# --- requests -------------------------------------------------------------------------------------------------------
+
+
+class _Request(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    tag=str.lower,
+    tag_field="request",
+    forbid_unknown_fields=True,
+):
+    version: int = VERSION
+
+
+class Status(_Request, frozen=True, kw_only=True):
+    """How the service is."""
+
+
+class Events(_Request, frozen=True, kw_only=True):
+    """What the journal says, in words: the ``last`` events, or those after the number ``after``, at most ``last``.
+
+    ``follow``: go on with what comes, without an end; whoever follows sends no further request.
+    """
+
+    last: int = 20
+    after: int | None = None
+    follow: bool = False
+
+
+class Cases(_Request, frozen=True, kw_only=True):
+    """The open cases; with ``closed``, the newest of the closed ones as well."""
+
+    closed: bool = False
+
+
+class Domains(_Request, frozen=True, kw_only=True):
+    """The domains of the host."""
+
+
+class Approvals(_Request, frozen=True, kw_only=True):
+    """What waits for a person's word."""
+
+
+class Approve(_Request, frozen=True, kw_only=True):
+    """Grant or deny an operation that waits for a person."""
+
+    case: CaseId
+    domain: DomainId
+    operation: Operation
+    granted: bool
+
+
+class Do(_Request, frozen=True, kw_only=True):
+    """Do an operation on a domain (II.2), checked as II.4 wants it. ``domain`` is its number, or its name."""
+
+    operation: Operation
+    domain: DomainId | str
+
+
+Request = Status | Events | Cases | Domains | Approvals | Approve | Do
+"""All that can be asked. Closed: ``match`` over it ends in ``assert_never``."""
+
+
+# --- replies --------------------------------------------------------------------------------------------------------
+
+
+class Code(StrEnum):
+    """Why a request is refused."""
+
+    BAD_REQUEST = "bad request"
+    OTHER_VERSION = "other version"
+    TOO_LONG = "line too long"
+    NOT_ALLOWED = "not allowed"
+    NOT_THERE = "not there"
+    REFUSED = "refused"
+    BUSY = "busy"
+    FAILED = "failed"
+
+
+class _Reply(msgspec.Struct, frozen=True, kw_only=True, tag=str.lower, tag_field="reply"):
+    pass
+
+
+class Refused(_Reply, frozen=True, kw_only=True):
+    """Nothing was done, and why; ``advice`` says what can be done about it."""
+
+    code: Code
+    message: str
+    advice: str = ""
+
+
+class Health(_Reply, frozen=True, kw_only=True):
+    """How the service is. Times are milliseconds; ``*_wall_ms`` since the epoch, ``now_ms`` on the host's clock.
+
+    ``problems`` are sentences about what is wrong now; empty if all is well. ``lacks`` is what the hypervisor cannot
+    do. ``policy_problem``: the policy's file is not in force, and why.
+    """
+
+    service_version: str
+    pid: int
+    life: int
+    boot: str
+    hypervisor: str
+    started_wall_ms: int
+    now_ms: int
+    halted: bool
+    dom0: str
+    state_dir: str
+    policy: str
+    policy_digest: str
+    policy_problem: str
+    open_cases: int
+    approvals: int
+    orders: int
+    domains: int
+    journal_events: int
+    received: int
+    unrecognised: int
+    lost_urgent: int
+    lost_nonurgent: int
+    clients: int
+    slow_readers: int
+    turned_away: int
+    bad_lines: int
+    lacks: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+class Event(_Reply, frozen=True, kw_only=True):
+    """One event of the journal in words. ``wall_ms`` is None if the clock was not known then.
+
+    ``what`` is the sort of thing, ``row`` the concept's row or empty; ``details`` are reasons, and numbers of sums.
+    """
+
+    number: int
+    kind: str
+    at_ms: int
+    wall_ms: int | None
+    what: str
+    row: str
+    text: str
+    case: int | None = None
+    details: tuple[str, ...] = ()
+
+
+class End(_Reply, frozen=True, kw_only=True):
+    """No more events; ``last`` is the number of the last one that was looked at."""
+
+    last: int
+
+
+class CasePart(msgspec.Struct, frozen=True, kw_only=True):
+    """How far one part of a case is: ``whom`` is a domain's name, or the host."""
+
+    whom: str
+    state: str
+    row: str
+    because: str = ""
+
+
+class CaseLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One case. ``severity`` is empty for one of Dom0's own, ``superseded_by`` names the case that took it over."""
+
+    case: int
+    open: bool
+    opened_wall_ms: int | None = None
+    severity: str = ""
+    pages: int = 0
+    parts: tuple[CasePart, ...] = ()
+    instructed: str = ""
+    superseded_by: int | None = None
+
+
+class CaseList(_Reply, frozen=True, kw_only=True):
+    """Cases, the oldest first."""
+
+    cases: tuple[CaseLine, ...]
+
+
+class DomainLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One domain. ``cases`` are the open ones about it, ``handler`` its PV MCA handler."""
+
+    domain: int
+    name: str
+    kind: str
+    state: str
+    uuid: str = ""
+    handler: str = ""
+    mca_enabled: bool = False
+    vcpus: int = 0
+    memory_mib: int = 0
+    cases: tuple[int, ...] = ()
+
+
+class DomainList(_Reply, frozen=True, kw_only=True):
+    """Domains, by number."""
+
+    domains: tuple[DomainLine, ...]
+
+
+class ApprovalLine(msgspec.Struct, frozen=True, kw_only=True):
+    """An operation that waits for a person, ``left_ms`` more."""
+
+    case: int
+    domain: int
+    name: str
+    operation: Operation
+    left_ms: int
+    deadline_wall_ms: int | None = None
+
+
+class ApprovalList(_Reply, frozen=True, kw_only=True):
+    """What waits for a person's word, the most urgent first."""
+
+    approvals: tuple[ApprovalLine, ...]
+
+
+class Done(_Reply, frozen=True, kw_only=True):
+    """An instruction was taken. ``status`` is what became of it so far: ``running`` ends later, in its case."""
+
+    status: StepStatus
+    case: int | None = None
+    because: str = ""
+
+
+Reply = Refused | Health | Event | End | CaseList | DomainList | ApprovalList | Done
+"""All that can be answered."""
+
+
+# --- the wire -------------------------------------------------------------------------------------------------------
+
+
+class _Versioned(msgspec.Struct):
+    version: int = VERSION
+
+
+_ENCODER: Final = msgspec.json.Encoder()
+_REQUESTS: Final[msgspec.json.Decoder[Request]] = msgspec.json.Decoder(Request)
+_REPLIES: Final[msgspec.json.Decoder[Reply]] = msgspec.json.Decoder(Reply)
+_VERSIONS: Final = msgspec.json.Decoder(_Versioned)
+
+
+def line_of(message: Request | Reply) -> bytes:
+    """A request or reply as its line. What UTF-8 cannot hold (half a surrogate pair) is replaced."""
+    try:
+        return _ENCODER.encode(message) + b"\n"
+    except UnicodeEncodeError:
+        return _ENCODER.encode(_legible(msgspec.to_builtins(message))) + b"\n"
+
+
+def _legible(value: object) -> object:
+    match value:
+        case str():
+            return value.encode("utf-8", "backslashreplace").decode()
+        case dict():
+            return {name: _legible(each) for name, each in value.items()}
+        case list() | tuple():
+            return [_legible(each) for each in value]
+        case _:
+            return value
+
+
+def request_of(line: bytes) -> Request | Refused:
+    """The request of a line; what is none is answered so."""
+    try:
+        request = _REQUESTS.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        version = _version(line)
+        if version != VERSION:
+            return _other_version(version)
+        advice = "docs/reference/control.md has every request with its fields."
+        return Refused(code=Code.BAD_REQUEST, message=f"this is no request: {error}", advice=advice)
+    return request if request.version == VERSION else _other_version(request.version)
+
+
+def _version(line: bytes) -> int:
+    try:
+        return _VERSIONS.decode(line).version
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return VERSION
+
+
+def _other_version(version: int) -> Refused:
+    message = f"version {version} of the control language is not spoken here, but {VERSION}"
+    return Refused(code=Code.OTHER_VERSION, message=message, advice="Use the client of the same Ringfence.")
+
+
+def reply_of(line: bytes) -> Reply:
+    """The reply of a line. Raises ``msgspec.DecodeError`` for anything else."""
+    return _REPLIES.decode(line)

@@ -1,0 +1,231 @@
+"""The one thread that owns journal, host and loop. Everybody else hands it what is to be done, and gets a future.
+
+Why a thread of its own, and only one: docs/decisions/0008-one-writer-thread.md.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Generic, Protocol, TypeVar
+
+from ringfence.decision.policy import Policy
+from ringfence.hypervisor.port import Hypervisor
+from ringfence.journal import events as ev
+from ringfence.journal.store import Journal
+from ringfence.service.loop import Loop
+from ringfence.service.plugins import Plugin
+from ringfence.service.policy_source import Loaded
+from ringfence.world.identities import DOM0, DomainId
+
+T = TypeVar("T")
+
+INBOX: Final = 64
+"""Questions and instructions that wait for the writer: twice the clients that there can be, each of which waits for its
+answer before it asks again. Whoever finds it full is told that the service is busy."""
+SLICES_AT_ONCE: Final = 25
+"""Slices of time that are caught up before whoever waits in the inbox is heard again."""
+LEAST_WAIT_S: Final = 0.001
+"""What is due and cannot be done yet is not asked for more often than this."""
+
+
+class World(Protocol):
+    """A host as the process has it: time, and whether there is a host at all just now."""
+
+    @property
+    def host(self) -> Hypervisor:
+        """The port."""
+        ...
+
+    @property
+    def reset_ms(self) -> int | None:
+        """The host has halted, and comes again at this time of its clock; None while it runs."""
+        ...
+
+    def wait_s(self, wake_ms: int | None) -> float:
+        """How long nothing is due, seconds; ``wake_ms`` is when Dom0's seat has something to do at the latest."""
+        ...
+
+    def go_on(self) -> bool:
+        """Let what is due happen, as much of it as Dom0 may sleep through; whether there is more."""
+        ...
+
+    def reload(self, policy: Policy) -> None:
+        """A seat in the hypervisor goes by this policy from now on."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """A life of the process, or a boot within it: from event ``number`` on, 0 of the host's clock is ``epoch_ms``."""
+
+    number: int
+    boot: str
+    epoch_ms: int | None
+
+
+@dataclass(slots=True)
+class Desk:
+    """What the writer has before it: whoever hands it something to do gets this, in the writer's thread."""
+
+    loop: Loop
+    world: World
+    journal: Journal
+    policy: Loaded
+    lives: list[Life] = field(default_factory=list)
+
+    def names(self) -> dict[DomainId, str]:
+        """The names of the domains that are there now, or were in this boot."""
+        known = {number: each.name for number, each in self.loop.state.domains.items()}
+        present = {each.id: each.name for each in self.world.host.situation(None).domains}
+        return {DOM0: "Domain-0", **known, **present}
+
+    def load(self, policy: Loaded) -> None:
+        """A policy applies from now on."""
+        self.world.reload(policy.policy)
+        self.loop.load_policy(policy.policy, policy.digest, policy.text)
+        self.policy = policy
+
+
+class BusyError(Exception):
+    """The writer's inbox is full, or the writer has ended."""
+
+
+@dataclass(slots=True)
+class _Wanted(Generic[T]):
+    what: Callable[[Desk], T]
+    answer: Future[T]
+
+    def run(self, desk: Desk) -> None:
+        if not self.answer.set_running_or_notify_cancel():
+            return
+        try:
+            self.answer.set_result(self.what(desk))
+        except Exception as error:
+            self.answer.set_exception(error)
+            raise
+
+
+class Writer(threading.Thread):
+    """Runs from ``start`` until ``stop``, or until journal or host fail.
+
+    ``world`` makes the world for the boot of a number. ``told`` is called with the number of the last event when there
+    are new ones, the first time as soon as the loop has begun; ``ended`` at the very end, with what went wrong or None.
+    Both are called in this thread.
+    """
+
+    def __init__(  # noqa: PLR0913 (what it owns, and whom it tells)
+        self,
+        path: Path,
+        world: Callable[[int], World],
+        policy: Loaded,
+        *,
+        plugins: Mapping[str, Plugin],
+        told: Callable[[int], None],
+        ended: Callable[[BaseException | None], None],
+    ) -> None:
+        super().__init__(name="writer", daemon=True)
+        self._path, self._make_world, self._policy, self._plugins = path, world, policy, plugins
+        self._told, self._ended = told, ended
+        self._inbox: queue.Queue[_Wanted[object] | None] = queue.Queue(INBOX)
+        self._because: str | None = None
+        self._gone = threading.Event()
+        self.beat_s = time.monotonic()
+        """When it last showed a sign of life, on the monotonic clock."""
+
+    # --- for other threads -------------------------------------------------------------------------------------------
+
+    def ask(self, what: Callable[[Desk], T]) -> Future[T]:
+        """Have something done in the writer's thread, between two turns. Raises BusyError.
+
+        What it raises comes back by the future, and ends the writer as well: it must not raise for what a client says.
+        """
+        answer: Future[T] = Future()
+        if self._gone.is_set():
+            raise BusyError
+        try:
+            self._inbox.put_nowait(_Wanted(what, answer))  # type: ignore[arg-type]  # a future of its own kind each
+        except queue.Full:
+            raise BusyError from None
+        if self._gone.is_set():
+            answer.cancel()
+        return answer
+
+    def stop(self, because: str) -> None:
+        """End in order, soon: the loop's end is journaled."""
+        self._because = self._because or because
+        with suppress(queue.Full):  # then it is awake
+            self._inbox.put_nowait(None)
+
+    # --- in its own thread -------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """The thread."""
+        error: BaseException | None = None
+        try:
+            with Journal(self._path) as journal:
+                self._live(journal)
+        except BaseException as caught:
+            # Whatever it is: the process has to hear of it, and ends.
+            error = caught
+        self._gone.set()
+        while not self._inbox.empty():
+            wanted = self._inbox.get_nowait()
+            if wanted is not None:
+                wanted.answer.cancel()
+        self._ended(error)
+
+    def _live(self, journal: Journal) -> None:
+        lives = [
+            Life(number, each.boot, each.wall_ms - each.at_ms if each.wall_ms is not None else None)
+            for number, each in journal.events(kinds=(ev.Started,))
+            if isinstance(each, ev.Started)
+        ]
+        world = self._make_world(1 + max((int(each.boot) for each in lives if each.boot.isdecimal()), default=0))
+        desk = Desk(self._begin(journal, world, self._policy, lives), world, journal, self._policy, lives)
+        last = 0
+        while self._because is None:
+            if journal.last != last:
+                last = journal.last
+                self._told(last)
+            self.beat_s = time.monotonic()
+            self._hear(desk)
+            self._pass_time(desk)
+        desk.loop.stop(self._because)
+        self._told(journal.last)
+
+    def _begin(self, journal: Journal, world: World, policy: Loaded, lives: list[Life]) -> Loop:
+        wall_ms = time.time_ns() // 1_000_000
+        epoch_ms = wall_ms - world.host.now_ms()
+        lives.append(Life(journal.last + 1, str(world.host.boot), epoch_ms))
+        loop = Loop(world.host, journal, policy.policy, plugins=self._plugins, wall_ms=wall_ms)
+        loop.load_policy(policy.policy, policy.digest, policy.text)
+        return loop
+
+    def _hear(self, desk: Desk) -> None:
+        """Wait until something is due or wanted, and do what is wanted."""
+        wake_ms = desk.loop.wake_ms if desk.world.reset_ms is None else None
+        try:
+            wanted = self._inbox.get(timeout=max(LEAST_WAIT_S, desk.world.wait_s(wake_ms)))
+            for _ in range(INBOX):
+                if wanted is not None:
+                    wanted.run(desk)
+                wanted = self._inbox.get_nowait()
+        except queue.Empty:
+            pass
+
+    def _pass_time(self, desk: Desk) -> None:
+        for _ in range(SLICES_AT_ONCE):
+            more = desk.world.go_on()
+            if desk.world.reset_ms is None:
+                if str(desk.world.host.boot) != desk.lives[-1].boot:
+                    desk.loop = self._begin(desk.journal, desk.world, desk.policy, desk.lives)
+                desk.loop.turn()
+            if not more or self._because is not None:
+                return
