@@ -6,6 +6,7 @@ import click
 
 from ringfence import __version__
 from ringfence.cli.compare import compare_command
+from ringfence.cli.control import COMMANDS as CONTROL_COMMANDS
 from ringfence.cli.decode import decode_command
 from ringfence.cli.demo import demo_command
 from ringfence.cli.explain import explain_command
@@ -37,6 +38,8 @@ def completion(shell: str) -> None:
 
 
 main.add_command(run_command)
+for _each in CONTROL_COMMANDS:
+    main.add_command(_each)
 main.add_command(decode_command)
 main.add_command(policy_command)
 main.add_command(explain_command)
