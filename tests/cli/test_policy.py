@@ -119,18 +119,39 @@ The host
       its content is copied to a good page and it is taken out of use, up to 64 pages a DIMM in all.
         trends.page_count = 10  (default)
         trends.page_window = "24h"  (default)
+        trends.engine = "window"  (default)
         trends.on_page = "exchange"  (default)
         budgets.pages_per_dimm = 64  (default)
   II.1, II.3: 10 corrected errors of one CPU core within 24 h
       the logical CPU is taken out of use, if it is not the first.
-        trends.page_count = 10  (default)
-        trends.page_window = "24h"  (default)
+        trends.core_count = 10  (default)
+        trends.core_window = "24h"  (default)
   II.1, B.8: 2 distinct syndromes of one rank within 72 h
       each domain is operated on as its rule allows, at most 2 at a time.
         trends.rank_syndromes = 2  (default)
         trends.rank_window = "72h"  (default)
         trends.on_rank = "operate"  (good.toml:8)
         budgets.operations_at_a_time = 2  (default)
+  II.1: 50 corrected errors of one row within 24 h
+      people are told; a raw count predicts too little to act upon.
+        trends.row_count = 50  (default)
+        trends.row_window = "24h"  (default)
+  II.1: 10 corrected errors of one DIMM within 24 h
+      people are told; a raw count predicts too little to act upon.
+        trends.dimm_count = 10  (default)
+        trends.dimm_window = "24h"  (default)
+  II.1: 4 corrected errors of one cache within 72 h
+      people are told; a raw count predicts too little to act upon.
+        trends.cache_count = 4  (default)
+        trends.cache_window = "72h"  (default)
+  II.1: 4 corrected errors of one link within 72 h
+      people are told; a raw count predicts too little to act upon.
+        trends.link_count = 4  (default)
+        trends.link_window = "72h"  (default)
+  II.1: 100 corrected errors of one socket within 24 h
+      people are told; a raw count predicts too little to act upon.
+        trends.socket_count = 100  (default)
+        trends.socket_window = "24h"  (default)
   I.2b: uncorrected; consumer or loser is the hypervisor or Dom0
       the broken part is taken out of use; if that fails, Dom0, if it is unhurt, has 1 s to save the evidence,
       then last words and a halt.

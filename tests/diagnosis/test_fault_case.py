@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -38,10 +39,10 @@ def course(*told: Told) -> Fault:
 
 
 EXPECTED = {
-    Stage.DIAGNOSED: "THRESHOLD>DIAGNOSED ACTING>ACTING NOTHING_TO_DO>UNTREATED",
-    Stage.ACTING: "THRESHOLD>ACTING DONE>ISOLATED FAILED>UNTREATED",
-    Stage.ISOLATED: "THRESHOLD>UNTREATED",
-    Stage.UNTREATED: "THRESHOLD>DIAGNOSED",
+    Stage.DIAGNOSED: "THRESHOLD>DIAGNOSED ACTING>ACTING NOTHING_TO_DO>UNTREATED REBOOTED>DIAGNOSED",
+    Stage.ACTING: "THRESHOLD>ACTING DONE>ISOLATED FAILED>UNTREATED REBOOTED>DIAGNOSED",
+    Stage.ISOLATED: "THRESHOLD>DIAGNOSED REBOOTED>DIAGNOSED",
+    Stage.UNTREATED: "THRESHOLD>DIAGNOSED REBOOTED>UNTREATED",
 }
 ENDED_BY = "REPAIRED>REPAIRED REPLACED>REPLACED ACQUITTED>ACQUITTED"
 
@@ -95,12 +96,17 @@ def test_an_action_that_failed_is_tried_again_at_twice_the_errors() -> None:
     assert threshold(fault(failures=99), 10) == 10 << MOST_PATIENT
 
 
-def test_what_is_out_of_use_is_not_acted_upon_again_unless_it_errs_all_the_same() -> None:
+def test_what_is_out_of_use_is_not_acted_upon_again_until_a_reboot_puts_it_back() -> None:
     done = course(Told.ACTING, Told.DONE)
     assert not may_act(done)
     assert not may_act(course(Told.ACTING))
-    again = advance(done, Told.THRESHOLD, 300)
-    assert (again.stage, again.failures, may_act(again)) == (Stage.UNTREATED, 1, True)
+    again = advance(done, Told.REBOOTED, 300)
+    assert (may_act(again), counts_from_ms(again), threshold(again, 10)) == (True, None, 10)
+
+
+def test_a_rank_is_acted_upon_again_for_new_syndromes_only() -> None:
+    done = replace(course(Told.ACTING, Told.DONE), suspect=Suspect.RANK)
+    assert (may_act(done), counts_from_ms(done)) == (True, 102)
 
 
 def test_what_nothing_can_be_done_about_is_not_looked_at_again_with_every_error() -> None:

@@ -213,7 +213,7 @@ def _ahead_of_rank(trend: Trend, situation: Situation, policy: Policy) -> Ahead:
 
 
 def _ahead_of_core(trend: Trend, policy: Policy) -> Ahead:
-    if trend.count < policy.trends.page_count or trend.cpu is None or trend.cpu == 0:
+    if trend.count < policy.trends.core_count or trend.cpu is None or trend.cpu == 0:
         return Ahead()
     seen = Because(Row.AHEAD, f"{trend.count} corrected errors of {trend.name}")
     if policy.dry_run:

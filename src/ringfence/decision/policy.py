@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
+from ringfence.diagnosis.serd import Engine, SerdRule
 from ringfence.world.domain import Domain
+from ringfence.world.situation import Suspect
 
 
 class Operation(StrEnum):
@@ -88,18 +90,53 @@ class Budgets:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trends:
-    """When the history of corrected errors makes an uncorrected one likely (II.1, B.8).
+    """When the history of corrected errors makes an uncorrected one likely (II.1, B.8), for each part: how many, and
+    within what time (seconds). Rows, DIMMs, caches, links and sockets that pass theirs are told to people; nothing is
+    done by itself about them.
 
-    Defaults: mcelog's page threshold (10 in 24 h); distinct syndromes of one rank (msg01049; illumos opens a case at
-    the second one within 72 h).
+    Where the defaults come from: ``diagnosis.serd.KNOWN`` (mcelog for page, core, DIMM and socket, rasdaemon for the
+    row, illumos for cache and link); distinct syndromes of one rank: msg01049, within the time of illumos's rank
+    engine.
     """
 
+    engine: Engine = Engine.WINDOW
     page_count: int = 10
     page_window_s: int = 24 * 3600
+    core_count: int = 10
+    core_window_s: int = 24 * 3600
     rank_syndromes: int = 2
     rank_window_s: int = 72 * 3600
+    row_count: int = 50
+    row_window_s: int = 24 * 3600
+    dimm_count: int = 10
+    dimm_window_s: int = 24 * 3600
+    cache_count: int = 4
+    cache_window_s: int = 72 * 3600
+    link_count: int = 4
+    link_window_s: int = 72 * 3600
+    socket_count: int = 100
+    socket_window_s: int = 24 * 3600
     on_page: OnPageTrend = OnPageTrend.EXCHANGE
     on_rank: OnRankTrend = OnRankTrend.OPERATE
+
+    def rule(self, suspect: Suspect) -> SerdRule | None:
+        """The threshold of a kind of part; None if none is counted."""
+        n, window_s = {
+            Suspect.PAGE: (self.page_count, self.page_window_s),
+            Suspect.CORE: (self.core_count, self.core_window_s),
+            Suspect.RANK: (self.rank_syndromes, self.rank_window_s),
+            Suspect.ROW: (self.row_count, self.row_window_s),
+            Suspect.DIMM: (self.dimm_count, self.dimm_window_s),
+            Suspect.CACHE: (self.cache_count, self.cache_window_s),
+            Suspect.LINK: (self.link_count, self.link_window_s),
+            Suspect.SOCKET: (self.socket_count, self.socket_window_s),
+        }.get(suspect, (0, 0))
+        if not n:
+            return None
+        distinct = suspect is Suspect.RANK
+        # Syndromes are told apart over the whole window: a bucket has none to tell apart.
+        engine = Engine.WINDOW if distinct else self.engine
+        return SerdRule(name=suspect, n=n, window_s=window_s, source="policy", engine=engine, distinct=distinct)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -146,6 +146,9 @@ def _host(file: PolicyFile) -> tuple[Explained, ...]:
     )
 
 
+_TOLD: Final = {"row": "row", "dimm": "DIMM", "cache": "cache", "link": "link", "socket": "socket"}
+
+
 def _trends(says: _Says, policy: Policy) -> tuple[Explained, ...]:
     on_page, on_rank = policy.trends.on_page, policy.trends.on_rank
     budget = f", up to {says('budgets.pages_per_dimm')} pages a DIMM in all" if on_page is not OnPageTrend.NONE else ""
@@ -157,13 +160,20 @@ def _trends(says: _Says, policy: Policy) -> tuple[Explained, ...]:
             (Row.AHEAD,),
             f"{says('trends.page_count')} corrected errors of one page within {window}",
             _dry(policy, _ON_PAGE[on_page] + budget),
-            says.given("trends.page_count", "trends.page_window", "trends.on_page", "budgets.pages_per_dimm", *dry),
+            says.given(
+                "trends.page_count",
+                "trends.page_window",
+                "trends.engine",
+                "trends.on_page",
+                "budgets.pages_per_dimm",
+                *dry,
+            ),
         ),
         Explained(
             (Row.AHEAD, Row.ON_MACHINE),
-            f"{says('trends.page_count')} corrected errors of one CPU core within {window}",
+            f"{says('trends.core_count')} corrected errors of one CPU core within {says('trends.core_window')}",
             _dry(policy, "the logical CPU is taken out of use, if it is not the first"),
-            says.given("trends.page_count", "trends.page_window", *dry),
+            says.given("trends.core_count", "trends.core_window", *dry),
         ),
         Explained(
             (Row.AHEAD, Row.DISTINCT_SYNDROMES),
@@ -176,6 +186,15 @@ def _trends(says: _Says, policy: Policy) -> tuple[Explained, ...]:
                 "budgets.operations_at_a_time",
                 *dry,
             ),
+        ),
+        *(
+            Explained(
+                (Row.AHEAD,),
+                f"{says(f'trends.{part}_count')} corrected errors of one {of} within {says(f'trends.{part}_window')}",
+                "people are told; a raw count predicts too little to act upon",
+                says.given(f"trends.{part}_count", f"trends.{part}_window"),
+            )
+            for part, of in _TOLD.items()
         ),
     )
 

@@ -24,6 +24,7 @@ from ringfence.decision.policy import (
 )
 from ringfence.decision.policy_kinds import Choice, Choices, Count, Duration, Kind, Switch, Text, Texts, Uuid, Weight
 from ringfence.decision.rows import Row
+from ringfence.diagnosis.serd import Engine
 
 MAX_RULES: Final = 1000
 """Rules for domains: a host has fewer domains, and every error walks over them."""
@@ -210,13 +211,53 @@ _BUDGETS: Final = (
     ),
 )
 
+
+def _counted(part: str, of: str, why: str, *, acts: bool = False) -> tuple[Key, Key]:
+    """The threshold of a part of which corrected errors are merely counted."""
+    then = "the logical CPU is then taken out of use" if acts else "people are told, and nothing is done by itself"
+    return (
+        Key(
+            table=Table.TRENDS,
+            name=f"{part}_count",
+            field=f"{part}_count",
+            kind=Count(1, 1_000_000),
+            meaning=f"Corrected errors of one {of} within {part}_window that make a trend; {then}.",
+            why="one error is the least that can be acted upon",
+            rows=(Row.AHEAD,),
+        ),
+        Key(
+            table=Table.TRENDS,
+            name=f"{part}_window",
+            field=f"{part}_window_s",
+            kind=Duration(_MINUTE, 30 * _DAY, _SECOND),
+            meaning=f"See {part}_count.",
+            why=why,
+            rows=(Row.AHEAD,),
+        ),
+    )
+
+
+_SCRUBBED: Final = (
+    "patrol scrubbing comes by about once a day: less than a minute counts one storm, more than a month counts chance"
+)
+_POLLED: Final = "banks are polled every few minutes: less than one counts one poll, more than a month counts chance"
+
 _TRENDS: Final = (
+    Key(
+        table=Table.TRENDS,
+        name="engine",
+        field="engine",
+        kind=Choice(Engine),
+        meaning="How errors are held against time: so many within a window that ends at the newest, or a leaky bucket "
+        "as mcelog and rasdaemon have it, which adds up bursts in neighbouring windows.",
+        rows=(Row.AHEAD,),
+    ),
     Key(
         table=Table.TRENDS,
         name="page_count",
         field="page_count",
         kind=Count(1, 1_000_000),
-        meaning="Corrected errors of one page, or of one CPU core, within page_window that make a trend.",
+        meaning="Corrected errors of one page within page_window that make a trend.",
         why="one error is the least that can be acted upon",
         rows=(Row.AHEAD,),
     ),
@@ -266,6 +307,14 @@ _TRENDS: Final = (
         "there, or all guests are moved away.",
         rows=(Row.DISTINCT_SYNDROMES, Row.AHEAD, Row.FEASIBILITY),
     ),
+)
+
+_TOLD: Final = (
+    *_counted("row", "row of a memory bank", _SCRUBBED),
+    *_counted("dimm", "DIMM", _SCRUBBED),
+    *_counted("cache", "cache", _POLLED),
+    *_counted("link", "link between processors or to devices", _POLLED),
+    *_counted("socket", "socket, its memory included,", _SCRUBBED),
 )
 
 _SELECTORS: Final = (
@@ -365,6 +414,8 @@ KEYS: Final[tuple[Key, ...]] = (
     *_DEADLINES,
     *_BUDGETS,
     *_TRENDS,
+    *_counted("core", "CPU core", _POLLED, acts=True),
+    *_TOLD,
     *_rule_keys(Table.OTHERWISE),
     *_SELECTORS,
     *_rule_keys(Table.DOMAIN),

@@ -2,10 +2,11 @@
 
            THRESHOLD              ACTING              DONE
     (none) ---------> DIAGNOSED ----------> ACTING ---------> ISOLATED
-                        ^   |                 | FAILED          |
-              THRESHOLD |   | NOTHING_TO_DO   v                 | THRESHOLD: it errs all the same
-                        |   `----------> UNTREATED <------------'
-                        `---------------------'
+                       ^ ^  |                 | FAILED          |
+             THRESHOLD | |  | NOTHING_TO_DO   v                 |
+                       | |  `----------> UNTREATED              |
+                       | `-------------------'                  |
+                       `----------------------------------------'  THRESHOLD, REBOOTED
 
     from each of these: REPAIRED, REPLACED or ACQUITTED (told by a person, or seen by a serial number) ends it.
 
@@ -63,6 +64,8 @@ class Told(StrEnum):
     """Another part is in its place."""
     ACQUITTED = auto()
     """A person says that it was not at fault (FMA: fmadm acquit)."""
+    REBOOTED = auto()
+    """The host was: what was taken out of use is in use again."""
 
 
 _LIVE: Final = (Stage.DIAGNOSED, Stage.ACTING, Stage.ISOLATED, Stage.UNTREATED)
@@ -75,8 +78,12 @@ TABLE: Final[Mapping[tuple[Stage, Told], Stage]] = MappingProxyType(
         (Stage.ACTING, Told.THRESHOLD): Stage.ACTING,
         (Stage.ACTING, Told.DONE): Stage.ISOLATED,
         (Stage.ACTING, Told.FAILED): Stage.UNTREATED,
-        (Stage.ISOLATED, Told.THRESHOLD): Stage.UNTREATED,
+        (Stage.ISOLATED, Told.THRESHOLD): Stage.DIAGNOSED,
         (Stage.UNTREATED, Told.THRESHOLD): Stage.DIAGNOSED,
+        (Stage.DIAGNOSED, Told.REBOOTED): Stage.DIAGNOSED,
+        (Stage.ACTING, Told.REBOOTED): Stage.DIAGNOSED,
+        (Stage.ISOLATED, Told.REBOOTED): Stage.DIAGNOSED,
+        (Stage.UNTREATED, Told.REBOOTED): Stage.UNTREATED,
         **{(stage, Told.REPAIRED): Stage.REPAIRED for stage in _LIVE},
         **{(stage, Told.REPLACED): Stage.REPLACED for stage in _LIVE},
         **{(stage, Told.ACQUITTED): Stage.ACQUITTED for stage in _LIVE},
@@ -84,9 +91,7 @@ TABLE: Final[Mapping[tuple[Stage, Told], Stage]] = MappingProxyType(
 )
 """What is not in it is refused."""
 
-_FAILURES: Final = frozenset(
-    {(Stage.ACTING, Told.FAILED), (Stage.DIAGNOSED, Told.NOTHING_TO_DO), (Stage.ISOLATED, Told.THRESHOLD)}
-)
+_FAILURES: Final = frozenset({(Stage.ACTING, Told.FAILED), (Stage.DIAGNOSED, Told.NOTHING_TO_DO)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,17 +149,21 @@ def threshold(fault: Fault | None, n: int) -> int:
 
 
 def counts_from_ms(fault: Fault | None) -> int | None:
-    """From when errors count (those later than this): the end of the last fault, or the last failure; None: any."""
-    if fault is None or (not fault.ended and not fault.failures):
+    """From when errors count (those later than this): since the last fault ended, or since something was done about
+    this one or failed; None: any of the window.
+    """
+    if fault is None or fault.stage is Stage.DIAGNOSED or fault.stage is Stage.ACTING:
         return None
     return fault.since_ms
 
 
 def may_act(fault: Fault | None) -> bool:
-    """Whether something can be done about a part whose threshold was passed: nothing is done twice at a time, nor about
-    what is out of use.
+    """Whether something can be done about a part whose threshold was passed: not twice at a time, nor about what is out
+    of use. A rank stays in use for what comes to lie there later: new syndromes are acted upon again.
     """
-    return fault is None or fault.ended or fault.stage in {Stage.DIAGNOSED, Stage.UNTREATED}
+    if fault is None or fault.ended or fault.stage in {Stage.DIAGNOSED, Stage.UNTREATED}:
+        return True
+    return fault.stage is Stage.ISOLATED and fault.suspect is Suspect.RANK
 
 
 def swapped(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:
