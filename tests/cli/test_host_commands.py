@@ -130,7 +130,7 @@ def test_replay_puts_a_log_to_a_model_host() -> None:
     assert result.exit_code == 0
     assert "SRAR" in result.output
     assert "the host: healed by I.2b" in result.output, "the kernel was the consumer in this log, and went on"
-    assert "Assumed: a hvm guest" in result.output
+    assert "Assumed: the stand-in (hvm)" in result.output
 
 
 GUEST_LOG = """\

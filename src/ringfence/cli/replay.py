@@ -81,7 +81,9 @@ def replay_command(  # noqa: PLR0913, PLR0917 (one argument an option)
     if not as_json:
         classes = ", ".join(f"{count} {severity}" for severity, count in counts.most_common())
         click.echo(f"\n{counts.total()} events ({classes or 'none'}); {unreadable} unreadable")
-        click.echo(f"Assumed: a {stand_in} guest had every page that is named, and ran where something was consumed.")
+        click.echo(
+            f"Assumed: the stand-in ({stand_in}) had every page that is named, and ran where something was consumed."
+        )
         if against is not None:
             click.echo(f"The policies differ in {differ} of them.")
         if keep is not None:

@@ -284,10 +284,13 @@ def _ways(name: str, facts: Facts) -> tuple[Because, ...]:
             text = f"{name} has registered a PV MCA handler ({facts.handler})"
             found.append(Because(Row.PV_MEANS_HANDLER, text))
     if not facts.is_pv:
-        vmce = "a vMCE may be injected" if facts.mca_enabled and facts.vmce else "no vMCE"
-        why = "it enabled MCA" if facts.mca_enabled else "it did not enable MCA"
-        allowed = "the policy allows it" if facts.vmce else "the policy or the number of lost pages forbids it"
-        found.append(Because(Row.INJECTION, f"{vmce} into {name}: {why}, and {allowed}", "policy: vmce"))
+        if not facts.mca_enabled:
+            text = f"no vMCE into {name}: it did not enable MCA"
+        elif facts.vmce:
+            text = f"a vMCE may be injected into {name}: it enabled MCA, and the policy allows it"
+        else:
+            text = f"no vMCE into {name}: it enabled MCA, but the policy or the number of lost pages forbids it"
+        found.append(Because(Row.INJECTION, text, "policy: vmce"))
     if not facts.numbered:
         text = f"not every lost page has a number of {name}'s own: it cannot be told"
         found.append(Because(Row.IMPACT, text, "L7"))

@@ -396,7 +396,7 @@ class Treatment:
                 if heir is None or heir.position.has_ended:
                     continue
                 _inherit(heir, part)
-                yield from self._apply(part, Event.SUPERSEDED, situation, f"by case {new.id}")
+                yield from self._apply(part, Event.SUPERSEDED, situation, f"(case {new.id})")
 
     # --- what is told
 

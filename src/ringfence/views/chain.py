@@ -7,10 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ringfence.diagnosis.finding import diagnose
+from ringfence.diagnosis.impact import Certainty, Party
 from ringfence.journal import events as ev
 from ringfence.record.evidence import Record
 from ringfence.views.text import printable
 from ringfence.world.identities import DOM0, CaseId, DomainId, StepId
+from ringfence.world.situation import Seat
 from ringfence.world.steps import Status
 
 _WIDTH = 110
@@ -129,13 +131,14 @@ def link(event: ev.Stored, names: Mapping[DomainId, str]) -> Link | None:  # noq
             return _impacted(event, names)
         case ev.Decided():
             whom = _whom(event.domain, names)
-            says = f"Dom0 answers {event.answer} for {whom}" if event.answer is not None else f"the {event.seat}'s seat"
+            seat = "Dom0's seat" if event.seat is Seat.DOM0 else "the hypervisor's seat"
+            says = f"Dom0 answers {event.answer} for {whom}" if event.answer is not None else f"in {seat}"
             details = tuple(f"{reason.row}: {reason.because}" for reason in event.reasons)
             return Link(event.at_ms, "decision", event.row, says, (*details, *event.costed))
         case ev.Asked():
-            what = "an operation on" if event.operate else "what shall become of"
+            what = "to operate on" if event.operate else "what shall become of"
             return Link(
-                event.at_ms, "question", "I.2c-dom0", f"Dom0 is asked for {what} {_whom(event.domain, names)}, until "
+                event.at_ms, "question", "I.2c-dom0", f"Dom0 is asked {what} {_whom(event.domain, names)}, until "
                 f"{clock(event.deadline_ms)}",
             )  # fmt: skip
         case ev.Answered():
@@ -143,14 +146,16 @@ def link(event: ev.Stored, names: Mapping[DomainId, str]) -> Link | None:  # noq
             return Link(event.at_ms, "answer", "", f"{event.says} for {_whom(event.domain, names)}{refused}")
         case ev.Progressed():
             steps = f" [{', '.join(event.steps)}]" if event.steps else ""
-            text = f"{_whom(event.domain, names)}: {event.state.replace('_', ' ')}; {event.because}{steps}"
+            because = f"; {event.because}" if event.because else ""
+            text = f"{_whom(event.domain, names)}: {event.state.replace('_', ' ')}{because}{steps}"
             return Link(event.seat_ms or event.at_ms, "step", event.row, text)
         case ev.Superseded():
             return Link(event.at_ms, "superseded", "", f"by case {event.by}: {event.because}")
         case ev.TrendSeen():
             hours = event.window_ms // 3_600_000
             text = (
-                f"{event.count} corrected errors of {event.name} within {hours} h, {event.distinct} distinct syndromes"
+                f"{event.count} corrected errors of {event.name} within {hours} h, {event.distinct} distinct "
+                f"syndrome{'s' if event.distinct != 1 else ''}"
             )
             return Link(event.at_ms, "trend", "II.1", text)
         case ev.PluginSaid():
@@ -225,17 +230,27 @@ def _received(event: ev.Received) -> list[Link]:
 
 
 def _impacted(event: ev.Impacted, names: Mapping[DomainId, str]) -> Link:
-    consumer = event.consumer
-    took = "nobody took the error in"
-    if consumer.party != "nobody":
-        took = f"{_party(consumer, names)} took the error in ({consumer.certainty})"
-    losers = ", ".join(_party(loser, names) for loser in event.losers) or "nobody"
-    text = f"{took}; {losers} lost something ({event.certainty})"
+    text = f"{_took(event.consumer, names)}; {_lost(event, names)} ({event.certainty})"
     grounds = tuple(
         f"{'' if each.supports else 'against: '}{each.because} [{each.row}{'; ' if each.cite else ''}{each.cite}]"
         for each in event.grounds
     )
     return Link(event.at_ms, "impact", "B.1", text, grounds)
+
+
+def _took(consumer: ev.Hit, names: Mapping[DomainId, str]) -> str:
+    if consumer.party != Party.NOBODY:
+        return f"{_party(consumer, names)} took the error in ({consumer.certainty})"
+    if consumer.certainty == Certainty.PROVEN:
+        return "nobody took the error in"
+    return f"who took the error in cannot be told ({consumer.certainty})"
+
+
+def _lost(event: ev.Impacted, names: Mapping[DomainId, str]) -> str:
+    losers = ", ".join(_party(loser, names) for loser in event.losers)
+    if event.certainty == Certainty.PROVEN:
+        return f"{losers} lost something" if losers else "nobody lost anything"
+    return f"{losers} lost something, and perhaps others did" if losers else "who lost something cannot be told"
 
 
 def _party(hit: ev.Hit, names: Mapping[DomainId, str]) -> str:

@@ -1,0 +1,57 @@
+"""The chain of a case reads as sentences that are true."""
+
+from __future__ import annotations
+
+import pytest
+
+from ringfence.journal import events as ev
+from ringfence.views.chain import link
+from ringfence.world.identities import CaseId, DomainId
+from ringfence.world.situation import Seat, Suspect
+
+CASE, NAMES = CaseId(1), {DomainId(5): "web1"}
+GUEST = DomainId(5)
+
+
+def impact(party: str, certainty: str, *losers: DomainId) -> ev.Impacted:
+    hits = tuple(ev.Hit(party="DomU", certainty=certainty, domain=each) for each in losers)
+    return ev.Impacted(
+        at_ms=0, case=CASE, consumer=ev.Hit(party=party, certainty=certainty), losers=hits, certainty=certainty
+    )
+
+
+@pytest.mark.parametrize(
+    ("event", "says"),
+    [
+        (impact("nobody", "proven"), "nobody took the error in; nobody lost anything (proven)"),
+        (
+            impact("nobody", "unconfined"),
+            "who took the error in cannot be told (unconfined); who lost something cannot be told (unconfined)",
+        ),
+        (
+            impact("hypervisor", "unconfined", GUEST),
+            "hypervisor took the error in (unconfined); web1 lost something, and perhaps others did (unconfined)",
+        ),
+        (
+            ev.Asked(at_ms=0, case=CASE, domain=GUEST, deadline_ms=2_000),
+            "Dom0 is asked what shall become of web1, until 00:00:02.000",
+        ),
+        (
+            ev.Asked(at_ms=0, case=CASE, domain=GUEST, deadline_ms=2_000, operate=True),
+            "Dom0 is asked to operate on web1, until 00:00:02.000",
+        ),
+        (ev.Decided(at_ms=0, case=CASE, domain=None, seat=Seat.DOM0, row="II.1"), "in Dom0's seat"),
+        (ev.Decided(at_ms=0, case=CASE, domain=None, seat=Seat.HYPERVISOR, row="I.2n"), "in the hypervisor's seat"),
+        (
+            ev.TrendSeen(at_ms=0, suspect=Suspect.PAGE, name="page 0x5", count=10, distinct=1, window_ms=86_400_000),
+            "10 corrected errors of page 0x5 within 24 h, 1 distinct syndrome",
+        ),
+        (
+            ev.Progressed(at_ms=0, case=CASE, domain=GUEST, event="trend", state="carrying_out", row="II.1"),
+            "web1: carrying out",
+        ),
+    ],
+)
+def test_an_event_in_words(event: ev.Event, says: str) -> None:
+    found = link(event, NAMES)
+    assert found is not None and found.text == says
