@@ -109,3 +109,20 @@ def test_the_example_of_the_docs_is_found_by_its_entry_point_and_heard(
     assert said["rack"].answer == "notify"
     assert said["gone"].answer == "" and "could not be loaded" in said["gone"].because
     assert "rack" not in {each.plugin for each in verdicts(found, ASKED)}, "web1 is no database"
+
+
+def test_late_ones_are_late_together_and_are_not_asked_again_before_they_come_back() -> None:
+    release = threading.Event()
+
+    def hangs(asked: Asked, /) -> tuple[Answer, str] | None:
+        release.wait(10)
+        return None
+
+    plugins: dict[str, Plugin] = {f"hangs {number}": hangs for number in range(8)}
+    began = time.monotonic()
+    assert all("late" in verdict.because for verdict in verdicts(plugins, ASKED, late_s=0.2))
+    assert time.monotonic() - began < 1.0
+    before = threading.active_count()
+    assert all("earlier question" in verdict.because for verdict in verdicts(plugins, ASKED, late_s=0.2))
+    assert threading.active_count() == before
+    release.set()

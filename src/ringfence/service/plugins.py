@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -23,7 +24,11 @@ GROUP: Final = "ringfence.policy"
 """The entry point group."""
 
 LATE_S: Final = 0.25
-"""How long a plug-in may take: an eighth of the time that Dom0 has to answer by default."""
+"""How long plug-ins may take, all together: an eighth of the time that Dom0 has to answer by default."""
+
+
+ENDING_S: Final = 0.01
+"""How long the thread of a plug-in that has answered may need to end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,12 +70,23 @@ class _Broken:
 
 def verdicts(plugins: Mapping[str, Plugin], asked: Asked, late_s: float = LATE_S) -> tuple[PluginVerdict, ...]:
     """What each plug-in says, in the order of their names; one without an opinion is left out."""
-    said = (_ask(name, plugins[name], asked, late_s) for name in sorted(plugins))
+    until = time.monotonic() + late_s
+    # All at once: ten that are late may not use up the time that Dom0 has to answer.
+    boxes = [(name, _begin(name, plugins[name], asked)) for name in sorted(plugins)]
+    said = (_end(name, box, asked, late_s, until) for name, box in boxes)
     return tuple(verdict for verdict in said if verdict is not None)
 
 
-def _ask(name: str, plugin: Plugin, asked: Asked, late_s: float) -> PluginVerdict | None:
-    box: queue.SimpleQueue[PluginVerdict | None] = queue.SimpleQueue()
+_Box = queue.SimpleQueue[PluginVerdict | None]
+
+
+def _begin(name: str, plugin: Plugin, asked: Asked) -> _Box | None:
+    """Ask a plug-in; None if it has not come back from an earlier question: its threads may not pile up."""
+    for earlier in [thread for thread in threading.enumerate() if thread.name == _thread(name)]:
+        earlier.join(ENDING_S)
+        if earlier.is_alive():
+            return None
+    box: _Box = queue.SimpleQueue()
     number = asked.domain.id
 
     def run() -> None:
@@ -84,8 +100,19 @@ def _ask(name: str, plugin: Plugin, asked: Asked, late_s: float) -> PluginVerdic
         except Exception as error:
             box.put(PluginVerdict(name, "", f"it failed: {error!r}", number))
 
-    threading.Thread(target=run, name=f"plug-in {name}", daemon=True).start()
+    threading.Thread(target=run, name=_thread(name), daemon=True).start()
+    return box
+
+
+def _thread(name: str) -> str:
+    return f"plug-in {name}"
+
+
+def _end(name: str, box: _Box | None, asked: Asked, late_s: float, until: float) -> PluginVerdict | None:
+    number = asked.domain.id
+    if box is None:
+        return PluginVerdict(name, "", "it has not come back from an earlier question: not asked", number)
     try:
-        return box.get(timeout=late_s)
+        return box.get(timeout=max(0.0, until - time.monotonic()))
     except queue.Empty:
         return PluginVerdict(name, "", f"it was late: no verdict within {late_s} s", number)
