@@ -44,21 +44,22 @@ REVIVE_MS: Final = 60_000
 """From a guest's end to its next start by an operator."""
 MOST_WAIT_S: Final = 0.25
 """The world is looked at so often even if nothing is due."""
-DAY_H: Final = 24
+HOUR_MS: Final = 3_600_000
+"""Acts are drawn for so long at a time: a bound on how many are held."""
 DOM0_PAGES: Final = 1 << 15
 XEN_PAGES: Final = 1 << 12
 
 
 @dataclass(frozen=True, slots=True)
 class Play:
-    """What is played: a scenario's host and guests, and the acts of each day from 0 on, at times within the run.
+    """What is played: a scenario's host and guests, and the acts of each hour from 0 on, at times within it.
 
     The acts that only a simulation can do (killing Ringfence, taking the CPU from it, people's orders) do not happen:
     the process is real, and so are the people.
     """
 
     scenario: Scenario
-    days: Callable[[int], Script]
+    hours: Callable[[int], Script]
 
 
 def nothing() -> Play:
@@ -72,9 +73,9 @@ def play(name: str, seed: int) -> Play:
     Raises SourceError or PolicyError for a file that is no scenario.
     """
     if name == demo.SCENARIO.name:
-        return Play(demo.SCENARIO, lambda day: () if day else tuple(scene.act for scene in demo.SCENES))
+        return Play(demo.SCENARIO, lambda hour: () if hour else tuple(scene.act for scene in demo.SCENES))
     scenario = named(name)
-    return Play(scenario, lambda day: script(scenario, seed + day, DAY_H))
+    return Play(scenario, lambda hour: script(scenario, seed + hour, 1.0))
 
 
 @dataclass(slots=True)
@@ -112,7 +113,7 @@ class ModelWorld:
     def __init__(
         self, played: Play, policy: Policy, *, seed: int, boot: int, now_s: Callable[[], float] = time.monotonic
     ) -> None:
-        self._scenario, self._days, self._policy = played.scenario, played.days, policy
+        self._scenario, self._hours, self._policy = played.scenario, played.hours, policy
         self._now_s = now_s
         self._clock = Clock()
         self._watch = _Watch()
@@ -207,12 +208,12 @@ class ModelWorld:
     def _at(self, at_ms: int, what: Callable[[], None]) -> None:
         heapq.heappush(self._agenda, (at_ms, next(self._number), what))
 
-    def _draw(self, day: int) -> None:
-        """The acts of one day, and the drawing of the next one's."""
-        begins_ms = day * DAY_H * 3_600_000
-        for act in self._days(day):
+    def _draw(self, hour: int) -> None:
+        """The acts of one hour, and the drawing of the next one's."""
+        begins_ms = hour * HOUR_MS
+        for act in self._hours(hour):
             self._at(begins_ms + act.at_ms, lambda act=act: self._act(act))  # type: ignore[misc]  # bound now, called once
-        self._at(begins_ms + DAY_H * 3_600_000, lambda: self._draw(day + 1))
+        self._at(begins_ms + HOUR_MS, lambda: self._draw(hour + 1))
 
     # --- the host's end, and the guests' -----------------------------------------------------------------------------
 
