@@ -15,6 +15,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -42,6 +43,8 @@ SLOW_S: Final = 10.0
 """A client that lets its buffer stay full for so long is dropped: it can come back and go on after the last number."""
 IDLE_S: Final = 60.0
 """Between two requests."""
+PARTING_S: Final = 1.0
+"""For a client to see that it was the last reply, and to hang up."""
 BATCH: Final = 256
 """Events that are read from the journal at a time."""
 SILENT: Final = 4
@@ -139,7 +142,7 @@ class Control:
         writer.transport.set_write_buffer_limits(high=self._bounds.buffer_bytes)
         try:
             await self._converse(reader, writer)
-            writer.close()
+            await _part(reader, writer)
         except TimeoutError:
             self._slow_readers += 1
         except OSError:
@@ -362,6 +365,16 @@ _TOO_MANY: Final = say.Refused(
 _BUSY: Final = say.Refused(
     code=say.Code.BUSY, message="the service is too busy to answer, or is ending", advice="Try again in a moment."
 )
+
+
+async def _part(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Close so that the last reply arrives: input that nobody has read would take it away (ECONNRESET)."""
+    writer.write_eof()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(PARTING_S):
+            while await reader.read(say.MAX_LINE_BYTES):
+                pass
+    writer.close()
 
 
 # --- the socket's file ------------------------------------------------------------------------------------------------
