@@ -41,6 +41,7 @@ from ringfence.journal.events import (
     Superseded,
     TrendSeen,
     Unread,
+    Unrecognised,
     on_wire,
 )
 from ringfence.journal.numbers import Numbers
@@ -72,6 +73,7 @@ def after(*stored: Stored) -> State:
 
 
 def record(raw: bytes = b"mce", **registers: int) -> Record:
+    registers.setdefault("status", 0x9C00_0040_0001_0090)
     return Record(origin=Origin("-"), format=Format.TYPED, raw=raw, registers=Registers(**registers))
 
 
@@ -382,6 +384,20 @@ def test_pages_taken_out_of_use_are_charged_to_their_dimm() -> None:
 # --- evidence ---------------------------------------------------------------------------------------------------------
 
 
+def test_an_arrival_is_durable_also_if_part_of_it_does_not_say_how_bad_it_is() -> None:
+    silent = Record(origin=Origin("-"), format=Format.TYPED, raw=b"silent", registers=Registers())
+    unread = Unrecognised(at_ms=0, raw=b"silent", why="", token=Token(7))
+    assert after(unread).is_durable(Token(7), (silent,))
+    later = Unrecognised(at_ms=0, raw=b"silent", why="", token=Token(7), part=1)
+    for stored, records in (
+        ((unread, received(token=7, part=1)), (silent, record())),
+        ((received(token=7), later), (record(), silent)),
+    ):
+        state = after(*stored)
+        assert state.is_durable(Token(7), records)
+        assert not state.is_durable(Token(7), (silent,))
+
+
 def test_an_arrival_that_is_durable_is_known_until_it_is_acknowledged() -> None:
     state = after(received(token=7, evidence=record(b"a")), received(token=7, evidence=record(b"b"), part=1), asked())
     assert state.is_durable(Token(7), (record(b"a"), record(b"b")))
@@ -444,7 +460,7 @@ def test_the_history_is_bounded_in_time_in_number_and_in_suspects(monkeypatch: p
     monkeypatch.setattr(limits, "SUSPECTS_KEPT", 3)
     monkeypatch.setattr(limits, "SIGHTINGS_KEPT", 4)
     state = after(*(received(n, corrected=True, frame=1) for n in range(6)))
-    assert [each.at_ms for each in state.history[Suspect.PAGE, "0x1"]] == [2, 3, 4, 5]
+    assert [(each.at_ms, each.count) for each in state.history[Suspect.PAGE, "0x1"]] == [(0, 1), (1, 1), (2, 1), (5, 3)]
     for frame in (2, 3, 1, 4):
         apply(state, received(7, corrected=True, frame=frame))
     assert [name for _, name in state.history] == ["0x3", "0x1", "0x4"]

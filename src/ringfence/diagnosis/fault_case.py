@@ -45,10 +45,6 @@ class Stage(StrEnum):
     ACQUITTED = auto()
 
 
-ENDS: Final = frozenset({Stage.REPAIRED, Stage.REPLACED, Stage.ACQUITTED})
-"""Stages that end a fault."""
-
-
 class Told(StrEnum):
     """What can be told of a fault."""
 
@@ -68,6 +64,17 @@ class Told(StrEnum):
     """The host was: what was taken out of use is in use again."""
 
 
+class Ending(StrEnum):
+    """How a fault ends; each is a ``Told`` and a ``Stage`` of the same name."""
+
+    REPAIRED = auto()
+    REPLACED = auto()
+    ACQUITTED = auto()
+
+
+ENDS: Final = frozenset(Stage(end) for end in Ending)
+"""Stages that end a fault."""
+
 _LIVE: Final = (Stage.DIAGNOSED, Stage.ACTING, Stage.ISOLATED, Stage.UNTREATED)
 
 TABLE: Final[Mapping[tuple[Stage, Told], Stage]] = MappingProxyType(
@@ -84,9 +91,7 @@ TABLE: Final[Mapping[tuple[Stage, Told], Stage]] = MappingProxyType(
         (Stage.ACTING, Told.REBOOTED): Stage.DIAGNOSED,
         (Stage.ISOLATED, Told.REBOOTED): Stage.DIAGNOSED,
         (Stage.UNTREATED, Told.REBOOTED): Stage.UNTREATED,
-        **{(stage, Told.REPAIRED): Stage.REPAIRED for stage in _LIVE},
-        **{(stage, Told.REPLACED): Stage.REPLACED for stage in _LIVE},
-        **{(stage, Told.ACQUITTED): Stage.ACQUITTED for stage in _LIVE},
+        **{(stage, Told(end)): Stage(end) for stage in _LIVE for end in Ending},
     }
 )
 """What is not in it is refused."""

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ringfence.decision.policy import Trends
 from ringfence.decode.meaning import UnitKind
+from ringfence.diagnosis.fault_case import counts_from_ms, may_act, threshold
 from ringfence.diagnosis.finding import Finding
+from ringfence.diagnosis.serd import Engine, SerdRule, fold_all
 from ringfence.diagnosis.severity import Severity
+from ringfence.diagnosis.spread import Sighting, dimm_of, rank_of, spread_of
+from ringfence.diagnosis.suspects import Suspicion, suspects
 from ringfence.hypervisor.port import Token
 from ringfence.journal import events as ev
-from ringfence.journal.state import Sighting, State
+from ringfence.journal.faults import counted_by, sighting_of
+from ringfence.journal.state import HISTORY_MS, State
 from ringfence.record.evidence import Location
 from ringfence.world.identities import PAGE_SHIFT, CaseId, CpuId, Frame
 from ringfence.world.situation import Suspect, Trend
+
+ACCUSED_KEPT: Final = 8
+"""Suspects that one event of the journal names, the best first."""
 
 EXPECTED_UE_MS: Final = 24 * 3600 * 1000
 """When distinct syndromes of a rank let one expect an uncorrected error: hours to days ahead (msg01049); a day."""
@@ -30,36 +39,15 @@ def frame_of(finding: Finding) -> Frame | None:
     return None
 
 
-def dimm_of(location: Location) -> str | None:
-    """The name of the module: its label, or the numbers down to the slot; None if the channel is not known."""
-    if location.label:
-        return location.label
-    if location.channel is None:
-        return None
-    parts = (
-        ("socket", location.socket),
-        ("controller", location.controller),
-        ("channel", location.channel),
-        ("slot", location.slot),
-    )
-    return " ".join(f"{name} {number}" for name, number in parts if number is not None)
-
-
-def rank_of(location: Location) -> str | None:
-    """The name of the rank (chip select) within its module; None if the module is not known."""
-    dimm = dimm_of(location)
-    if dimm is None:
-        return None
-    rank = location.rank if location.rank is not None else location.csrow
-    return dimm if rank is None else f"{dimm} rank {rank}"
-
-
 def received(  # noqa: PLR0913 (one argument a fact)
     finding: Finding, *, at_ms: int, token: Token, case: CaseId | None, urgent: bool, part: int, sink: str | None
 ) -> ev.Received:
     """The journal's event for a record; ``sink`` is set for what an earlier boot left."""
     location, record = finding.reading.location, finding.record
-    in_core = finding.reading.unit_kind is UnitKind.CORE
+    kind = finding.reading.unit_kind
+    in_core = kind is UnitKind.CORE
+    if location.socket is None and record.socket is not None:
+        location = replace(location, socket=record.socket)
     syndrome = location.syndrome if location.syndrome is not None else record.registers.synd
     return ev.Received(
         at_ms=at_ms,
@@ -79,60 +67,98 @@ def received(  # noqa: PLR0913 (one argument a fact)
         dimm=None if in_core else dimm_of(location),
         core=f"CPU {record.cpu}" if in_core and record.cpu is not None else None,
         syndrome=syndrome,
+        place=_place(location),
+        unit="" if kind is UnitKind.MEMORY else finding.reading.unit,
+        unit_kind=kind,
     )
 
 
-def trends_of(event: ev.Received, state: State, wanted: Trends) -> tuple[Trend, ...]:
-    """The trends that a corrected error belongs to, as the history stands after it."""
-    found: list[Trend] = []
-    if event.frame is not None:
-        window_ms = wanted.page_window_s * 1000
-        seen = state.seen(Suspect.PAGE, f"{event.frame:#x}", window_ms)
-        found.append(
-            Trend(
-                suspect=Suspect.PAGE,
-                name=f"page {event.frame:#x}",
-                count=_count(seen),
-                distinct_syndromes=_distinct(seen),
-                window_ms=window_ms,
-                frames=(event.frame,),
-                offlined=state.pages_offlined(event.dimm or ""),
-            )
+def _place(location: Location) -> tuple[tuple[str, int | str], ...]:
+    """What is known of a location, by the names of its fields."""
+    return tuple((name, value) for name in Location.__slots__ if (value := getattr(location, name)) is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A part whose errors have passed its threshold, and what their spread points at."""
+
+    trend: Trend
+    suspicion: Suspicion
+
+
+def trends_of(event: ev.Received, state: State, wanted: Trends) -> tuple[Found, ...]:
+    """The parts that a corrected error counts for and that have passed their threshold by it.
+
+    The history is the journal's, so that it outlives this process. A part that is being dealt with or is out of use is
+    not found again, nor one of which too little was seen since the last try (``diagnosis.fault_case``).
+    """
+    found: list[Found] = []
+    for suspect, counted in counted_by(event, sighting_of(event)):
+        name = f"page {counted}" if suspect is Suspect.PAGE else counted
+        rule, fault = wanted.rule(suspect), state.faults.of(suspect, name)
+        if rule is None or not may_act(fault):
+            continue
+        rule = replace(rule, n=threshold(fault, rule.n))
+        # A bucket holds what neighbouring windows left in it.
+        reaches_ms = rule.window_ms if rule.engine is Engine.WINDOW else HISTORY_MS
+        since_ms = counts_from_ms(fault)
+        seen = tuple(
+            each for each in state.seen(suspect, counted, reaches_ms) if since_ms is None or each.at_ms > since_ms
         )
-    if event.rank is not None:
-        window_ms = wanted.rank_window_s * 1000
-        seen = state.seen(Suspect.RANK, event.rank, window_ms)
-        distinct = _distinct(seen)
-        found.append(
-            Trend(
-                suspect=Suspect.RANK,
-                name=event.rank,
-                count=_count(seen),
-                distinct_syndromes=distinct,
-                window_ms=window_ms,
-                expected_ue_ms=EXPECTED_UE_MS if distinct >= wanted.rank_syndromes else None,
-            )
-        )
-    if event.core is not None and event.record.cpu is not None:
-        window_ms = wanted.page_window_s * 1000
-        seen = state.seen(Suspect.CORE, event.core, window_ms)
-        found.append(
-            Trend(
-                suspect=Suspect.CORE,
-                name=event.core,
-                count=_count(seen),
-                distinct_syndromes=_distinct(seen),
-                window_ms=window_ms,
-                cpu=CpuId(event.record.cpu),
-            )
-        )
+        if _fires(rule, seen):
+            found.append(Found(_trend(suspect, name, rule, seen, event, state), suspects(spread_of(seen))))
     return tuple(found)
 
 
-def _count(seen: tuple[Sighting, ...]) -> int:
-    return sum(each.count for each in seen)
+def _fires(rule: SerdRule, seen: tuple[Sighting, ...]) -> bool:
+    if rule.distinct:
+        return _distinct(seen) >= rule.n
+    return fold_all(rule, ((each.at_ms, each.count) for each in seen)).fired
+
+
+def _trend(  # noqa: PLR0913, PLR0917 (one argument a fact)
+    suspect: Suspect, name: str, rule: SerdRule, seen: tuple[Sighting, ...], event: ev.Received, state: State
+) -> Trend:
+    cpu = event.record.cpu
+    return Trend(
+        suspect=suspect,
+        name=name,
+        count=sum(each.count for each in seen),
+        distinct_syndromes=_distinct(seen),
+        window_ms=rule.window_ms,
+        expected_ue_ms=EXPECTED_UE_MS if suspect is Suspect.RANK else None,
+        frames=(event.frame,) if suspect is Suspect.PAGE and event.frame is not None else (),
+        cpu=CpuId(cpu) if suspect is Suspect.CORE and cpu is not None else None,
+        offlined=state.pages_offlined(event.dimm or "") if suspect is Suspect.PAGE else 0,
+    )
 
 
 def _distinct(seen: tuple[Sighting, ...]) -> int:
     """How many different syndromes; errors without a syndrome say nothing about it."""
     return len({each.syndrome for each in seen if each.syndrome is not None})
+
+
+def trend_seen(found: Found, at_ms: int, case: CaseId | None) -> ev.TrendSeen:
+    """The journal's event for it; ``case`` acts on it, if one does."""
+    trend = found.trend
+    return ev.TrendSeen(
+        at_ms=at_ms,
+        suspect=trend.suspect,
+        name=trend.name,
+        count=trend.count,
+        distinct=trend.distinct_syndromes,
+        window_ms=trend.window_ms,
+        expected_ue_ms=trend.expected_ue_ms,
+        frames=trend.frames,
+        cpu=trend.cpu,
+        case=case,
+        accused=tuple(
+            ev.Accused(
+                suspect=each.suspect, name=each.name, rule=each.rule, grade=each.grade, errors=each.errors,
+                places=each.places, distinct=each.distinct, speaks_for=each.speaks_for,
+                speaks_against=each.speaks_against,
+            )
+            for each in found.suspicion.suspects[:ACCUSED_KEPT]
+        ),
+        left_off=found.suspicion.left_off + max(0, len(found.suspicion.suspects) - ACCUSED_KEPT),
+    )  # fmt: skip

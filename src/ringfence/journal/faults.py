@@ -1,0 +1,230 @@
+"""What the journal knows of faults over time, and of what is bad by them: folded from its events like all its state.
+
+A fault is opened by ``TrendSeen``, acted upon by the case that this names, and ended by ``Cleared``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from ringfence.decode.meaning import UnitKind
+from ringfence.diagnosis.badlist import BadList, BadPart, runs
+from ringfence.diagnosis.fault_case import TABLE, Fault, Told, advance
+from ringfence.diagnosis.spread import Sighting, dimm_of, row_of, spot_of
+from ringfence.journal import events as ev
+from ringfence.record.evidence import Location
+from ringfence.world.identities import CaseId, CpuId, Frame
+from ringfence.world.situation import Suspect
+from ringfence.world.steps import ExchangeFrame, HealHost, OfflineCpu, OfflineFrame, OnlineFrame, Step
+
+FAULTS_KEPT: Final = 4096
+"""The newest; as many as suspects are counted (``state.SUSPECTS_KEPT``)."""
+
+SUCCEEDED: Final = "operated"
+"""The end of a part that did what was wanted (``decision.flow.State.OPERATED``)."""
+
+Key = tuple[Suspect, str]
+
+_NUMBERED: Final = re.compile(r"(?:page|CPU) (0x[0-9a-f]{1,16}|0|[1-9][0-9]{0,9})")
+
+
+@dataclass(slots=True)
+class Faults:
+    """The faults by what they are of, which open case acts on which, and what was taken out of use and stays bad."""
+
+    known: dict[Key, Fault] = field(default_factory=dict)
+    acting: dict[CaseId, Key] = field(default_factory=dict)
+    pages: dict[Frame, int] = field(default_factory=dict)
+    cpus: dict[CpuId, None] = field(default_factory=dict)
+
+    def of(self, suspect: Suspect, name: str) -> Fault | None:
+        """The fault of a part, None if there never was one."""
+        return self.known.get((suspect, name))
+
+    @property
+    def bad(self) -> BadList:
+        """What is known to be bad: it outlives reboots, and ends with the fault (``Cleared``)."""
+        parts = tuple(
+            BadPart(each.suspect, each.name, each.stage, each.evidence)
+            for each in self.known.values()
+            if not each.ended
+        )
+        return BadList(runs(self.pages.items()), tuple(sorted(self.cpus)), parts)
+
+
+# --- what events make of them -----------------------------------------------------------------------------------------
+
+
+def trend_seen(faults: Faults, event: ev.TrendSeen) -> None:
+    """A part passed its threshold: its fault is opened, or errs again; the event's case acts on it."""
+    key = (event.suspect, event.name)
+    known = faults.known.pop(key, None)
+    if known is None or known.ended:
+        fault = Fault(suspect=event.suspect, name=event.name, opened_ms=event.at_ms, since_ms=event.at_ms)
+    else:
+        fault = _told(known, Told.THRESHOLD, event.at_ms)
+    best = event.accused[0] if event.accused else None
+    if best is not None:
+        fault = replace(fault, rule=best.rule, grade=best.grade, evidence=(*best.speaks_for, *best.speaks_against))
+    fault = _told(fault, Told.NOTHING_TO_DO if event.case is None else Told.ACTING, event.at_ms)
+    faults.known[key] = fault
+    if event.case is not None:
+        faults.acting[event.case] = key
+    while len(faults.known) > FAULTS_KEPT:
+        del faults.known[next(iter(faults.known))]
+
+
+def case_closed(faults: Faults, case: CaseId, outcome: Iterable[ev.OutcomeEntry], at_ms: int) -> None:
+    """What acted on a fault has ended: it helped if any part of it did what was wanted."""
+    key = faults.acting.pop(case, None)
+    if key is not None and (known := faults.known.get(key)) is not None:
+        done = any(entry.state == SUCCEEDED for entry in outcome)
+        faults.known[key] = _told(known, Told.DONE if done else Told.FAILED, at_ms)
+
+
+def rebooted(faults: Faults, at_ms: int) -> None:
+    """The host was rebooted: nothing is out of use any more. What is bad stays known."""
+    faults.acting.clear()
+    for key, known in faults.known.items():
+        faults.known[key] = _told(known, Told.REBOOTED, at_ms)
+
+
+def shifted(faults: Faults, by_ms: int) -> None:
+    """The host's clock began anew: put the times on the clock of this life."""
+    for key, known in faults.known.items():
+        faults.known[key] = replace(known, opened_ms=known.opened_ms + by_ms, since_ms=known.since_ms + by_ms)
+
+
+def carried(faults: Faults, step: Step) -> None:
+    """A step was carried out."""
+    match step:
+        case OfflineFrame(frame, pages):
+            faults.pages[frame] = pages
+        case ExchangeFrame(_, frame):
+            faults.pages[frame] = 1
+        case OnlineFrame(frame):
+            faults.pages.pop(frame, None)
+        case OfflineCpu(cpu):
+            faults.cpus[cpu] = None
+        case HealHost(frames, cpu, _):
+            faults.pages.update(dict.fromkeys(frames, 1))
+            if cpu is not None:
+                faults.cpus[cpu] = None
+        case _:
+            pass  # no other step takes anything out of use
+
+
+def cleared(
+    faults: Faults, history: dict[Key, deque[Sighting]], offlined: dict[str, dict[Frame, int]], event: ev.Cleared
+) -> None:
+    """A part was mended, replaced or acquitted: its fault ends, and nothing of before counts against it."""
+    key = (event.suspect, event.name)
+    known = faults.known.pop(key, None)
+    if known is None:
+        known = Fault(suspect=event.suspect, name=event.name, opened_ms=event.at_ms, since_ms=event.at_ms)
+    ended = _told(known, Told(event.how), event.at_ms)
+    faults.known[key] = replace(ended, who=event.who or ended.who)
+    for other in [other for other in history if _is_of(event, other)]:
+        del history[other]
+    for other in [other for other in faults.known if other != key and _is_of(event, other)]:
+        faults.known[other] = _told(faults.known[other], Told(event.how), event.at_ms)
+    for counted, sightings in list(history.items()):
+        kept = [each for each in sightings if not _lies_in(event, each.location)]
+        if len(kept) < len(sightings):
+            history[counted] = deque(kept, maxlen=sightings.maxlen)
+    _back_in_use(faults, offlined, event)
+
+
+def _back_in_use(faults: Faults, offlined: dict[str, dict[Frame, int]], event: ev.Cleared) -> None:
+    if event.suspect is Suspect.DIMM:
+        for frame in offlined.pop(event.name, {}):
+            faults.pages.pop(frame, None)
+    number = _number_in(event.name)
+    if event.suspect is Suspect.PAGE and number is not None:
+        faults.pages.pop(Frame(number), None)
+        for frames in offlined.values():
+            frames.pop(Frame(number), None)
+    if event.suspect is Suspect.CORE and number is not None:
+        faults.cpus.pop(CpuId(number), None)
+
+
+def _number_in(name: str) -> int | None:
+    """The number of "page 0x12" and of "CPU 3"."""
+    found = _NUMBERED.fullmatch(name)
+    return int(found[1], 0) if found else None
+
+
+def _is_of(event: ev.Cleared, key: Key) -> bool:
+    """Whether what is counted or accused is the part, or lies in it by its name."""
+    suspect, name = key
+    if suspect is event.suspect:
+        return event.name in {name, f"{suspect} {name}"}
+    within = {Suspect.CELL, Suspect.ROW, Suspect.COLUMN, Suspect.BANK, Suspect.DEVICE, Suspect.RANK}
+    return event.suspect in {Suspect.DIMM, Suspect.RANK} and suspect in within and name.startswith(f"{event.name} ")
+
+
+def _lies_in(event: ev.Cleared, location: Location) -> bool:
+    return event.suspect is Suspect.DIMM and dimm_of(location) == event.name
+
+
+def _told(fault: Fault, told: Told, at_ms: int) -> Fault:
+    """The fault after it was told something; what does not fit changes nothing, for a fold never fails."""
+    return advance(fault, told, at_ms) if (fault.stage, told) in TABLE else fault
+
+
+# --- what errors are counted by ---------------------------------------------------------------------------------------
+
+
+def sighting_of(event: ev.Received) -> Sighting:
+    """A corrected error as the history keeps it."""
+    location = Location(**{name: value for name, value in event.place if name in Location.__slots__})  # type: ignore[arg-type]  # numbers and a label, as Location has them; msgspec has checked that they are either
+    cpu = CpuId(event.record.cpu) if event.record.cpu is not None else None
+    kind = UnitKind(event.unit_kind) if event.unit_kind in list(UnitKind) else UnitKind.OTHER
+    return Sighting(event.at_ms, event.count, event.syndrome, event.frame, cpu, location, event.unit, kind)
+
+
+def counted_by(event: ev.Received, seen: Sighting) -> tuple[Key, ...]:
+    """The parts that a corrected error counts for, by the names that the history knows them by."""
+    location = seen.location
+    unit = f"socket {location.socket} {seen.unit}" if location.socket is not None else seen.unit
+    names = (
+        (Suspect.PAGE, f"{event.frame:#x}" if event.frame is not None else None),
+        (Suspect.RANK, event.rank),
+        (Suspect.DIMM, event.dimm),
+        (Suspect.CORE, event.core),
+        (Suspect.ROW, row_of(location) if seen.kind is UnitKind.MEMORY else None),
+        (Suspect.CACHE, unit if seen.kind is UnitKind.CORE and "cache" in seen.unit.lower() else None),
+        (Suspect.LINK, unit if seen.kind is UnitKind.LINK else None),
+        (Suspect.SOCKET, f"socket {location.socket}" if location.socket is not None else None),
+    )
+    return tuple((suspect, name) for suspect, name in names if name)
+
+
+def remember(sightings: deque[Sighting], seen: Sighting) -> None:
+    """Add a sighting. When there is no room, two of the same spot become one: details go, the count stays exact.
+
+    So a storm from one cell does not push the other syndromes of its rank out (B.8).
+    """
+    if sightings.maxlen is None or len(sightings) < sightings.maxlen:
+        sightings.append(seen)
+        return
+    if spot_of(sightings[-1]) == spot_of(seen):
+        sightings[-1] = replace(seen, count=seen.count + sightings[-1].count)
+        return
+    later: dict[object, int] = {}
+    for place in range(len(sightings) - 1, -1, -1):
+        spot = spot_of(sightings[place])
+        if spot in later:
+            kept = sightings[later[spot]]
+            sightings[later[spot]] = replace(kept, count=kept.count + sightings[place].count)
+            del sightings[place]
+            break
+        later[spot] = place
+    else:
+        oldest = sightings.popleft()
+        sightings[0] = replace(sightings[0], count=sightings[0].count + oldest.count)
+    sightings.append(seen)
