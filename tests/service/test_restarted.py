@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from ringfence.decision.policy import DEFAULT, Answer, Budgets, DomainRule, Operation, Policy
-from ringfence.hypervisor.model.faults import Correctable
+from ringfence.hypervisor.model.faults import ContextCorrupt, Correctable
 from ringfence.journal import events as ev
 from ringfence.journal.store import Journal
 from ringfence.service.loop import Loop
+from ringfence.service.resumption import acted_ahead
 from ringfence.world.domain import DomainState
 from ringfence.world.identities import CpuId, DomainId, GuestFrame
-from ringfence.world.situation import Seat
+from ringfence.world.situation import Seat, Suspect
 from tests.contract.backends import BACKENDS, World
 
 OPERATE = Policy(
@@ -124,7 +125,17 @@ def test_a_guest_that_was_being_told_of_a_corrected_error_is_not_moved_for_it(wo
     assert known is not None and known.state is DomainState.RUNNING
 
 
-def test_what_nothing_helped_against_is_tried_again_at_twice_the_errors(world: World, tmp_path: Path) -> None:
+def test_a_page_that_errs_again_after_a_reset_is_taken_out_again(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite"
+    trend = ev.TrendSeen(at_ms=5, suspect=Suspect.PAGE, name="page 0x5", count=10, distinct=1, window_ms=1_000)
+    with Journal(path, fsync=False) as journal:
+        journal.append(ev.Started(at_ms=0, life=1, version="1", hypervisor="model", boot="1"), trend)
+        assert acted_ahead(journal) == {(Suspect.PAGE, "page 0x5"): 1_005}
+        journal.append(ev.Started(at_ms=9, life=2, version="1", hypervisor="model", boot="2"))
+        assert acted_ahead(journal) == {}
+
+
+def test_a_trend_is_acted_upon_once_a_window(world: World, tmp_path: Path) -> None:
     path = tmp_path / "j.sqlite"
     policy = replace(DEFAULT, trends=replace(DEFAULT.trends, page_count=2, page_window_s=3_600))
     address = world.host.address(DomainId(0), GuestFrame(7))
@@ -135,3 +146,22 @@ def test_what_nothing_helped_against_is_tried_again_at_twice_the_errors(world: W
             world.settle(600_000)
             loop.turn()
     assert sum(isinstance(event, ev.TrendSeen) for event in stored(path)) == 2
+
+
+def test_what_is_found_after_the_reset_is_joined_to_the_case_that_halted_the_host(tmp_path: Path) -> None:
+    path, host = tmp_path / "j.sqlite", BACKENDS["model concept"]().host
+    host.inject(ContextCorrupt(cpu=CpuId(1)))
+    for _ in range(2):
+        with Journal(path, fsync=False) as journal:
+            loop = Loop(host, journal, DEFAULT)
+            for _ in range(100):
+                host.advance(20)
+                if host.halted:
+                    break
+                loop.turn()
+        if host.halted:
+            host.reboot()
+    found = [event for event in stored(path) if isinstance(event, ev.Received) and event.left_over]
+    halted = [event.case for event in stored(path) if isinstance(event, ev.Closed)]
+    assert found and len(halted) == 1
+    assert {event.case for event in found} == set(halted)

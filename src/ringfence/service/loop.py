@@ -47,7 +47,7 @@ from ringfence.service.plugins import Asked, Plugin, verdicts
 from ringfence.service.treatment import Treatment
 from ringfence.world.domain import Domain
 from ringfence.world.identities import OWN_CASES, CaseId, DomainId, Frame, StepId
-from ringfence.world.situation import Seat, Situation
+from ringfence.world.situation import Seat, Situation, Suspect, Trend
 from ringfence.world.steps import ExchangeFrame, OfflineFrame, Result, Status, Step
 from ringfence.world.treatment import Answered, Dom0Says, Entry
 
@@ -74,6 +74,7 @@ class Loop:
         self._campaigning = Campaigning(self._ledger, policy, self._operated)
         self._acknowledged: list[Token] = []
         self._informed: dict[Frame, None] = {}
+        self._ahead_of: dict[tuple[Suspect, str], int] = {}
         self._alone: Alone | None = None
         if Capability.TREATS not in host.capabilities:
             treatment = Treatment(policy, first_case=self.state.last_seat_case + 1)
@@ -92,6 +93,7 @@ class Loop:
             ),
             *(resumption.ends_of_earlier_boot(self._ledger) if rebooted else ()),
         )
+        self._ahead_of |= resumption.acted_ahead(journal)
         others = resumption.strangers(self._ledger)
         self._ledger.note_domains()
         self._take_up(others)
@@ -201,7 +203,9 @@ class Loop:
                 # A #MC of which no bank says why.
                 why = "it does not say how bad it is"
                 events.append(
-                    ev.Unrecognised(at_ms=now_ms, raw=record.raw, why=why, origin=record.origin, token=arrival.token)
+                    ev.Unrecognised(
+                        at_ms=now_ms, raw=record.raw, why=why, origin=record.origin, token=arrival.token, part=part
+                    )
                 )
                 continue
             events.append(
@@ -223,16 +227,16 @@ class Loop:
                 self._act_ahead(event)
 
     def _left_over(self, arrival: LeftOver, now_ms: int) -> None:
-        """Evidence of an earlier boot: joined to its case if that is known, else a case of its own that has ended."""
+        """Evidence of an earlier boot: joined to its case if it is known, else a case of its own that has ended."""
         for part, record in enumerate(arrival.records):
             if not is_judgeable(record):
-                self._ledger.write(_unjudged(record, arrival.token, now_ms))
+                self._ledger.write(_unjudged(record, arrival.token, now_ms, part))
                 continue
             finding = diagnose(record)
             events: list[ev.Event] = []
-            case: CaseId | None = None
             is_uncorrected = ErrorClass.of(finding.severity) is ErrorClass.UNCORRECTED
-            if is_uncorrected and not resumption.is_known(self._ledger, record):
+            is_known, case = resumption.known(self._ledger, record) if is_uncorrected else (True, None)
+            if not is_known:
                 case = self._ledger.own_case()
                 why = f"found in {arrival.sink} after the reset: the host did not live on"
                 entry = ev.OutcomeEntry(None, State.HALTED, Row.LAST_WORDS, why)
@@ -465,19 +469,33 @@ class Loop:
             )
 
     def _act_ahead(self, event: ev.Received) -> None:
-        for found in seen.trends_of(event, self.state, self._policy.trends):
-            situation = replace(self._situation(event.record), trends=(found.trend,))
-            plan = ahead(found.trend, situation, self._policy)
+        for trend in seen.trends_of(event, self.state, self._policy.trends):
+            key, now_ms = (trend.suspect, trend.name), self._ledger.now_ms
+            # Once a window: what is acted upon may fail, and what has moved away may come again.
+            if now_ms < self._ahead_of.get(key, 0):
+                continue
+            situation = replace(self._situation(event.record), trends=(trend,))
+            plan = ahead(trend, situation, self._policy)
             if plan.reasons:
-                self._begin_ahead(found, plan, event.dimm)
-            else:
-                self._ledger.write(seen.trend_seen(found, self._ledger.now_ms, None))
+                self._ahead_of[key] = now_ms + trend.window_ms
+                self._begin_ahead(trend, plan, event.dimm)
 
-    def _begin_ahead(self, found: seen.Found, plan: Ahead, dimm: str | None) -> None:
+    def _begin_ahead(self, trend: Trend, plan: Ahead, dimm: str | None) -> None:
         now_ms, case = self._ledger.now_ms, self._ledger.own_case()
         costed = tuple(line for each in plan.campaigns for line in _sums(each.operations))
         self._ledger.write(
-            seen.trend_seen(found, now_ms, case),
+            ev.TrendSeen(
+                at_ms=now_ms,
+                suspect=trend.suspect,
+                name=trend.name,
+                count=trend.count,
+                distinct=trend.distinct_syndromes,
+                window_ms=trend.window_ms,
+                expected_ue_ms=trend.expected_ue_ms,
+                frames=trend.frames,
+                cpu=trend.cpu,
+                case=case,
+            ),
             _decided(now_ms, case, None, Row.AHEAD, plan.reasons, costed=costed),
             # Announced before any of them can end, so that the case is not closed too early.
             *(part_begun(now_ms, case, campaign.domain) for campaign in plan.campaigns),
@@ -546,9 +564,9 @@ class Loop:
         self._campaigning.resume(case, domain)
 
 
-def _unjudged(record: Record, token: Token, now_ms: int) -> ev.Unrecognised:
+def _unjudged(record: Record, token: Token, now_ms: int, part: int) -> ev.Unrecognised:
     """A machine check of which no bank said why: it is kept as it came."""
-    return ev.Unrecognised(at_ms=now_ms, raw=record.raw, why=UNJUDGED, origin=record.origin, token=token)
+    return ev.Unrecognised(at_ms=now_ms, raw=record.raw, why=UNJUDGED, origin=record.origin, token=token, part=part)
 
 
 def _sums(operations: Iterable[Costed]) -> tuple[str, ...]:

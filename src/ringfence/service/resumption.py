@@ -12,11 +12,13 @@ from ringfence.decision.rows import Row
 from ringfence.diagnosis.impact import Certainty, Consumer, Ground, Impact, Loser, Party
 from ringfence.journal import events as ev
 from ringfence.journal.case import Case, Part
+from ringfence.journal.store import Journal
 from ringfence.record.evidence import Record
 from ringfence.service.alone import Alone
 from ringfence.service.ledger import Ledger
 from ringfence.service.treatment import Left
 from ringfence.world.identities import OWN_CASES, CaseId, DomainId, StepId
+from ringfence.world.situation import Suspect
 from ringfence.world.steps import InjectVmce, NotifyGuest, Result, Status, Step
 from ringfence.world.treatment import TAKEN_UP
 
@@ -131,6 +133,22 @@ def _impact(found: ev.Impacted) -> Impact:
     )
 
 
+def acted_ahead(journal: Journal) -> dict[tuple[Suspect, str], int]:
+    """Which trends were acted upon in this boot, and until when they are not again (milliseconds, the host's clock).
+
+    What was taken out of use in an earlier boot is in use again.
+    """
+    found: dict[tuple[Suspect, str], int] = {}
+    boot = ""
+    for _, event in journal.events(kinds=(ev.Started, ev.TrendSeen)):
+        if isinstance(event, ev.Started) and event.boot != boot:
+            boot = event.boot
+            found.clear()
+        elif isinstance(event, ev.TrendSeen):
+            found[event.suspect, event.name] = event.at_ms + event.window_ms
+    return found
+
+
 def ends_of_earlier_boot(ledger: Ledger) -> tuple[ev.Event, ...]:
     """The host was reset: what was open then has its outcome now, and none of its orders is carried out again.
 
@@ -157,19 +175,23 @@ def ends_of_earlier_boot(ledger: Ledger) -> tuple[ev.Event, ...]:
     return tuple(events)
 
 
-def is_known(ledger: Ledger, record: Record) -> bool:
-    """Whether the journal has this record already: from the boot before the reset, or from another sink of this one.
+def known(ledger: Ledger, record: Record) -> tuple[bool, CaseId | None]:
+    """Whether the journal has this record already, and the case that it belongs to.
 
-    Not from further back: a machine can die of the same error again and again.
+    From the boot before the reset, or from another sink of this one. Not from further back: a machine can die of the
+    same error again and again.
     """
-    earlier = present = False
+    earlier, present = _NOT_KNOWN, _NOT_KNOWN
     boot = ""
     for _, event in ledger.journal.events(kinds=(ev.Started, ev.Received)):
         if isinstance(event, ev.Started) and event.boot != boot:
-            boot, earlier, present = event.boot, present, False
-        elif isinstance(event, ev.Received):
-            present = present or _is_same(event.record, record)
-    return earlier or present
+            boot, earlier, present = event.boot, present, _NOT_KNOWN
+        elif isinstance(event, ev.Received) and _is_same(event.record, record):
+            present = True, present[1] if present[1] is not None else event.case
+    return earlier[0] or present[0], earlier[1] if earlier[1] is not None else present[1]
+
+
+_NOT_KNOWN: Final[tuple[bool, CaseId | None]] = False, None
 
 
 def _is_same(one: Record, other: Record) -> bool:
