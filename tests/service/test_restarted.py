@@ -14,10 +14,9 @@ from ringfence.hypervisor.model.faults import ContextCorrupt, Correctable
 from ringfence.journal import events as ev
 from ringfence.journal.store import Journal
 from ringfence.service.loop import Loop
-from ringfence.service.resumption import acted_ahead
 from ringfence.world.domain import DomainState
 from ringfence.world.identities import CpuId, DomainId, GuestFrame
-from ringfence.world.situation import Seat, Suspect
+from ringfence.world.situation import Seat
 from tests.contract.backends import BACKENDS, World
 
 OPERATE = Policy(
@@ -125,17 +124,7 @@ def test_a_guest_that_was_being_told_of_a_corrected_error_is_not_moved_for_it(wo
     assert known is not None and known.state is DomainState.RUNNING
 
 
-def test_a_page_that_errs_again_after_a_reset_is_taken_out_again(world: World, tmp_path: Path) -> None:
-    path = tmp_path / "j.sqlite"
-    trend = ev.TrendSeen(at_ms=5, suspect=Suspect.PAGE, name="page 0x5", count=10, distinct=1, window_ms=1_000)
-    with Journal(path, fsync=False) as journal:
-        journal.append(ev.Started(at_ms=0, life=1, version="1", hypervisor="model", boot="1"), trend)
-        assert acted_ahead(journal) == {(Suspect.PAGE, "page 0x5"): 1_005}
-        journal.append(ev.Started(at_ms=9, life=2, version="1", hypervisor="model", boot="2"))
-        assert acted_ahead(journal) == {}
-
-
-def test_a_trend_is_acted_upon_once_a_window(world: World, tmp_path: Path) -> None:
+def test_what_nothing_helped_against_is_tried_again_at_twice_the_errors(world: World, tmp_path: Path) -> None:
     path = tmp_path / "j.sqlite"
     policy = replace(DEFAULT, trends=replace(DEFAULT.trends, page_count=2, page_window_s=3_600))
     address = world.host.address(DomainId(0), GuestFrame(7))

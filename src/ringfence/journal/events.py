@@ -12,6 +12,7 @@ from typing import Final, get_args
 
 import msgspec
 
+from ringfence.diagnosis.fault_case import Ending
 from ringfence.hypervisor.port import Token
 from ringfence.record.evidence import Origin, Record
 from ringfence.world.domain import DomainKind, DomainState
@@ -85,6 +86,20 @@ class OutcomeEntry(msgspec.Struct, frozen=True):
     because: str = ""
 
 
+class Accused(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A suspect as ``diagnosis.suspects`` found it: by which rule, how well it accounts for what was seen, and why."""
+
+    suspect: Suspect
+    name: str
+    rule: str
+    grade: str
+    errors: int
+    places: int
+    distinct: int = 0
+    speaks_for: tuple[str, ...] = ()
+    speaks_against: tuple[str, ...] = ()
+
+
 class Deadline(StrEnum):
     """Which time was over."""
 
@@ -133,7 +148,8 @@ class Received(_Event, frozen=True, kw_only=True):
     The record is whole: the finding can be made of it again at any time. ``severity`` and ``summary`` are what the
     finding said then; ``frame`` with ``pages`` is what the address names; ``rank``, ``dimm``, ``core`` and ``syndrome``
     are what a ``corrected`` error is counted by, ``count`` times (B.8). Evidence that is ``left_over`` from an earlier
-    boot came through ``sink``; it is not counted, and never halts again.
+    boot came through ``sink``; it is not counted, and never halts again. ``place`` holds the parts of its location that
+    are known, by the names of ``record.evidence.Location``; ``unit`` and ``unit_kind`` say what reported.
     """
 
     token: Token
@@ -153,6 +169,9 @@ class Received(_Event, frozen=True, kw_only=True):
     dimm: str | None = None
     core: str | None = None
     syndrome: int | None = None
+    place: tuple[tuple[str, int | str], ...] = ()
+    unit: str = ""
+    unit_kind: str = ""
 
 
 class Unrecognised(_Event, frozen=True, kw_only=True):
@@ -291,7 +310,10 @@ class Superseded(_Event, frozen=True, kw_only=True):
 
 
 class TrendSeen(_Event, frozen=True, kw_only=True):
-    """The corrected errors of a suspect passed a threshold (B.8). ``case`` acts ahead on it, if one does (II.1)."""
+    """The corrected errors of a suspect passed a threshold (B.8). ``case`` acts ahead on it, if one does (II.1).
+
+    ``accused`` is what the spread of the errors points at, the best first, ``left_off`` more are not named.
+    """
 
     suspect: Suspect
     name: str
@@ -302,6 +324,19 @@ class TrendSeen(_Event, frozen=True, kw_only=True):
     frames: tuple[Frame, ...] = ()
     cpu: CpuId | None = None
     case: CaseId | None = None
+    accused: tuple[Accused, ...] = ()
+    left_off: int = 0
+
+
+class Cleared(_Event, frozen=True, kw_only=True):
+    """A part is at fault no more, by the word of ``who``, or because another serial number is in its place. What was
+    seen before does not count any more.
+    """
+
+    suspect: Suspect
+    name: str
+    how: Ending
+    who: str = ""
 
 
 class PluginSaid(_Event, frozen=True, kw_only=True):
@@ -385,6 +420,7 @@ Event = (
     | Closed
     | Superseded
     | TrendSeen
+    | Cleared
     | PluginSaid
     | ApprovalAsked
     | ApprovalGiven

@@ -14,21 +14,24 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Self, assert_never
 
 from ringfence.diagnosis.severity import is_judgeable
+from ringfence.diagnosis.spread import Sighting
 from ringfence.hypervisor.port import Token
 from ringfence.journal import events as ev
+from ringfence.journal import faults
 from ringfence.journal.case import Approval, Case, Choice, OpenOrder, Outcome, Part, Question, Reply
+from ringfence.journal.faults import Faults
 from ringfence.journal.numbers import Numbers
 from ringfence.record.evidence import Record
 from ringfence.world.domain import LIVING, DomainKind, DomainState
-from ringfence.world.identities import OWN_CASES, CaseId, CpuId, DomainId, Frame, StepId
+from ringfence.world.identities import OWN_CASES, CaseId, DomainId, Frame, StepId
 from ringfence.world.situation import OpenCase, PluginVerdict, Suspect
 from ringfence.world.steps import ExchangeFrame, OfflineFrame, OnlineFrame, Order, Result, Status, Step
 from ringfence.world.treatment import TAKEN_UP
 
-HISTORY_MS: Final = 72 * 3600 * 1000
-"""How long corrected errors are remembered: a trend shows hours to days ahead (B.8)."""
+HISTORY_MS: Final = 365 * 24 * 3600 * 1000
+"""How long corrected errors are remembered: the longest window that a policy may ask for (``trends.rank_window``)."""
 SIGHTINGS_KEPT: Final = 512
-"""Of one suspect, the newest: more than any threshold asks for."""
+"""Of one suspect; what is too much is put together, with its count (``faults.remember``)."""
 SUSPECTS_KEPT: Final = 4096
 """The ones seen last; a host has far fewer DIMMs and cores, and a page that erred 4,096 pages ago is no trend."""
 TOKENS_KEPT: Final = 4096
@@ -38,17 +41,6 @@ OUTCOMES_KEPT: Final = 1024
 
 
 # --- parts of the state -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Sighting:
-    """Corrected errors of a suspect, reported together."""
-
-    at_ms: int
-    count: int
-    syndrome: int | None = None
-    frame: Frame | None = None
-    cpu: CpuId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +60,8 @@ class Known:
 class State:
     """What a journal amounts to. ``apply`` changes it in place; ``snapshot`` gives a copy that stays as it is.
 
-    ``history`` are the corrected errors of each suspect, oldest first; ``offlined`` the pages that Ringfence had taken
+    ``history`` are the corrected errors of each suspect, oldest first; ``faults`` what became of those that were too
+    many; ``offlined`` the pages that Ringfence had taken
     out of use, per DIMM; ``unacknowledged`` the arrivals that are durable while their source may not know, each with a
     CRC of its records, for a source may use a number again. ``epoch_ms`` is the wall clock's time at 0 of the host's
     clock; ``last_seat_case`` the greatest number of a case that is not Dom0's own. Dictionaries are in the order of
@@ -91,6 +84,7 @@ class State:
     unacknowledged: dict[Token, int] = field(default_factory=dict)
     history: dict[tuple[Suspect, str], deque[Sighting]] = field(default_factory=dict)
     offlined: dict[str, dict[Frame, int]] = field(default_factory=dict)
+    faults: Faults = field(default_factory=Faults)
     domains: dict[DomainId, Known] = field(default_factory=dict)
     dom0_has_handler: bool = False
     dom0_hurt: bool = False
@@ -189,13 +183,18 @@ def apply(state: State, event: ev.Stored) -> State:  # noqa: PLR0912, PLR0915 (o
         case ev.Answered():
             _answered(state, event)
         case ev.Closed():
+            faults.case_closed(state.faults, event.case, event.outcome, event.at_ms)
             _close(state, event.case, Outcome(event.outcome))
         case ev.Superseded():
+            faults.case_closed(state.faults, event.case, (), event.at_ms)
             _close(state, event.case, Outcome((), event.by))
             _number_used(state, event.by)
         case ev.TrendSeen():
             if event.case is not None and (case := _opened(state, event.case, event.at_ms)):
                 case.frames.update(dict.fromkeys(event.frames, 1))
+            faults.trend_seen(state.faults, event)
+        case ev.Cleared():
+            faults.cleared(state.faults, state.history, state.offlined, event)
         case ev.PluginSaid():
             if case := _case(state, event):
                 case.verdicts.append(PluginVerdict(event.plugin, event.answer, event.because, event.domain))
@@ -395,20 +394,15 @@ def _evidence_of(state: State, event: ev.Received, number: CaseId) -> None:
 
 
 def _count(state: State, event: ev.Received) -> None:
-    cpu = CpuId(event.record.cpu) if event.record.cpu is not None else None
-    sighting = Sighting(event.at_ms, event.count, event.syndrome, event.frame, cpu)
-    page = f"{event.frame:#x}" if event.frame is not None else None
-    names = ((Suspect.PAGE, page), (Suspect.RANK, event.rank), (Suspect.DIMM, event.dimm), (Suspect.CORE, event.core))
-    for suspect, name in names:
-        if name is None:
-            continue
-        sightings = state.history.pop((suspect, name), None)
+    seen = faults.sighting_of(event)
+    for key in faults.counted_by(event, seen):
+        sightings = state.history.pop(key, None)
         if sightings is None:
             sightings = deque(maxlen=SIGHTINGS_KEPT)
         while sightings and sightings[0].at_ms < state.now_ms - HISTORY_MS:
             sightings.popleft()
-        sightings.append(sighting)
-        state.history[suspect, name] = sightings  # the last one seen stands last
+        faults.remember(sightings, seen)
+        state.history[key] = sightings  # the last one seen stands last
     while len(state.history) > SUSPECTS_KEPT:
         del state.history[next(iter(state.history))]
 
@@ -445,6 +439,7 @@ def _carried(state: State, event: ev.Carried) -> None:
         case.ended_orders[event.order] = result
     if result.succeeded:
         _pages_moved(state, known.order.step, known.dimm or "")
+        faults.carried(state.faults, known.order.step)
 
 
 def _pages_moved(state: State, step: Step, dimm: str) -> None:
@@ -467,6 +462,7 @@ def _started(state: State, event: ev.Started) -> None:
     state.life, state.running, state.policy_digest = event.life, True, event.policy_digest
     _set_clock(state, event)
     if event.boot != state.boot:
+        faults.rebooted(state.faults, event.at_ms)
         state.boot = event.boot
         state.questions.clear()
         state.approvals.clear()
@@ -487,6 +483,7 @@ def _set_clock(state: State, event: ev.Started) -> None:
         shift_ms = min(0, event.at_ms - state.now_ms)
     state.now_ms, state.epoch_ms = event.at_ms, epoch_ms
     if shift_ms:
+        faults.shifted(state.faults, shift_ms)
         for key, sightings in state.history.items():
             moved = (replace(each, at_ms=each.at_ms + shift_ms) for each in sightings)
             state.history[key] = deque(moved, maxlen=SIGHTINGS_KEPT)

@@ -47,7 +47,7 @@ from ringfence.service.plugins import Asked, Plugin, verdicts
 from ringfence.service.treatment import Treatment
 from ringfence.world.domain import Domain
 from ringfence.world.identities import OWN_CASES, CaseId, DomainId, Frame, StepId
-from ringfence.world.situation import Seat, Situation, Suspect, Trend
+from ringfence.world.situation import Seat, Situation
 from ringfence.world.steps import ExchangeFrame, OfflineFrame, Result, Status, Step
 from ringfence.world.treatment import Answered, Dom0Says, Entry
 
@@ -74,7 +74,6 @@ class Loop:
         self._campaigning = Campaigning(self._ledger, policy, self._operated)
         self._acknowledged: list[Token] = []
         self._informed: dict[Frame, None] = {}
-        self._ahead_of: dict[tuple[Suspect, str], int] = {}
         self._alone: Alone | None = None
         if Capability.TREATS not in host.capabilities:
             treatment = Treatment(policy, first_case=self.state.last_seat_case + 1)
@@ -93,7 +92,6 @@ class Loop:
             ),
             *(resumption.ends_of_earlier_boot(self._ledger) if rebooted else ()),
         )
-        self._ahead_of |= resumption.acted_ahead(journal)
         others = resumption.strangers(self._ledger)
         self._ledger.note_domains()
         self._take_up(others)
@@ -469,33 +467,19 @@ class Loop:
             )
 
     def _act_ahead(self, event: ev.Received) -> None:
-        for trend in seen.trends_of(event, self.state, self._policy.trends):
-            key, now_ms = (trend.suspect, trend.name), self._ledger.now_ms
-            # Once a window: what is acted upon may fail, and what has moved away may come again.
-            if now_ms < self._ahead_of.get(key, 0):
-                continue
-            situation = replace(self._situation(event.record), trends=(trend,))
-            plan = ahead(trend, situation, self._policy)
+        for found in seen.trends_of(event, self.state, self._policy.trends):
+            situation = replace(self._situation(event.record), trends=(found.trend,))
+            plan = ahead(found.trend, situation, self._policy)
             if plan.reasons:
-                self._ahead_of[key] = now_ms + trend.window_ms
-                self._begin_ahead(trend, plan, event.dimm)
+                self._begin_ahead(found, plan, event.dimm)
+            else:
+                self._ledger.write(seen.trend_seen(found, self._ledger.now_ms, None))
 
-    def _begin_ahead(self, trend: Trend, plan: Ahead, dimm: str | None) -> None:
+    def _begin_ahead(self, found: seen.Found, plan: Ahead, dimm: str | None) -> None:
         now_ms, case = self._ledger.now_ms, self._ledger.own_case()
         costed = tuple(line for each in plan.campaigns for line in _sums(each.operations))
         self._ledger.write(
-            ev.TrendSeen(
-                at_ms=now_ms,
-                suspect=trend.suspect,
-                name=trend.name,
-                count=trend.count,
-                distinct=trend.distinct_syndromes,
-                window_ms=trend.window_ms,
-                expected_ue_ms=trend.expected_ue_ms,
-                frames=trend.frames,
-                cpu=trend.cpu,
-                case=case,
-            ),
+            seen.trend_seen(found, now_ms, case),
             _decided(now_ms, case, None, Row.AHEAD, plan.reasons, costed=costed),
             # Announced before any of them can end, so that the case is not closed too early.
             *(part_begun(now_ms, case, campaign.domain) for campaign in plan.campaigns),

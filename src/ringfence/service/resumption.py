@@ -12,13 +12,11 @@ from ringfence.decision.rows import Row
 from ringfence.diagnosis.impact import Certainty, Consumer, Ground, Impact, Loser, Party
 from ringfence.journal import events as ev
 from ringfence.journal.case import Case, Part
-from ringfence.journal.store import Journal
 from ringfence.record.evidence import Record
 from ringfence.service.alone import Alone
 from ringfence.service.ledger import Ledger
 from ringfence.service.treatment import Left
 from ringfence.world.identities import OWN_CASES, CaseId, DomainId, StepId
-from ringfence.world.situation import Suspect
 from ringfence.world.steps import InjectVmce, NotifyGuest, Result, Status, Step
 from ringfence.world.treatment import TAKEN_UP
 
@@ -131,22 +129,6 @@ def _impact(found: ev.Impacted) -> Impact:
         frames=found.frames,
         cpu=found.cpu,
     )
-
-
-def acted_ahead(journal: Journal) -> dict[tuple[Suspect, str], int]:
-    """Which trends were acted upon in this boot, and until when they are not again (milliseconds, the host's clock).
-
-    What was taken out of use in an earlier boot is in use again.
-    """
-    found: dict[tuple[Suspect, str], int] = {}
-    boot = ""
-    for _, event in journal.events(kinds=(ev.Started, ev.TrendSeen)):
-        if isinstance(event, ev.Started) and event.boot != boot:
-            boot = event.boot
-            found.clear()
-        elif isinstance(event, ev.TrendSeen):
-            found[event.suspect, event.name] = event.at_ms + event.window_ms
-    return found
 
 
 def ends_of_earlier_boot(ledger: Ledger) -> tuple[ev.Event, ...]:
