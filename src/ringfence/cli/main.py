@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ringfence import __version__
+from ringfence.cli.badlist import badlist_command
 from ringfence.cli.compare import compare_command
 from ringfence.cli.control import COMMANDS as CONTROL_COMMANDS
 from ringfence.cli.decode import decode_command
@@ -47,3 +48,4 @@ main.add_command(demo_command)
 main.add_command(replay_command)
 main.add_command(simulate_command)
 main.add_command(compare_command)
+main.add_command(badlist_command)
