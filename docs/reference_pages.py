@@ -12,7 +12,7 @@ from types import ModuleType
 import msgspec
 
 import ringfence.arch
-from docs import concept_pages, today_page
+from docs import concept_pages, control_page, today_page
 from docs.declared import declared, first_sentence, modules
 from ringfence.arch import models, smca_banks
 from ringfence.arch.bitfield import Field, Register
@@ -466,6 +466,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "docs/reference/outcomes.md": lambda: concept_pages.outcome_table(page, table),
     "docs/reference/today.md": lambda: today_page.today(page, table),
     "docs/reference/policy.md": policy,
+    "docs/reference/control.md": lambda: control_page.control_socket(page, table),
     "docs/decode-schema.json": schema,
     "docs/summary-schema.json": summary_schema,
     "docs/policy-schema.json": policy_schema,

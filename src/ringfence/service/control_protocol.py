@@ -201,7 +201,7 @@ class CaseLine(msgspec.Struct, frozen=True, kw_only=True):
     superseded_by: int | None = None
 
 
-class CaseList(_Reply, frozen=True, kw_only=True):
+class CaseList(_Reply, frozen=True, kw_only=True, tag="cases"):
     """Cases, the oldest first."""
 
     cases: tuple[CaseLine, ...]
@@ -222,7 +222,7 @@ class DomainLine(msgspec.Struct, frozen=True, kw_only=True):
     cases: tuple[int, ...] = ()
 
 
-class DomainList(_Reply, frozen=True, kw_only=True):
+class DomainList(_Reply, frozen=True, kw_only=True, tag="domains"):
     """Domains, by number."""
 
     domains: tuple[DomainLine, ...]
@@ -239,7 +239,7 @@ class ApprovalLine(msgspec.Struct, frozen=True, kw_only=True):
     deadline_wall_ms: int | None = None
 
 
-class ApprovalList(_Reply, frozen=True, kw_only=True):
+class ApprovalList(_Reply, frozen=True, kw_only=True, tag="approvals"):
     """What waits for a person's word, the most urgent first."""
 
     approvals: tuple[ApprovalLine, ...]

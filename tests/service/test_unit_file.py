@@ -1,0 +1,57 @@
+"""The systemd unit that is shipped starts what there is, and lets it do no more than it needs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from click import Option
+
+from ringfence.cli.run import EXIT_UNREADABLE, run_command
+from ringfence.service.process import STOPPING_S
+
+UNIT = Path(__file__).resolve().parents[2] / "packaging" / "ringfence.service"
+
+
+def settings() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for line in UNIT.read_text().splitlines():
+        name, equals, value = line.partition("=")
+        if equals and not line.startswith("#"):
+            found.setdefault(name, []).append(value)
+    return found
+
+
+def test_it_starts_the_service_with_options_that_there_are() -> None:
+    (start,) = settings()["ExecStart"]
+    program, command, *arguments = start.split()
+    known = {name for each in run_command.params if isinstance(each, Option) for name in each.opts}
+    assert (program, command) == ("/usr/bin/ringfence", "run")
+    assert {each for each in arguments if each.startswith("--")} <= known
+
+
+def test_what_starting_again_cannot_mend_is_not_started_again() -> None:
+    found = settings()
+    assert found["Restart"] == ["on-failure"]
+    assert found["RestartPreventExitStatus"] == [str(EXIT_UNREADABLE)]
+    assert float(found["TimeoutStopSec"][0]) > STOPPING_S
+
+
+def test_it_runs_without_root_and_without_capabilities() -> None:
+    found = settings()
+    assert found["User"] == ["ringfence"]
+    assert found["CapabilityBoundingSet"] == [""]
+    assert found["NoNewPrivileges"] == ["yes"]
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not here")
+def test_systemd_finds_little_that_it_could_still_be_kept_from(tmp_path: Path) -> None:
+    command = ["systemd-analyze", "security", "--offline=true", "--json=short", str(UNIT)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={"HOME": str(tmp_path)})
+    if done.returncode != 0 and "unrecognized option" in done.stderr:
+        pytest.skip("this systemd cannot look at a unit that is not installed")
+    exposed = [each["description"] for each in json.loads(done.stdout) if float(each["exposure"] or 0) > 0.2]
+    assert exposed == []
