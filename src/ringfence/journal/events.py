@@ -339,6 +339,14 @@ class Cleared(_Event, frozen=True, kw_only=True):
     who: str = ""
 
 
+class KnownBad(_Event, frozen=True, kw_only=True):
+    """After a reboot ``case`` takes out of use again what was judged bad before: so many pages, these CPUs (II.3)."""
+
+    case: CaseId
+    pages: int
+    cpus: tuple[CpuId, ...] = ()
+
+
 class PluginSaid(_Event, frozen=True, kw_only=True):
     """A plug-in's verdict on a domain of a case; ``answer`` is empty if it raised or was late."""
 
@@ -421,6 +429,7 @@ Event = (
     | Superseded
     | TrendSeen
     | Cleared
+    | KnownBad
     | PluginSaid
     | ApprovalAsked
     | ApprovalGiven

@@ -34,12 +34,17 @@ _NUMBERED: Final = re.compile(r"(?:page|CPU) (0x[0-9a-f]{1,16}|0|[1-9][0-9]{0,9}
 
 @dataclass(slots=True)
 class Faults:
-    """The faults by what they are of, which open case acts on which, and what was taken out of use and stays bad."""
+    """The faults by what they are of, which open case acts on which, and what was taken out of use and stays bad.
+
+    ``back_pages`` and ``back_cpus`` are those that a reboot has put back into use.
+    """
 
     known: dict[Key, Fault] = field(default_factory=dict)
     acting: dict[CaseId, Key] = field(default_factory=dict)
     pages: dict[Frame, int] = field(default_factory=dict)
     cpus: dict[CpuId, None] = field(default_factory=dict)
+    back_pages: set[Frame] = field(default_factory=set)
+    back_cpus: set[CpuId] = field(default_factory=set)
 
     def of(self, suspect: Suspect, name: str) -> Fault | None:
         """The fault of a part, None if there never was one."""
@@ -89,6 +94,7 @@ def case_closed(faults: Faults, case: CaseId, outcome: Iterable[ev.OutcomeEntry]
 def rebooted(faults: Faults, at_ms: int) -> None:
     """The host was rebooted: nothing is out of use any more. What is bad stays known."""
     faults.acting.clear()
+    faults.back_pages, faults.back_cpus = set(faults.pages), set(faults.cpus)
     for key, known in faults.known.items():
         faults.known[key] = _told(known, Told.REBOOTED, at_ms)
 
@@ -104,12 +110,15 @@ def carried(faults: Faults, step: Step) -> None:
     match step:
         case OfflineFrame(frame, pages):
             faults.pages[frame] = pages
+            faults.back_pages.discard(frame)
         case ExchangeFrame(_, frame):
             faults.pages[frame] = 1
+            faults.back_pages.discard(frame)
         case OnlineFrame(frame):
             faults.pages.pop(frame, None)
         case OfflineCpu(cpu):
             faults.cpus[cpu] = None
+            faults.back_cpus.discard(cpu)
         case HealHost(frames, cpu, _):
             faults.pages.update(dict.fromkeys(frames, 1))
             if cpu is not None:
@@ -137,6 +146,8 @@ def cleared(
         if len(kept) < len(sightings):
             history[counted] = deque(kept, maxlen=sightings.maxlen)
     _back_in_use(faults, offlined, event)
+    faults.back_pages &= faults.pages.keys()
+    faults.back_cpus &= faults.cpus.keys()
 
 
 def _back_in_use(faults: Faults, offlined: dict[str, dict[Frame, int]], event: ev.Cleared) -> None:

@@ -193,6 +193,8 @@ def apply(state: State, event: ev.Stored) -> State:  # noqa: PLR0912, PLR0915 (o
             if event.case is not None and (case := _opened(state, event.case, event.at_ms)):
                 case.frames.update(dict.fromkeys(event.frames, 1))
             faults.trend_seen(state.faults, event)
+        case ev.KnownBad():
+            _opened(state, event.case, event.at_ms)
         case ev.Cleared():
             faults.cleared(state.faults, state.history, state.offlined, event)
         case ev.PluginSaid():

@@ -18,6 +18,7 @@ from ringfence.decision.feasibility import Costed
 from ringfence.decision.flow import State
 from ringfence.decision.policy import Operation, Policy
 from ringfence.decision.rows import Because, Row
+from ringfence.diagnosis.badlist import BadList, steps_at_start
 from ringfence.diagnosis.finding import UNJUDGED, diagnose
 from ringfence.diagnosis.severity import ErrorClass, Severity, is_judgeable
 from ringfence.errors import IllegalEventError
@@ -48,7 +49,7 @@ from ringfence.service.treatment import Treatment
 from ringfence.world.domain import Domain
 from ringfence.world.identities import OWN_CASES, CaseId, DomainId, Frame, StepId
 from ringfence.world.situation import Seat, Situation
-from ringfence.world.steps import ExchangeFrame, OfflineFrame, Result, Status, Step
+from ringfence.world.steps import ExchangeFrame, OfflineCpu, OfflineFrame, Result, Status, Step
 from ringfence.world.treatment import Answered, Dom0Says, Entry
 
 MOST_INFORMED: Final = 4_096
@@ -95,6 +96,7 @@ class Loop:
         others = resumption.strangers(self._ledger)
         self._ledger.note_domains()
         self._take_up(others)
+        self._take_out_again()
 
     @property
     def state(self) -> Known:
@@ -511,6 +513,35 @@ class Loop:
         done = part is not None and any(result.succeeded for result in case.ended_orders.values())
         state = State.OPERATED if done else State.NOT_OPERATED
         self._ledger.write(part_ended(self._ledger.now_ms, number, None, state, Row.AHEAD, because))
+
+    # --- after a reboot
+
+    def _take_out_again(self) -> None:
+        """Take out of use what was judged bad before the reboot; an owned page stays until it is let go (L3)."""
+        faults = self.state.faults
+        steps = steps_at_start(
+            BadList(
+                tuple((frame, faults.pages[frame]) for frame in sorted(faults.back_pages)),
+                tuple(sorted(faults.back_cpus)),
+            )
+        )
+        if not steps or self._policy.dry_run:
+            return
+        now_ms, case = self._ledger.now_ms, self._ledger.own_case()
+        dimms = {frame: dimm for dimm, frames in self.state.offlined.items() for frame in frames}
+        self._ledger.write(
+            ev.KnownBad(
+                at_ms=now_ms,
+                case=case,
+                pages=sum(step.pages for step in steps if isinstance(step, OfflineFrame)),
+                cpus=tuple(step.cpu for step in steps if isinstance(step, OfflineCpu)),
+            ),
+            part_begun(now_ms, case, None),
+        )
+        for step in steps:
+            dimm = dimms.get(step.frame) if isinstance(step, OfflineFrame) else None
+            self._ledger.execute(case, step, Row.ON_MACHINE, dimm)
+        self._end_ahead(case, "it was judged bad before the reboot")
 
     # --- after a kill
 

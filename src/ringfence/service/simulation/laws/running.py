@@ -167,7 +167,7 @@ def _retried(story: Story) -> Iterator[Broken]:
 def _touched(story: Story) -> Iterator[Broken]:
     """Each order is about somebody, or something, that the errors of its case have hit."""
     intended = {event.order: event for _, event in story.trace.journal if isinstance(event, ev.Intended)}
-    announced = {event.case for _, event in story.trace.journal if isinstance(event, ev.TrendSeen)}
+    announced = {event.case for _, event in story.trace.journal if isinstance(event, ev.TrendSeen | ev.KnownBad)}
     for what in story.trace.happened:
         if not isinstance(what, Carried) or what.result.status is Status.REFUSED:
             continue
