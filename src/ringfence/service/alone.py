@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from ringfence.action.carry import carry_out
@@ -149,7 +149,8 @@ class Alone:
                 case Alarm(alarm=alarm, at_ms=at_ms):
                     self.alarms[alarm] = at_ms
                 case Entry() as entry:
-                    self.clerk.progressed(entry)
+                    dry = f"{entry.because} (dry run: nothing was carried out)"
+                    self.clerk.progressed(replace(entry, because=dry) if self.dry_run else entry)
 
     def tell(self, what: Told) -> None:
         """Something happened; what follows from it is carried out."""

@@ -74,6 +74,7 @@ class Loop:
         self._ledger = Ledger(host, journal)
         self._campaigning = Campaigning(self._ledger, policy, self._operated)
         self._acknowledged: list[Token] = []
+        self._held: set[Token] = set()
         self._informed: dict[Frame, None] = {}
         self._alone: Alone | None = None
         if Capability.TREATS not in host.capabilities:
@@ -116,6 +117,9 @@ class Loop:
             self._ledger.note_domains()
             for arrival in others or arrivals:
                 self._arrived(arrival)
+            if self._held:
+                # The disk is full: the same arrivals would come again and again.
+                break
         self._campaigning.run()
         if self._alone is not None:
             self._alone.notice_gone()
@@ -165,11 +169,17 @@ class Loop:
             return
         token = arrival.token
         records = arrival.records if isinstance(arrival, Telemetry | LeftOver) else ()
-        if isinstance(arrival, Question) or not self.state.is_durable(token, records):
+        if token in self._held:
+            pass  # taken already, and waits for room on the disk
+        elif isinstance(arrival, Question) or not self.state.is_durable(token, records):
             self._new(arrival)
-        # An earlier life may have written it down and been killed before it could say so.
-        self._host.acknowledge(token)
-        self._acknowledged.append(token)
+        # Else an earlier life has written it down, and was killed before it could say so.
+        if self._ledger.is_durable:
+            self._held.discard(token)
+            self._host.acknowledge(token)
+            self._acknowledged.append(token)
+        else:
+            self._held.add(token)
 
     def _new(self, arrival: Telemetry | LeftOver | Lost | Progress | Question | EvidenceWanted) -> None:
         now_ms = self._ledger.now_ms
@@ -187,7 +197,8 @@ class Loop:
             case EvidenceWanted(token=token, case=case):
                 # All that came before is durable already: each arrival was, when it was taken.
                 self._ledger.write(ev.EvidenceSaved(at_ms=now_ms, case=case, token=token))
-                self._host.evidence_saved(case)
+                if self._ledger.is_durable:
+                    self._host.evidence_saved(case)
             case _:
                 assert_never(arrival)
 

@@ -489,6 +489,9 @@ class Treatment:
                 self._orders[order.id] = part
             yield order
         after_ms = alarm_ms(state, self._policy.deadlines)
+        if after_ms is not None and state is State.OPERATING and self._policy.approve:
+            # A person may have to be asked first.
+            after_ms += self._policy.deadlines.approval_ms
         if after_ms is not None:
             part.alarm = self._next_alarm
             self._next_alarm += 1
