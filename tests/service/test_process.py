@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import signal
 import socket
 import subprocess
@@ -280,6 +282,7 @@ def running() -> Iterator[Service]:
         b'{"request":"events","last":-1}\n',
         b'{"request":"events","last":100001}\n',
         b'{"request":"events","after":-1}\n',
+        b'{"request":"events","after":9223372036854775808}\n',
         b'{"request":"do","operation":"halt","domain":1}\n',
         b'{"request":"do","operation":"pause","domain":[1]}\n',
         b"[" * 4000 + b"\n",
@@ -366,27 +369,57 @@ def test_who_may_read_may_change_nothing() -> None:
     assert all(allows(Right.EVERYTHING, each) for each in (*changing, *reading))
 
 
+NOBODY = pwd.getpwnam("nobody")
+
 _AS_NOBODY = """
 import os, socket, sys
-os.setgid(65534); os.setuid(65534)
+os.setgid(int(sys.argv[3])); os.setuid(int(sys.argv[2]))
 made = socket.socket(socket.AF_UNIX); made.connect(sys.argv[1])
-made.sendall(b'{"request":"status"}\\n'); sys.stdout.write(made.recv(4096).decode())
+made.sendall(sys.argv[4].encode()); made.shutdown(socket.SHUT_WR)
+while said := made.recv(4096): sys.stdout.write(said.decode())
 """
+
+
+def as_nobody(of: Service, asked: str) -> str:
+    """What the user nobody is answered."""
+    command = [sys.executable, "-c", _AS_NOBODY, str(of.socket), str(NOBODY.pw_uid), str(NOBODY.pw_gid), asked]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S).stdout
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_somebody_else_is_turned_away_even_where_the_files_modes_let_him_in(running: Service) -> None:
     running.socket.parent.chmod(0o755)
     running.socket.chmod(0o666)
-    command = [sys.executable, "-c", _AS_NOBODY, str(running.socket)]
-    said = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S).stdout
+    said = as_nobody(running, '{"request":"status"}\n')
     running.socket.chmod(0o600)
     assert '"code":"not allowed"' in said
     assert running.health().turned_away >= 1
 
 
-def test_the_socket_is_for_its_owner_alone(running: Service) -> None:
-    assert running.socket.stat().st_mode & 0o777 == 0o600
+def test_socket_and_journal_are_for_their_owner_alone(running: Service) -> None:
+    for path in (running.socket, running.state / "journal.sqlite"):
+        assert path.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_member_of_the_reading_group_may_look_and_change_nothing() -> None:
+    with service("--read-group", grp.getgrgid(NOBODY.pw_gid).gr_name) as open_to_group:
+        open_to_group.start()
+        open_to_group.socket.parent.chmod(0o755)
+        asked = '{"request":"status"}\n{"request":"do","operation":"pause","domain":"mail-hvm"}\n'
+        said = as_nobody(open_to_group, asked)
+        assert not any(isinstance(event, ev.Instructed) for event in open_to_group.journal())
+    assert '"reply":"health"' in said
+    assert "you may read here, and change nothing" in said
+
+
+def test_an_early_signal_ends_it_in_order_as_well() -> None:
+    with service() as running:
+        process = running.start(wait=False)
+        until((running.state / "journal.sqlite").exists)
+        process.terminate()
+        process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0
 
 
 # --- the model's world ------------------------------------------------------------------------------------------------

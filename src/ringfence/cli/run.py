@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -85,6 +86,7 @@ def run_command(  # noqa: PLR0913, PLR0917 (one argument an option)
     except OSError as error:
         click.echo(f"ringfence: {state_dir}: {error.strerror}\n  Name another directory with --state-dir.", err=True)
         ctx.exit(EXIT_UNREADABLE)
+    os.umask(0o077)  # what it writes is for its own user, unless it says otherwise
     try:
         process.run()
     except RingfenceError as error:

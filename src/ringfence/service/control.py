@@ -157,7 +157,8 @@ class Control:
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection: socket.socket = writer.get_extra_info("socket")
         peer = Peer.of(connection)
-        right = right_of(peer, own_uid=os.geteuid(), reading_group=self._reading_group)
+        # In a thread: the user database may be far away.
+        right = await asyncio.to_thread(right_of, peer, own_uid=os.geteuid(), reading_group=self._reading_group)
         if len(self._tasks) > self._bounds.clients or right is Right.NOTHING:
             self._turned_away += 1
             await self._say(writer, _NOT_ALLOWED if right is Right.NOTHING else _TOO_MANY)
@@ -221,17 +222,19 @@ class Control:
             case say.Approvals():
                 return await self._ask(answers.approvals)
             case say.Approve():
-                return await self._ask(lambda desk: answers.approve(desk, request, peer.words))
+                who = await asyncio.to_thread(peer.in_words)
+                return await self._ask(lambda desk: answers.approve(desk, request, who))
             case say.Do():
-                return await self._ask(lambda desk: answers.do(desk, request, peer.words))
+                who = await asyncio.to_thread(peer.in_words)
+                return await self._ask(lambda desk: answers.do(desk, request, who))
             case never:
                 assert_never(never)
 
     # --- histories ---------------------------------------------------------------------------------------------------
 
     async def _events(self, asked: say.Events, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not 0 <= asked.last <= say.MOST_EVENTS or (asked.after is not None and asked.after < 0):
-            message = f"last is 0 to {say.MOST_EVENTS}, after at least 0"
+        if not (0 <= asked.last <= say.MOST_EVENTS and 0 <= (asked.after or 0) <= say.MOST_NUMBER):
+            message = f"last is 0 to {say.MOST_EVENTS}, after 0 to {say.MOST_NUMBER}"
             await self._say(writer, say.Refused(code=say.Code.BAD_REQUEST, message=message))
             return
         context = await self._ask(lambda desk: _Context(tuple(desk.lives), desk.names()))

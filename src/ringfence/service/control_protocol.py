@@ -27,6 +27,9 @@ MAX_REPLY_BYTES: Final = 1 << 24
 MOST_EVENTS: Final = 100_000
 """That can be asked for at once; ``after`` goes on from there."""
 
+MOST_NUMBER: Final = (1 << 63) - 1
+"""Of an event: what SQLite can hold."""
+
 
 # --- requests -------------------------------------------------------------------------------------------------------
 
@@ -49,7 +52,8 @@ class Status(_Request, frozen=True, kw_only=True):
 class Events(_Request, frozen=True, kw_only=True):
     """What the journal says, in words: the ``last`` events, or those after the number ``after``, at most ``last``.
 
-    ``follow``: go on with what comes, without an end; whoever follows sends no further request.
+    ``follow``: go on with what comes, without an end; whoever follows sends no further request, and
+    keeps its side of the connection open.
     """
 
     last: int = 20

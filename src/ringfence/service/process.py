@@ -29,8 +29,6 @@ from ringfence.service.notify import Notifier
 from ringfence.service.policy_source import Loaded, loaded
 from ringfence.service.writer import BusyError, Desk, World, Writer
 
-STUCK_S: Final = 30.0
-"""A turn that takes longer than this is a fault where no watchdog says how long it may take."""
 STOPPING_S: Final = 20.0
 """The writer's last turn and the journal's end; systemd waits 90 s (DefaultTimeoutStopSec)."""
 
@@ -97,6 +95,7 @@ class Process:
             told=lambda last: _in_loop(loop, lambda: told(last)),
             ended=lambda error: _in_loop(loop, lambda: over(error)),
         )
+        self._heed_signals(writer)
         writer.start()
         try:
             await asyncio.wait({began, ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -120,7 +119,6 @@ class Process:
         async with asyncio.TaskGroup() as group:
             await control.open(group)
             tasks = [group.create_task(self._reloads(writer)), group.create_task(self._watch(writer))]
-            self._heed_signals(writer)
             self._notifier.ready(self._status_line)
             try:
                 await asyncio.wait({ended})
@@ -198,7 +196,7 @@ class Process:
         """Tell systemd that the service lives, as long as the writer does: a stuck turn is to be noticed."""
         period_s = self._notifier.watchdog_s
         while period_s is not None:
-            if time.monotonic() - writer.beat_s < min(period_s, STUCK_S):
+            if time.monotonic() - writer.beat_s < period_s:
                 self._notifier.alive()
             await asyncio.sleep(period_s / 2)
 

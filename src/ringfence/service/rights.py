@@ -39,8 +39,7 @@ class Peer:
         """The peer of a unix socket."""
         return cls(*_UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)))
 
-    @property
-    def words(self) -> str:
+    def in_words(self) -> str:
         """The peer as the journal names it."""
         try:
             name = pwd.getpwuid(self.uid).pw_name
@@ -48,7 +47,6 @@ class Peer:
             name = "somebody"
         return f"{name} (uid {self.uid}, pid {self.pid})"
 
-    @property
     def groups(self) -> frozenset[int]:
         """Its groups: the one of its process, and those that the user database gives its user."""
         try:
@@ -71,7 +69,7 @@ def right_of(peer: Peer, *, own_uid: int, reading_group: int | None) -> Right:
     """Root and the service's own user may do everything, members of the group may read, nobody else anything."""
     if peer.uid in {0, own_uid}:
         return Right.EVERYTHING
-    if reading_group is not None and reading_group in peer.groups:
+    if reading_group is not None and reading_group in peer.groups():
         return Right.READ
     return Right.NOTHING
 
