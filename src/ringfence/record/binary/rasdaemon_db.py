@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -311,6 +312,15 @@ def read(path: Path) -> Iterator[Evidence]:
         yield from _read(connection, str(path))
 
 
+def read_since(path: Path, after: Mapping[str, int], limit: int) -> list[tuple[str, Evidence]]:
+    """As ``read``, at most ``limit``, each with its table, and of the tables in ``after`` only the rows after that id.
+
+    What is wrong with the whole file comes with an empty table name. Raises SourceError as ``read`` does.
+    """
+    with closing(_open(path)) as connection:
+        return list(islice(_read_tables(connection, str(path), after), limit))
+
+
 def read_image(blob: bytes, file: str) -> Iterator[Evidence]:
     """As ``read``, of a database's bytes (from a pipe or an archive), without any journal. Nothing is raised."""
     origin = Origin(file)
@@ -350,6 +360,10 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def _read(connection: sqlite3.Connection, file: str) -> Iterator[Evidence]:
+    return (item for _, item in _read_tables(connection, file, {}))
+
+
+def _read_tables(connection: sqlite3.Connection, file: str, after: Mapping[str, int]) -> Iterator[tuple[str, Evidence]]:
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
     connection.setlimit(sqlite3.SQLITE_LIMIT_COLUMN, MAX_COLUMNS)
     connection.text_factory = lambda raw: raw.decode("utf-8", "backslashreplace")
@@ -360,30 +374,32 @@ def _read(connection: sqlite3.Connection, file: str) -> Iterator[Evidence]:
         # Views are left out: one that is named like a table could be a query without an end.
         schema = dict(connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchmany(10_000))
     except _DAMAGE as error:
-        yield Unrecognised(Origin(file), b"", f"SQLite database that cannot be read: {error}")
+        yield "", Unrecognised(Origin(file), b"", f"SQLite database that cannot be read: {error}")
         return
     if not schema.keys() & _TABLES.keys():
-        yield Unrecognised(Origin(file), b"", "SQLite database without a table of rasdaemon's")
-    for table, (columns, build) in _TABLES.items():
+        yield "", Unrecognised(Origin(file), b"", "SQLite database without a table of rasdaemon's")
+    for table in _TABLES:
         if table in schema and not str(schema[table]).upper().startswith("CREATE VIRTUAL"):
-            yield from _read_table(connection, file, table, columns, build)
+            start = after[table] + 1 if table in after else _FIRST_ROWID
+            for item in _read_table(connection, file, table, start):
+                yield table, item
 
 
 def _read_table(
     connection: sqlite3.Connection,
     file: str,
     table: str,
-    columns: tuple[str, ...],
-    build: Callable[[_Row], Evidence],
+    start: int,
 ) -> Iterator[Evidence]:
     latest = None
+    columns, build = _TABLES[table]
     try:
         there = {str(column[1]) for column in connection.execute(f"PRAGMA table_info({table})")}
         names = [name for name in columns if name in there]
         selected = ", ".join(["rowid", *(f'"{name}"' for name in names)])
         # Every name in it comes from the tables above, not from the file.
         query = f"SELECT {selected} FROM {table} WHERE rowid = ?"  # noqa: S608 (see above)
-        for latest in _rowids(connection, table):
+        for latest in _rowids(connection, table, start):
             origin = Origin(file, offset=latest)
             try:
                 found = connection.execute(query, (latest,)).fetchone()
@@ -402,14 +418,16 @@ def _read_table(
         yield Unrecognised(Origin(file, offset=latest), b"", f"table {table} cannot be read further: {error}")
 
 
-def _rowids(connection: sqlite3.Connection, table: str) -> Iterator[int]:
-    """The ids of a table's rows, ascending, up to where the file is damaged; then it raises one of ``_DAMAGE``.
+def _rowids(connection: sqlite3.Connection, table: str, start: int) -> Iterator[int]:
+    """The ids of a table's rows from ``start`` on, ascending, up to where the file is damaged.
+
+    Then it raises one of ``_DAMAGE``.
 
     They are fetched apart from the rows, and in batches: a cursor of Python's steps ahead, so that an error in one row
     would take the row before it along.
     """
     query = f"SELECT rowid FROM {table} WHERE rowid >= ? ORDER BY rowid LIMIT ?"  # noqa: S608 (one of _TABLES)
-    start, batch = _FIRST_ROWID, _BATCH_ROWS
+    batch = _BATCH_ROWS
     while start <= _LAST_ROWID:
         try:
             rowids = [int(rowid) for (rowid,) in connection.execute(query, (start, batch))]

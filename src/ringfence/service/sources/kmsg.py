@@ -162,7 +162,8 @@ def _wall_of_boot() -> float:
     return time.time() - time.clock_gettime(time.CLOCK_MONOTONIC)
 
 
-def _boot_id() -> str:
+def current_boot() -> str:
+    """The number that the kernel gave this boot. Raises OSError without /proc."""
     return BOOT_ID.read_text().strip()
 
 
@@ -178,7 +179,7 @@ class KmsgSource:
     path: Path = Path("/dev/kmsg")
     lull_s: float = LULL_S
     checkpoint_s: float = CHECKPOINT_S
-    boot_id: Callable[[], str] = _boot_id
+    boot_id: Callable[[], str] = current_boot
     wall_of_boot: Callable[[], float] = _wall_of_boot
     open_device: Callable[[Path], Device] = KmsgDevice
     clock: str = field(
