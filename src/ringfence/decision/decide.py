@@ -235,6 +235,7 @@ def _domu_part(
     losses = [loser for loser in impact.losers if loser.domain == domain]
     pages = tuple(dict.fromkeys(page for loser in losses for page in loser.pages))
     consumed = impact.consumer.party is Party.DOMU and impact.consumer.domain == domain
+    known = situation.domain(domain)
     subject = Subject(
         domain=domain,
         pages=pages,
@@ -244,6 +245,7 @@ def _domu_part(
         consumed=consumed,
         dom0=dom0_hit,
         out_already=frozenset(facts.frame for facts in situation.frames if facts.broken),
+        incarnation=known.incarnation if known is not None else 0,
     )
     facts = facts_of(subject, situation, policy)
     position = Position(state=State.CONTAINING, row=Row.ASK_DOM0 if facts.dom0_able else Row.ALONE, stopped=consumed)

@@ -43,7 +43,8 @@ class Subject:
 
     ``pages`` are in the domain's own frame numbers; ``frames`` are the host's, each with how many pages it stands for.
     ``consumed``: this domain took the error in. ``dom0``: Dom0 is among those hit. ``out_already``: frames that were
-    taken out of use before; they are not taken out again under an owner (Xen crashes it for that).
+    taken out of use before; they are not taken out again under an owner (Xen crashes it for that). ``incarnation``: the
+    domain's when it was hit; one whose memory was made anew since has not lost these pages (L7).
     """
 
     domain: DomainId | None
@@ -54,6 +55,7 @@ class Subject:
     consumed: bool = False
     dom0: bool = False
     out_already: frozenset[Frame] = frozenset()
+    incarnation: int = 0
 
 
 def on_entering(
@@ -93,7 +95,8 @@ def _of_state(position: Position, subject: Subject, situation: Situation, policy
             return (NotifyGuest(domain, subject.pages),)
         case State.INFORMING:
             known = situation.domain(domain)
-            hears = known is not None and known.lives and known.handler is not McaHandler.NONE
+            is_same = known is not None and known.lives and known.incarnation == subject.incarnation
+            hears = known is not None and is_same and known.handler is not McaHandler.NONE
             # Told of some of its pages only, it would take the others for good (L7).
             if position.inform and hears and subject.numbered:
                 return (NotifyGuest(domain, subject.pages, must_act=False),)

@@ -52,7 +52,7 @@ SCENARIO: Final = Scenario(
     memory={},
     units={},
     mishaps={},
-    policy=Policy(domains=(DomainRule(name="batch-*", on_srar=Answer.BOTH),)),
+    policy=Policy(domains=(DomainRule(name="batch-*", on_srar=Answer.BOTH, inform_of_ce=True),)),
 )
 """The host: turin logs a physical address with what it defers, and a syndrome with what it corrects."""
 
@@ -83,6 +83,10 @@ SCENES: Final[tuple[Scene, ...]] = (
         MemoryHit(
             at_ms=2_000, way=Way.STORM, place=Place.GUEST, domain="mail-hvm", page=200, count=12, interval_ms=100
         ),
+    ),
+    Scene(
+        "A bit flips in a page of batch-pv, whose agent wants to hear of such things.",
+        MemoryHit(at_ms=3_800, way=Way.CORRECTED, place=Place.GUEST, domain="batch-pv", page=101),
     ),
     Scene("A cache line goes bad on its way to a page that nobody owns.", _written_back(4_500, Place.FREE)),
     Scene(

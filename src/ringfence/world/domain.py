@@ -61,6 +61,7 @@ class Domain:
 
     ``mca_enabled``: the guest set CR4.MCE and left a bank's control on. ``in_machine_check``: MCIP of one of its vCPUs
     is still set. ``serves`` are the domains that need this one (driver domain, stub domain, device model).
+    ``incarnation`` counts how often its memory was made anew (restart, restore): it has not lost what was lost before.
     ``dirty_pages_per_s`` is how fast it rewrites its memory, None if unknown. ``may_migrate`` is false with passed
     through devices or other things that tie it to this host.
     """
@@ -79,6 +80,7 @@ class Domain:
     dirty_pages_per_s: int | None = None
     may_migrate: bool = True
     checkpoint: Checkpoint | None = None
+    incarnation: int = 0
     serves: frozenset[DomainId] = frozenset()
 
     @property

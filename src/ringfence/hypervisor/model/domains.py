@@ -129,7 +129,15 @@ class ModelDomain:
         """It as the port shows it. The same value as long as nothing that it shows changes: it is asked for often."""
         if self._shown is not None and not self.lives and self._shown[0][0] is self.state:
             return self._shown[1]
-        now = (self.state, self.handler, self.mca_enabled, self.in_machine_check, self.checkpoint, self.memory_pages)
+        now = (
+            self.state,
+            self.handler,
+            self.mca_enabled,
+            self.in_machine_check,
+            self.checkpoint,
+            self.memory_pages,
+            self.incarnation,
+        )
         if self._shown is None or self._shown[0] != now:
             self._shown = (now, self._show())
         return self._shown[1]
@@ -151,6 +159,7 @@ class ModelDomain:
             dirty_pages_per_s=spec.dirty_pages_per_s if spec is not None else None,
             may_migrate=spec is not None and spec.may_migrate,
             checkpoint=self.checkpoint,
+            incarnation=self.incarnation,
             serves=spec.serves if spec is not None else frozenset(),
         )
 
