@@ -252,3 +252,13 @@ def test_a_pause_beside_a_destroy_decides_nothing() -> None:
     assert not counts(PauseDomain(DOMU), State.KILLING)
     assert counts(PauseDomain(DOMU), State.CONTAINING)
     assert counts(PauseDomain(DOMU), State.HOLDING)
+
+
+@pytest.mark.parametrize(("incarnation", "told"), [(3, True), (4, False)])
+def test_who_was_made_anew_since_is_not_told_of_pages_that_it_has_not_lost(incarnation: int, told: bool) -> None:
+    position = Position(state=State.INFORMING, row=Row.PV_DOM0, inform=True)
+    subject = Subject(domain=DomainId(7), pages=(GuestFrame(5),), incarnation=3)
+    guest = Domain(id=DomainId(7), name="web", kind=DomainKind.PV, handler=McaHandler.AGENT, incarnation=incarnation)
+    situation = Situation(now_ms=0, dom0=Dom0State(has_handler=True), domains=(guest,))
+    steps = on_entering(position, subject, situation, Policy())
+    assert [type(step).__name__ for step in steps] == (["NotifyGuest"] if told else [])

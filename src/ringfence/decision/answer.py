@@ -51,9 +51,7 @@ def answer(  # noqa: PLR0913 (one argument a fact, and the last three are named)
     if wanted not in {Answer.OPERATE, Answer.BOTH}:
         return Reply(says=wanted, reasons=(because,))
     otherwise = Answer.LEAVE if only_operate else Answer.NOTIFY
-    if situation.operations_running >= policy.budgets.operations_at_a_time:
-        busy = f"{situation.operations_running} operations are running, and the policy allows no more at a time"
-        return Reply(says=otherwise, reasons=(because, Because(Row.FEASIBILITY, busy)))
+    # Whoever must wait for other operations waits within the time that the hypervisor gives to an operation.
     costed = plan(
         domain,
         policy.rule_for(domain).operations,
