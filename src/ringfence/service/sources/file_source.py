@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import struct
 import time
 from collections.abc import Iterator
@@ -85,40 +86,42 @@ class FileSource:
     async def follow(self, emit: Emit, since: Position | None = None) -> None:
         """Every piece of evidence since ``since``, then each new one. A file that is not there yet is waited for."""
         start = of_position(since, _Position) if since is not None else None
+        ended: os.stat_result | None = None
         while True:
-            descriptor, offset = self._open(start)
+            descriptor, offset = self._open(start, ended)
             if descriptor is None:
                 await asyncio.sleep(self.poll_s)
                 continue
             try:
-                start = await self._follow_one(descriptor, offset, start, emit)
+                await self._follow_one(descriptor, offset, start, emit)
+                start, ended = None, os.fstat(descriptor)
             finally:
                 os.close(descriptor)
 
-    def _open(self, since: _Position | None) -> tuple[int | None, int]:
-        """The file to go on with and where: the one that ``since`` names if it still has a name beside this one's."""
-        for path in (self.path, *self._rotated()):
-            try:
-                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            except OSError:
-                continue
-            status = os.fstat(descriptor)
-            if since is None:
-                return descriptor, 0
-            if (status.st_dev, status.st_ino) == (since.device, since.inode):
-                return descriptor, since.offset
-            os.close(descriptor)
-        try:
-            return os.open(self.path, os.O_RDONLY | os.O_CLOEXEC), 0
-        except OSError:
-            return None, 0
+    def _open(self, since: _Position | None, ended: os.stat_result | None) -> tuple[int | None, int]:
+        """The file to go on with and where.
+
+        The one that ``since`` names, if it still has a name; after one that ``ended``, the next younger.
+        """
+        if since is not None:
+            for path in (self.path, *self._rotated()):
+                with suppress(OSError):
+                    status = path.stat()
+                    if (status.st_dev, status.st_ino) == (since.device, since.inode):
+                        return os.open(path, os.O_RDONLY | os.O_CLOEXEC), since.offset
+        younger = [] if ended is None else [path for path in self._rotated() if _is_younger(path, ended)]
+        for path in (*younger[:1], self.path):
+            with suppress(OSError):
+                return os.open(path, os.O_RDONLY | os.O_CLOEXEC), 0
+        return None, 0
 
     def _rotated(self) -> list[Path]:
-        """The names that rotation gives old files: NAME.1, NAME-20260101; packed ones cannot be gone on with."""
-        return sorted(path for path in self.path.parent.glob(f"{self.path.name}[.-]*") if path.suffix not in _PACKED)
+        """Old files, oldest first, by the names that rotation gives: NAME.1, NAME-20260101; packed ones are not read."""
+        found = [path for path in self.path.parent.glob(f"{self.path.name}[.-]*") if _ROTATED.search(path.name)]
+        return sorted(found, key=_changed)
 
-    async def _follow_one(self, descriptor: int, offset: int, since: _Position | None, emit: Emit) -> _Position | None:
-        """Follow one file to its end, until another stands in its place. None: the next is read from its start."""
+    async def _follow_one(self, descriptor: int, offset: int, since: _Position | None, emit: Emit) -> None:
+        """Follow one file until another stands in its place and it is read to its end."""
         status = os.fstat(descriptor)
         here = (status.st_dev, status.st_ino)
         items: list[Item] = []
@@ -147,7 +150,7 @@ class FileSource:
                 await asyncio.sleep(0)
                 continue
             if is_old:
-                return None
+                return
             # Looked at once more after the name has gone to another file: the writer may have added to this one.
             is_old = not self._is_here(here)
             if not is_old:
@@ -162,7 +165,22 @@ class FileSource:
         return (status.st_dev, status.st_ino) == here
 
 
-_PACKED: Final = frozenset({".gz", ".xz", ".zst", ".bz2"})
+_ROTATED: Final = re.compile(r"(?:\.\d{1,5}|-\d{8}(?:-\d{1,10})?)$")
+
+
+def _changed(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _is_younger(path: Path, ended: os.stat_result) -> bool:
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    return status.st_mtime_ns > ended.st_mtime_ns and (status.st_dev, status.st_ino) != (ended.st_dev, ended.st_ino)
 
 
 def _feed(text: TextAssembly, data: bytes, end: int, number: Iterator[int]) -> bytes:
