@@ -61,6 +61,11 @@ def test_the_same_cell_again_and_again_is_one_cell_and_its_page() -> None:
     ]  # fmt: skip
 
 
+def test_in_memory_it_does_not_matter_which_cpu_polled_the_bank() -> None:
+    stuck = spread_of(replace(at(), cpu=CpuId(cpu)) for cpu in range(8))
+    assert [hits.errors for hits in stuck.spots.values()] == [8]
+
+
 def test_one_row_at_many_columns_is_a_row() -> None:
     seen = [at(replace(HERE, column=n)) for n in range(5)]
     assert best(*seen).suspect is Suspect.ROW
