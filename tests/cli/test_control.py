@@ -127,18 +127,20 @@ def test_a_follower_sees_what_is_done_and_by_whom_and_ends_with_three_when_the_s
 def test_what_is_done_is_done_once_and_the_journal_says_who_did_it(quiet: Service) -> None:
     done = run(quiet, "do", "pause", "win-hvm")
     again = run(quiet, "do", "pause", "win-hvm")
-    stored = quiet.journal()
-    case = max(event.case or 0 for event in stored if isinstance(event, ev.Instructed))
+    domains = {line.split()[1]: line.split() for line in run(quiet, "domains").output.splitlines()}
+    number, *_, state = domains["win-hvm"][:4]
+    assert state == "paused"
+    instructed = [
+        event for event in quiet.journal() if isinstance(event, ev.Instructed) and event.domain == int(number)
+    ]
+    assert [bool(event.refused) for event in instructed] == [False, True]
+    assert all("(uid " in event.who for event in instructed)
+    case = instructed[0].case
     assert (done.exit_code, done.output) == (0, f"case {case}: pause win-hvm done\n")
     assert again.exit_code == control.EXIT_REFUSED
     assert "refused: it is paused already" in again.output
-    domains = {line.split()[1]: line.split()[3] for line in run(quiet, "domains").output.splitlines()}
-    assert domains["win-hvm"] == "paused"
-    instructed = [event for event in stored if isinstance(event, ev.Instructed) and event.operation == "pause"]
-    assert [bool(event.refused) for event in instructed] == [False, True]
-    assert all("(uid " in event.who for event in instructed)
-    outcome = next(event for event in stored if isinstance(event, ev.Closed) and event.case == case)
-    assert [(entry.state, entry.row) for entry in outcome.outcome] == [("operated", "II.2")]
+    ends = until(lambda: [each for each in quiet.journal() if isinstance(each, ev.Closed) and each.case == case])
+    assert [(entry.state, entry.row) for entry in ends[0].outcome] == [("operated", "II.2")]
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from ringfence.decision.policy import DEFAULT, Operation
+from ringfence.errors import JournalFullError
 from ringfence.journal import events as ev
-from ringfence.journal.store import Journal
+from ringfence.journal.store import Journal, Reader
 from ringfence.service import answers
 from ringfence.service import control_protocol as say
 from ringfence.service.control import Bounds, Control, News
+from ringfence.service.kernel_log import to_kernel_log
 from ringfence.service.model_world import ModelWorld, nothing
 from ringfence.service.policy_source import loaded
 from ringfence.service.writer import INBOX, BusyError, Desk, Writer
@@ -220,3 +222,42 @@ def test_a_writer_that_has_ended_answers_nobody_and_keeps_nobody_waiting(tmp_pat
     assert early.cancelled()
     with pytest.raises(BusyError):
         writer.ask(lambda _: None)
+
+
+class FillingJournal(Journal):
+    """Its disk is full from a moment on."""
+
+    full = False
+
+    def append(self, *events: ev.Event) -> int:
+        if self.full:
+            raise JournalFullError(self.path, tuple(ev.to_text(event) for event in events))
+        return super().append(*events)
+
+
+def test_a_full_disk_is_said_and_ends_neither_the_service_nor_what_it_does(
+    history: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ringfence.service.writer.Journal", FillingJournal)
+    monkeypatch.setattr(to_kernel_log, "__defaults__", ("/no/such/log",))
+
+    async def scene() -> list[say.Reply]:
+        async with place(history, Bounds()) as at:
+            monkeypatch.setattr(FillingJournal, "full", True)
+            done = await at.ask(say.Do(operation=Operation.PAUSE, domain="mail-hvm"))
+            full = await at.ask(say.Status())
+            monkeypatch.setattr(FillingJournal, "full", False)
+            again = await at.ask(say.Do(operation=Operation.PAUSE, domain="mail-hvm"))
+            return [done, full, again, await at.ask(say.Status())]
+
+    done, full, again, well = asyncio.run(asyncio.wait_for(scene(), 10))
+    assert isinstance(done, say.Done)
+    assert isinstance(full, say.Health)
+    assert full.unwritten > 0
+    assert "disk is full" in full.problems[0]
+    assert isinstance(again, say.Refused)
+    assert isinstance(well, say.Health)
+    assert (well.unwritten, well.problems) == (0, ())
+    with Reader(history / "journal.sqlite") as reader:
+        instructed = [event for _, event in reader.events(EVENTS) if isinstance(event, ev.Instructed)]
+    assert [bool(event.refused) for event in instructed] == [False, True]

@@ -83,7 +83,7 @@ def status(health: say.Health) -> str:
         ("running orders", str(health.orders)),
         ("records received", f"{health.received}, {health.unrecognised} not understood"),
         ("evidence lost", f"{health.lost_urgent} urgent, {health.lost_nonurgent} nonurgent"),
-        ("journal", f"{health.journal_events} events in {health.state_dir}"),
+        ("journal", f"{health.journal_events} events in {health.state_dir}, {health.unwritten} wait for room"),
         ("policy", f"{health.policy} ({health.policy_digest})"),
         ("cannot do", ", ".join(health.lacks) or "-"),
         (

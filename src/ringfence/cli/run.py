@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import click
@@ -63,7 +62,7 @@ def run_command(  # noqa: PLR0913, PLR0917 (one argument an option)
 
     from ringfence.service.model_world import nothing, play  # noqa: PLC0415 (other commands start without all this)
     from ringfence.service.notify import Notifier  # noqa: PLC0415
-    from ringfence.service.process import Process, Settings, unwritten  # noqa: PLC0415
+    from ringfence.service.process import Process, Settings  # noqa: PLC0415
     from ringfence.service.rights import group_number  # noqa: PLC0415
 
     if hypervisor == "auto":
@@ -91,6 +90,4 @@ def run_command(  # noqa: PLR0913, PLR0917 (one argument an option)
         process.run()
     except RingfenceError as error:
         click.echo(f"ringfence: {error}\n  {error.advice}", err=True)
-        for line in unwritten(error):
-            sys.stderr.write(f"ringfence: unwritten: {line}\n")
         ctx.exit(EXIT_FAILED)

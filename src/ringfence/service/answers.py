@@ -60,6 +60,8 @@ def health(desk: Desk, door: Doorkeeping, *, state_dir: Path, started_wall_ms: i
         unrecognised=state.unrecognised,
         lost_urgent=state.lost_urgent,
         lost_nonurgent=state.lost_nonurgent,
+        unwritten=desk.loop.unwritten[0],
+        unkept=desk.loop.unwritten[1],
         clients=door.clients,
         slow_readers=door.slow_readers,
         turned_away=door.turned_away,
@@ -81,7 +83,10 @@ def _problems(desk: Desk, *, dom0: str, halted: bool, policy_problem: str) -> It
         yield f"the policy's file is not in force, the policy before it is: {policy_problem}"
     if desk.policy.policy.dry_run:
         yield "the policy is a dry run: everything is decided and journaled, nothing is ordered"
-    if not desk.journal.has_reserve:
+    waiting, unkept = desk.loop.unwritten
+    if waiting or unkept:
+        yield f"the journal's disk is full: {waiting} events wait for room, {unkept} are in the kernel's log only"
+    elif not desk.journal.has_reserve:
         yield "the journal's reserve is used up: make room on its disk"
     if state.lost_urgent:
         yield f"{state.lost_urgent} pieces of urgent evidence were lost before anybody saw them"

@@ -127,7 +127,8 @@ class Health(_Reply, frozen=True, kw_only=True):
     """How the service is. Times are milliseconds; ``*_wall_ms`` since the epoch, ``now_ms`` on the host's clock.
 
     ``problems`` are sentences about what is wrong now; empty if all is well. ``lacks`` is what the hypervisor cannot
-    do. ``policy_problem``: the policy's file is not in force, and why.
+    do. ``unwritten`` events wait for room on the disk, ``unkept`` ones are in the kernel's log
+    only. ``policy_problem``: the policy's file is not in force, and why.
     """
 
     service_version: str
@@ -152,6 +153,8 @@ class Health(_Reply, frozen=True, kw_only=True):
     unrecognised: int
     lost_urgent: int
     lost_nonurgent: int
+    unwritten: int
+    unkept: int
     clients: int
     slow_readers: int
     turned_away: int

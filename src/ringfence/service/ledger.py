@@ -57,6 +57,11 @@ class Ledger:
             apply(self.state, event)
 
     @property
+    def unwritten(self) -> int:
+        """Events that wait for room on the disk."""
+        return len(self._unwritten)
+
+    @property
     def is_durable(self) -> bool:
         """Whether everything that was written is on the disk; what is not is tried again first."""
         if self._unwritten:

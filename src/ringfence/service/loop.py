@@ -104,6 +104,11 @@ class Loop:
         """What the journal amounts to."""
         return self._ledger.state
 
+    @property
+    def unwritten(self) -> tuple[int, int]:
+        """How many events wait for room on the disk, and how many are in the kernel's log only."""
+        return self._ledger.unwritten, self._ledger.unkept
+
     # --- turns
 
     def turn(self) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from ringfence.decision.policy import DEFAULT
-from ringfence.errors import JournalFullError, RingfenceError, SourceError
+from ringfence.errors import RingfenceError, SourceError
 from ringfence.service import answers, plugins
 from ringfence.service.answers import Doorkeeping, wall_ms
 from ringfence.service.control import Control, News
@@ -217,8 +217,3 @@ def _say(text: str) -> None:
     """Words for the operator: systemd takes standard error into its journal."""
     sys.stderr.write(f"ringfence: {text}\n")
     sys.stderr.flush()
-
-
-def unwritten(error: BaseException) -> tuple[str, ...]:
-    """The events that a full disk did not take: they are said where somebody may keep them."""
-    return error.unwritten if isinstance(error, JournalFullError) else ()

@@ -189,7 +189,7 @@ class Writer(threading.Thread):
         ]
         world = self._make_world(1 + max((int(each.boot) for each in lives if each.boot.isdecimal()), default=0))
         desk = Desk(self._begin(journal, world, self._policy, lives), world, journal, self._policy, lives)
-        last = 0
+        last = -1
         while self._because is None:
             if journal.last != last:
                 last = journal.last
