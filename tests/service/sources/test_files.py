@@ -249,10 +249,10 @@ def test_files_are_erased_only_where_that_is_ringfences_part_and_only_after_they
 def sent(tmp_path: Path, wanted: int, *parts: bytes) -> list[Batch]:
     path = tmp_path / "s"
 
-    async def send(_: int) -> None:
+    async def send(_seen: int) -> None:
         if not parts or tmp_path.joinpath("sent").exists():
             return
-        for _ in range(500):
+        for _attempt in range(500):
             if path.exists():
                 break
             await asyncio.sleep(0.002)

@@ -116,7 +116,7 @@ class FileSource:
         return None, 0
 
     def _rotated(self) -> list[Path]:
-        """Old files, oldest first, by the names that rotation gives: NAME.1, NAME-20260101; packed ones are not read."""
+        """Old files, oldest first, by the names of rotation: NAME.1, NAME-20260101; packed ones are left out."""
         found = [path for path in self.path.parent.glob(f"{self.path.name}[.-]*") if _ROTATED.search(path.name)]
         return sorted(found, key=_changed)
 
