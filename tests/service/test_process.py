@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import grp
 import os
 import pwd
@@ -10,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +25,7 @@ from ringfence.journal.store import Reader
 from ringfence.service import control_protocol as say
 from ringfence.service import model_world
 from ringfence.service.model_world import ModelWorld, Play
-from ringfence.service.notify import Notifier
+from ringfence.service.notify import Notifier, watch
 from ringfence.service.rights import Peer, Right, allows, right_of
 from ringfence.service.simulation.acts import Script, Unit, UnitHit
 from ringfence.world.identities import CaseId, DomainId
@@ -226,6 +228,23 @@ def test_systemd_hears_nothing_from_a_service_whose_writer_is_stopped() -> None:
             systemd.settimeout(PATIENCE_S)
             running.send(signal.SIGCONT)
             assert told(systemd) == {"WATCHDOG": "1"}
+
+
+@pytest.mark.parametrize(("silent_s", "fed"), [(0.0, True), (2.0, False)])
+def test_the_watchdog_is_fed_while_what_it_watches_lives(silent_s: float, fed: bool, tmp_path: Path) -> None:
+    async def scene() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await watch(Notifier(str(tmp_path / "n"), 0.05), lambda: time.monotonic() - silent_s)
+
+    with listening(str(tmp_path / "n")) as systemd:
+        asyncio.run(scene())
+        systemd.setblocking(False)
+        if fed:
+            assert told(systemd) == {"WATCHDOG": "1"}
+        else:
+            with pytest.raises(BlockingIOError):
+                told(systemd)
 
 
 def test_an_abstract_address_is_told_and_one_that_is_none_is_refused() -> None:

@@ -5,13 +5,18 @@ The protocol is stable and small: lines ``NAME=value`` in one datagram to the so
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from ringfence.errors import SourceError
+
+LEAST_STUCK_S: Final = 1.0
+"""Silence that says nothing yet: who has nothing to do wakes four times in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,19 @@ class Notifier:
     def alive(self) -> None:
         """The watchdog's sign of life."""
         self._send("WATCHDOG=1")
+
+
+async def watch(notifier: Notifier, beat_s: Callable[[], float]) -> None:
+    """Feed the watchdog twice in its period, as long as what it watches lives; for ever, if there is a watchdog.
+
+    ``beat_s`` is when that last showed a sign of life, on the monotonic clock.
+    """
+    if (period_s := notifier.watchdog_s) is None:
+        return
+    while True:
+        if time.monotonic() - beat_s() < max(period_s, LEAST_STUCK_S):
+            notifier.alive()
+        await asyncio.sleep(period_s / 2)
 
 
 def _one_line(text: str) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from ringfence.service.answers import Doorkeeping, wall_ms
 from ringfence.service.control import Control, News
 from ringfence.service.control_protocol import Health
 from ringfence.service.model_world import ModelWorld, Play
-from ringfence.service.notify import Notifier
+from ringfence.service.notify import Notifier, watch
 from ringfence.service.policy_source import Loaded, loaded
 from ringfence.service.writer import BusyError, Desk, World, Writer
 
@@ -118,7 +117,10 @@ class Process:
         )
         async with asyncio.TaskGroup() as group:
             await control.open(group)
-            tasks = [group.create_task(self._reloads(writer)), group.create_task(self._watch(writer))]
+            tasks = [
+                group.create_task(self._reloads(writer)),
+                group.create_task(watch(self._notifier, lambda: writer.beat_s)),
+            ]
             self._notifier.ready(self._status_line)
             try:
                 await asyncio.wait({ended})
@@ -189,16 +191,6 @@ class Process:
         except BusyError as error:
             advice = "Send SIGHUP again in a moment."
             raise SourceError(policy.file.path, "the service is too busy to take it", advice=advice) from error
-
-    # --- the watchdog ------------------------------------------------------------------------------------------------
-
-    async def _watch(self, writer: Writer) -> None:
-        """Tell systemd that the service lives, as long as the writer does: a stuck turn is to be noticed."""
-        period_s = self._notifier.watchdog_s
-        while period_s is not None:
-            if time.monotonic() - writer.beat_s < period_s:
-                self._notifier.alive()
-            await asyncio.sleep(period_s / 2)
 
 
 def _in_loop(loop: asyncio.AbstractEventLoop, what: Callable[[], None]) -> None:
