@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from ringfence.diagnosis.fault_case import Ending
 from ringfence.journal import events as ev
 from ringfence.views.chain import link
-from ringfence.world.identities import CaseId, DomainId
+from ringfence.world.identities import CaseId, CpuId, DomainId
 from ringfence.world.situation import Seat, Suspect
 
 CASE, NAMES = CaseId(1), {DomainId(5): "web1"}
@@ -55,3 +56,25 @@ def impact(party: str, certainty: str, *losers: DomainId) -> ev.Impacted:
 def test_an_event_in_words(event: ev.Event, says: str) -> None:
     found = link(event, NAMES)
     assert found is not None and found.text == says
+
+
+def test_a_trend_names_its_suspects_with_what_speaks_for_and_against() -> None:
+    row = ev.Accused(
+        suspect=Suspect.ROW, name="A1 bank 3 row 0x12", rule="row", grade="likely", errors=9, places=2,
+        speaks_for=("one row at several columns", "9 errors in 2 places: 2 columns"), speaks_against=("two only",),
+    )  # fmt: skip
+    trend = ev.TrendSeen(
+        at_ms=0, suspect=Suspect.DIMM, name="A1", count=10, distinct=1, window_ms=86_400_000, case=CASE, accused=(row,)
+    )
+    told = link(trend, {})
+    assert told is not None
+    assert told.details == ("likely suspect: row A1 bank 3 row 0x12, 9 errors in 2 places: 2 columns; but two only",)
+
+
+def test_what_ends_a_fault_and_what_outlives_a_reboot_are_told() -> None:
+    again = link(ev.KnownBad(at_ms=0, case=CASE, pages=3, cpus=(CpuId(7),)), {})
+    swapped = link(ev.Cleared(at_ms=0, suspect=Suspect.DIMM, name="A1", how=Ending.REPLACED, who="root"), {})
+    assert again is not None
+    assert swapped is not None
+    assert again.text == "3 pages and CPU 7, judged bad before the reboot, leave use again"
+    assert swapped.text == "DIMM A1: replaced by root"

@@ -17,6 +17,8 @@ from ringfence.world.steps import Status
 
 _WIDTH = 110
 _LABEL = 14
+SUSPECTS_SHOWN = 2
+"""Of a trend; the journal names more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,21 @@ def names_of(stored: Iterable[ev.Stored]) -> dict[DomainId, str]:
         if isinstance(event, ev.DomainChanged):
             known[event.domain] = event.name
     return known
+
+
+def _trend(event: ev.TrendSeen) -> Link:
+    """How many errors of what, and the best suspects, each with the last word for it and the first against it."""
+    text = (
+        f"{event.count} corrected errors of {event.name} within {event.window_ms // 3_600_000} h, {event.distinct} "
+        f"distinct syndrome{'s' if event.distinct != 1 else ''}"
+    )
+    accused = tuple(
+        f"{each.grade} suspect: {each.suspect} {each.name.removeprefix(f'{each.suspect} ')}"
+        + "".join(f", {sentence}" for sentence in each.speaks_for[-1:])
+        + (f"; but {each.speaks_against[0]}" if each.speaks_against else "")
+        for each in event.accused[:SUSPECTS_SHOWN]
+    )
+    return Link(event.at_ms, "trend", "II.1", text, accused)
 
 
 def by_case(stored: Iterable[ev.Stored]) -> dict[CaseId, list[ev.Stored]]:
@@ -152,12 +169,14 @@ def link(event: ev.Stored, names: Mapping[DomainId, str]) -> Link | None:  # noq
         case ev.Superseded():
             return Link(event.at_ms, "superseded", "", f"by case {event.by}: {event.because}")
         case ev.TrendSeen():
-            hours = event.window_ms // 3_600_000
-            text = (
-                f"{event.count} corrected errors of {event.name} within {hours} h, {event.distinct} distinct "
-                f"syndrome{'s' if event.distinct != 1 else ''}"
-            )
-            return Link(event.at_ms, "trend", "II.1", text)
+            return _trend(event)
+        case ev.Cleared():
+            by = f" by {event.who}" if event.who else ""
+            return Link(event.at_ms, "cleared", "", f"{event.suspect} {event.name}: {event.how}{by}")
+        case ev.KnownBad():
+            cpus = f" and CPU {', '.join(str(cpu) for cpu in event.cpus)}" if event.cpus else ""
+            text = f"{event.pages} page{'s' * (event.pages != 1)}{cpus}, judged bad before the reboot, leave use again"
+            return Link(event.at_ms, "known bad", "II.3", text)
         case ev.PluginSaid():
             said = f"{event.answer}: {event.because}" if event.answer else f"nothing: {event.because}"
             return Link(event.at_ms, "plug-in", "", f"{event.plugin} says {said}")
