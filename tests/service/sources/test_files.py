@@ -364,3 +364,11 @@ def test_what_may_not_be_read_is_forbidden_and_not_absent(tmp_path: Path) -> Non
     path = tmp_path / "kern.log"
     path.touch(mode=0)
     assert FileSource(path).probe().presence is Presence.FORBIDDEN
+
+
+def test_a_file_in_the_sockets_place_is_not_removed(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    path.write_text("precious")
+    with pytest.raises(SourceError):
+        asyncio.run(batches(SocketSource(path), 1))
+    assert path.read_text() == "precious"

@@ -21,6 +21,7 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
+from ringfence.errors import SourceError
 from ringfence.record import binary
 from ringfence.record.binary.pstore import PstoreText
 from ringfence.record.evidence import Evidence, Origin, Unrecognised
@@ -216,7 +217,7 @@ class SocketSource:
         return Availability(Presence.PRESENT, f"listens on {self.path}")
 
     async def follow(self, emit: Emit, since: Position | None = None) -> None:  # noqa: ARG002 (a socket keeps nothing)
-        """Listen, and hand on what each connection sends, until cancelled."""
+        """Listen, and hand on what each connection sends, until cancelled. Raises SourceError if it cannot listen."""
         places = asyncio.Semaphore(MAX_CONNECTIONS)
 
         async def serve(stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -225,9 +226,13 @@ class SocketSource:
                     await self._serve(stream, emit)
             writer.close()
 
-        with suppress(FileNotFoundError):
+        if self.path.is_socket():
+            # Left by a service that was killed; anything else in its place is not Ringfence's to remove.
             self.path.unlink()
-        server = await asyncio.start_unix_server(serve, self.path, limit=_CHUNK_BYTES)
+        try:
+            server = await asyncio.start_unix_server(serve, self.path, limit=_CHUNK_BYTES)
+        except OSError as error:
+            raise SourceError(self.path, str(error), advice="Name a socket that the service may make.") from error
         self.path.chmod(0o600)
         async with server:
             await server.serve_forever()
