@@ -14,9 +14,9 @@ from ringfence.decode.meaning import UnitKind
 from ringfence.record.evidence import Location
 from ringfence.world.identities import CpuId, Frame
 
-SPOTS_KEPT: Final = 256
-"""Of one host: a fault of a row, a column or a bank shows its shape in a handful, and no rule asks for more than a few.
-"""
+SPOTS_KEPT: Final = 64
+"""Of one suspect: a fault of a row, a column or a bank shows its shape in a handful, and no rule asks for more than a
+few. An uncorrected error must not wait for the naming of suspects: with as many this takes some milliseconds."""
 
 NOWHERE: Final = Location()
 

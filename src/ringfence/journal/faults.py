@@ -14,7 +14,7 @@ from typing import Final
 from ringfence.decode.meaning import UnitKind
 from ringfence.diagnosis.badlist import BadList, BadPart, runs
 from ringfence.diagnosis.fault_case import TABLE, Fault, Told, advance
-from ringfence.diagnosis.spread import Sighting, dimm_of, row_of, spot_of
+from ringfence.diagnosis.spread import Sighting, Spot, dimm_of, row_of, spot_of
 from ringfence.journal import events as ev
 from ringfence.record.evidence import Location
 from ringfence.world.identities import CaseId, CpuId, Frame
@@ -216,26 +216,38 @@ def counted_by(event: ev.Received, seen: Sighting) -> tuple[Key, ...]:
 
 
 def remember(sightings: deque[Sighting], seen: Sighting) -> None:
-    """Add a sighting. When there is no room, two of the same spot become one: details go, the count stays exact.
+    """Add a sighting. When there is no room, those of the same spot become one: details go, the count stays exact.
 
-    So a storm from one cell does not push the other syndromes of its rank out (B.8).
+    So a storm from one cell does not push the other syndromes of its rank out (B.8). The older half goes first, so that
+    what the last window holds stays as it is.
     """
-    if sightings.maxlen is None or len(sightings) < sightings.maxlen:
-        sightings.append(seen)
-        return
-    if spot_of(sightings[-1]) == spot_of(seen):
-        sightings[-1] = replace(seen, count=seen.count + sightings[-1].count)
-        return
-    later: dict[object, int] = {}
-    for place in range(len(sightings) - 1, -1, -1):
-        spot = spot_of(sightings[place])
-        if spot in later:
-            kept = sightings[later[spot]]
-            sightings[later[spot]] = replace(kept, count=kept.count + sightings[place].count)
-            del sightings[place]
-            break
-        later[spot] = place
-    else:
-        oldest = sightings.popleft()
-        sightings[0] = replace(sightings[0], count=sightings[0].count + oldest.count)
+    room = sightings.maxlen
+    if room is not None and len(sightings) >= room:
+        if spot_of(sightings[-1]) == spot_of(seen):
+            sightings[-1] = replace(seen, count=seen.count + sightings[-1].count)
+            return
+        _make_room(sightings, room)
     sightings.append(seen)
+
+
+def _make_room(sightings: deque[Sighting], room: int) -> None:
+    """Much at once, for it looks at all of them. At least one place is free then."""
+    older, newer = list(sightings)[: room // 2], list(sightings)[room // 2 :]
+    kept = [*_joined(older), *newer]
+    wanted = room - max(1, room // 8)
+    if len(kept) > wanted:
+        kept = _joined(sightings)
+    if (more := len(kept) - wanted) > 0:  # as many spots as there is room for: the oldest lose theirs
+        lost, kept = kept[: more + 1], kept[more + 1 :]
+        kept.insert(0, replace(lost[-1], count=sum(each.count for each in lost)))
+    sightings.clear()
+    sightings.extend(kept)
+
+
+def _joined(sightings: Iterable[Sighting]) -> list[Sighting]:
+    """One sighting a spot: the last one, with the count of all."""
+    found: dict[Spot, Sighting] = {}
+    for seen in sightings:
+        before = found.pop(spot_of(seen), None)
+        found[spot_of(seen)] = seen if before is None else replace(seen, count=seen.count + before.count)
+    return list(found.values())
