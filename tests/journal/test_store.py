@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -44,11 +45,10 @@ def stored(path: Path) -> list[object]:
 
 def by_hand(path: Path, *statements: str) -> None:
     """Do to the file what nobody should do."""
-    connection = sqlite3.connect(path)
-    for statement in statements:
-        connection.execute(statement)
-    connection.commit()
-    connection.close()
+    with closing(sqlite3.connect(path)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+        connection.commit()
 
 
 # --- appending and reading --------------------------------------------------------------------------------------------

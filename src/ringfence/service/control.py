@@ -193,7 +193,8 @@ class Control:
 
     async def _say(self, writer: asyncio.StreamWriter, *replies: say.Reply) -> None:
         """Send replies. Raises TimeoutError if the client does not read."""
-        writer.writelines(map(say.line_of, replies))
+        # Not writelines: in CPython 3.12 to 3.12.8 and 3.13.0/1 it does not heed the buffer's limit (gh-127655).
+        writer.write(b"".join(map(say.line_of, replies)))
         async with asyncio.timeout(self._bounds.slow_s):
             await writer.drain()
 
