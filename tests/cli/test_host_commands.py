@@ -157,6 +157,20 @@ def test_what_would_have_happened_depends_on_who_had_the_page(tmp_path: Path, st
     assert end in run("replay", str(log), "--stand-in", stand_in).output
 
 
+def test_what_was_found_by_polling_after_a_reset_halts_nothing_again(tmp_path: Path) -> None:
+    """A Coffee Lake at its start: UC and PCC in a bank that firmware had not cleared, EN=0 (forum log, Dec 2020)."""
+    log = tmp_path / "boot.log"
+    log.write_text(
+        "mce: [Hardware Error]: CPU 0: Machine Check: 0 Bank 7: ae00000000801136\n"
+        "mce: [Hardware Error]: TSC 0 ADDR 8be6c800 MISC 70e0000086\n"
+        "mce: [Hardware Error]: PROCESSOR 0:906eb TIME 1607550045 SOCKET 0 APIC 0 microcode ca\n"
+    )
+    output = run("replay", str(log)).output
+    assert "1 FATAL" in output
+    assert "halted" not in output
+    assert "history: it was found after the fact" in output
+
+
 def test_two_policies_stand_side_by_side(tmp_path: Path) -> None:
     log, policy = tmp_path / "guest.log", tmp_path / "operate.toml"
     log.write_text(GUEST_LOG)

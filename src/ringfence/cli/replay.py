@@ -67,13 +67,17 @@ def replay_command(  # noqa: PLR0913, PLR0917 (one argument an option)
                     unreadable += 1
                     continue
                 event = played[0].event
-                ends = [view.outcome(each.outcome, each.ahead, halted=each.halted) for each in played]
+                is_corrected = event.finding.severity == "CORRECTED"
+                ends = [
+                    view.outcome(each.outcome, each.ahead, halted=each.halted, corrected=is_corrected)
+                    for each in played
+                ]
                 outcomes = list(zip(names, ends, strict=True))
                 counts[event.finding.severity] += 1
                 differ += len(set(ends)) > 1
                 if as_json:
                     click.echo(json.dumps(view.as_json(event, outcomes), ensure_ascii=False))
-                elif show_all or any(end != view.outcome((), (), halted=False) for end in ends):
+                elif show_all or any(end != (view.COUNTED,) for end in ends):
                     click.echo(view.text(event, outcomes))
     except RingfenceError as error:
         click.echo(f"{error}\n{error.advice}", err=True)

@@ -212,8 +212,17 @@ def gaps(region: Region, frames: tuple[FrameFacts, ...]) -> tuple[tuple[Frame, i
 
 
 def is_past(finding: Finding, situation: Situation) -> bool:
-    """Whether the error is of an earlier boot, or left over from an earlier exception: history only."""
-    return situation.earlier_boot or finding.is_left_over
+    """Whether the error is of an earlier boot, or left over from an earlier exception: history only.
+
+    So is PCC=1 that was found by polling, whatever EN says: the context that it calls corrupt is not the one that
+    polls. A kernel reports so at each start what firmware left in the banks: to halt for it would be to halt for ever.
+    """
+    return situation.earlier_boot or finding.is_left_over or _is_corrupt_and_polled(finding)
+
+
+def _is_corrupt_and_polled(finding: Finding) -> bool:
+    status = finding.record.registers.status
+    return status is not None and bool(PCC.of(status)) and finding.verdict.delivery is Delivery.POLLED
 
 
 def kind_of(finding: Finding) -> Kind:

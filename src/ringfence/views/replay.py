@@ -10,16 +10,20 @@ from ringfence.views.chain import outcome_in_words
 from ringfence.views.text import printable
 from ringfence.world.identities import DomainId
 
+COUNTED = "counted (I.2a)"
+HISTORY = "history: it was found after the fact, and nobody is hit by it now (B.2)"
 _NAMES = {DomainId(0): "Dom0"}
 
 
-def outcome(entries: Sequence[OutcomeEntry], ahead: Sequence[OutcomeEntry], *, halted: bool) -> tuple[str, ...]:
+def outcome(
+    entries: Sequence[OutcomeEntry], ahead: Sequence[OutcomeEntry], *, halted: bool, corrected: bool
+) -> tuple[str, ...]:
     """One policy's outcome in words, a line for each part."""
     lines = [_in_words(entry) for entry in entries]
     lines += [f"ahead of an error: {_in_words(entry)}" for entry in ahead]
     if halted:
         lines.append("the host is halted")
-    return tuple(lines) or ("counted (I.2a)",)
+    return tuple(lines) or (COUNTED if corrected else HISTORY,)
 
 
 def _in_words(entry: OutcomeEntry) -> str:
