@@ -60,6 +60,7 @@ def run_command(  # noqa: PLR0913, PLR0917 (one argument an option)
     if hypervisor in _NOT_YET:
         raise click.UsageError(f"--hypervisor {hypervisor}: {_NOT_YET[hypervisor]}; use --hypervisor model")
 
+    from ringfence.service.household import attendants  # noqa: PLC0415
     from ringfence.service.model_world import nothing, play  # noqa: PLC0415 (other commands start without all this)
     from ringfence.service.notify import Notifier  # noqa: PLC0415
     from ringfence.service.process import Process, Settings  # noqa: PLC0415
@@ -77,7 +78,7 @@ def run_command(  # noqa: PLR0913, PLR0917 (one argument an option)
             policy=policy,
             reading_group=None if read_group is None else group_number(read_group),
         )
-        process = Process(settings, Notifier.of_environment())
+        process = Process(settings, Notifier.of_environment(), attendants(settings.configuration))
         state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
     except RingfenceError as error:
         click.echo(f"ringfence: {error}\n  {error.advice}", err=True)

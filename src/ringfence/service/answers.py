@@ -31,8 +31,16 @@ class Doorkeeping:
     bad_lines: int = 0
 
 
-def health(desk: Desk, door: Doorkeeping, *, state_dir: Path, started_wall_ms: int, policy_problem: str) -> say.Health:
-    """How the service is."""
+def health(  # noqa: PLR0913 (one argument a fact)
+    desk: Desk,
+    door: Doorkeeping,
+    *,
+    state_dir: Path,
+    started_wall_ms: int,
+    policy_problem: str,
+    problems: tuple[str, ...] = (),
+) -> say.Health:
+    """How the service is; ``problems`` are those of its attendants."""
     state, host = desk.loop.state, desk.world.host
     situation = host.situation(None)
     halted = desk.world.reset_ms is not None
@@ -67,7 +75,7 @@ def health(desk: Desk, door: Doorkeeping, *, state_dir: Path, started_wall_ms: i
         turned_away=door.turned_away,
         bad_lines=door.bad_lines,
         lacks=tuple(each.name or "" for each in Capability if each not in host.capabilities),
-        problems=tuple(_problems(desk, dom0=dom0, halted=halted, policy_problem=policy_problem)),
+        problems=(*_problems(desk, dom0=dom0, halted=halted, policy_problem=policy_problem), *problems),
     )
 
 

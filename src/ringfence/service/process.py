@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,9 @@ from ringfence.decision.policy import DEFAULT
 from ringfence.errors import RingfenceError, SourceError
 from ringfence.service import answers, plugins
 from ringfence.service.answers import Doorkeeping, wall_ms
+from ringfence.service.attendants import Attendant, House, Problems, keep
+from ringfence.service.configuration.configuration import DEFAULT as DEFAULT_CONFIGURATION
+from ringfence.service.configuration.configuration import Configuration
 from ringfence.service.control import Control, News
 from ringfence.service.control_protocol import Health
 from ringfence.service.model_world import ModelWorld, Play
@@ -43,14 +46,17 @@ class Settings:
     seed: int = 1
     policy: str | None = None
     reading_group: int | None = None
+    configuration: Configuration = DEFAULT_CONFIGURATION
 
 
 class Process:
     """One life of the process. ``run`` it once."""
 
-    def __init__(self, settings: Settings, notifier: Notifier) -> None:
+    def __init__(self, settings: Settings, notifier: Notifier, attendants: Sequence[Attendant] = ()) -> None:
         """Raises SourceError or PolicyError if the policy cannot be loaded."""
-        self._settings, self._notifier = settings, notifier
+        self._settings, self._notifier, self._attendants = settings, notifier, tuple(attendants)
+        self._configuration = settings.configuration
+        self._problems = Problems()
         played = settings.play.scenario.policy if settings.policy is None else DEFAULT
         self._policy = loaded(settings.policy, otherwise=played)
         self._policy_problem = ""
@@ -117,9 +123,11 @@ class Process:
         )
         async with asyncio.TaskGroup() as group:
             await control.open(group)
+            house = self._house(writer)
             tasks = [
                 group.create_task(self._reloads(writer)),
                 group.create_task(watch(self._notifier, lambda: writer.beat_s)),
+                *(group.create_task(keep(each, house), name=each.name) for each in self._attendants),
             ]
             self._notifier.ready(self._status_line)
             try:
@@ -128,6 +136,17 @@ class Process:
                 for task in tasks:
                     task.cancel()
                 control.close()
+
+    def _house(self, writer: Writer) -> House:
+        return House(
+            state_dir=self._settings.state_dir,
+            journal=self._settings.journal,
+            writer=writer,
+            news=self._news,
+            problems=self._problems,
+            configuration=lambda: self._configuration,
+            status=self._health,
+        )
 
     def _world(self, boot: int) -> World:
         settings = self._settings
@@ -145,6 +164,7 @@ class Process:
             state_dir=self._settings.state_dir,
             started_wall_ms=self._started_wall_ms,
             policy_problem=self._policy_problem,
+            problems=tuple(self._problems),
         )
 
     # --- signals -----------------------------------------------------------------------------------------------------
