@@ -148,11 +148,12 @@ class Received(_Event, frozen=True, kw_only=True):
     The record is whole: the finding can be made of it again at any time. ``severity`` and ``summary`` are what the
     finding said then; ``frame`` with ``pages`` is what the address names; ``rank``, ``dimm``, ``core`` and ``syndrome``
     are what a ``corrected`` error is counted by, ``count`` times (B.8). Evidence that is ``left_over`` from an earlier
-    boot came through ``sink``; it is not counted, and never halts again. ``place`` holds the parts of its location that
-    are known, by the names of ``record.evidence.Location``; ``unit`` and ``unit_kind`` say what reported.
+    boot came through ``sink``; it is not counted, and never halts again. ``token`` names the arrival at the port, None
+    where a source of the host's own gave it. ``place`` holds the parts of its location that are known, by the names of
+    ``record.evidence.Location``; ``unit`` and ``unit_kind`` say what reported.
     """
 
-    token: Token
+    token: Token | None
     case: CaseId | None
     urgent: bool
     record: Record

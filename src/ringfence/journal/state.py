@@ -375,7 +375,7 @@ def _durable(state: State, token: Token | None, records: Iterable[Record] = (), 
 
 
 def _received(state: State, event: ev.Received) -> None:
-    before = state.unacknowledged.get(event.token, 0) if event.part else 0
+    before = state.unacknowledged.get(event.token, 0) if event.part and event.token is not None else 0
     _durable(state, event.token, (event.record,), before)
     state.received += 1
     if event.case is not None:

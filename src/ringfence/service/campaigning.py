@@ -10,10 +10,12 @@ from ringfence.decision.orders import OPERATIONS, step_of
 from ringfence.decision.policy import Operation, Policy
 from ringfence.decision.rows import Row
 from ringfence.journal import events as ev
+from ringfence.record.evidence import Record
 from ringfence.service import campaigns
 from ringfence.service.campaigns import Campaign
 from ringfence.service.ledger import Ledger
 from ringfence.world.identities import CaseId, DomainId, StepId
+from ringfence.world.situation import Situation
 from ringfence.world.steps import Result, Status
 
 Told = Callable[[CaseId, DomainId, bool], None]
@@ -50,6 +52,10 @@ class Campaigning:
     def running(self) -> int:
         """How many operations are running now: those, too, that nobody waits for any more."""
         return sum(known.running and known.order.id in self._of_order for known in self._ledger.state.orders.values())
+
+    def situation(self, record: Record | None) -> Situation:
+        """The host now, as ``Hypervisor.situation``, and how many operations are running on it."""
+        return replace(self._ledger.host.situation(record), operations_running=self.running)
 
     @property
     def wake_ms(self) -> int | None:

@@ -7,20 +7,17 @@ turn does what is due now, and ``wake_ms`` says when the next one is due at the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Final, assert_never
 
 from ringfence import __version__
-from ringfence.decision.answer import Ahead, Reply, ahead, answer, inform
-from ringfence.decision.feasibility import Costed
+from ringfence.decision.answer import Reply, answer
 from ringfence.decision.flow import State
 from ringfence.decision.policy import Operation, Policy
-from ringfence.decision.rows import Because, Row
-from ringfence.diagnosis.badlist import BadList, steps_at_start
-from ringfence.diagnosis.finding import UNJUDGED, diagnose
-from ringfence.diagnosis.severity import ErrorClass, Severity, is_judgeable
+from ringfence.decision.rows import Row
+from ringfence.diagnosis.severity import Severity
 from ringfence.errors import IllegalEventError
 from ringfence.hypervisor.port import (
     Arrival,
@@ -38,22 +35,21 @@ from ringfence.hypervisor.port import (
 from ringfence.journal import events as ev
 from ringfence.journal.state import State as Known
 from ringfence.journal.store import Journal
-from ringfence.record.evidence import Record
-from ringfence.service import resumption, seen
+from ringfence.service import resumption, written
+from ringfence.service.ahead import ActingAhead
 from ringfence.service.alone import Alone
-from ringfence.service.campaigning import Campaigning, part_begun, part_ended
+from ringfence.service.campaigning import Campaigning, part_ended
+from ringfence.service.evidence import Evidence, Piece
 from ringfence.service.instructing import instruct
 from ringfence.service.ledger import Ledger
 from ringfence.service.plugins import Asked, Plugin, verdicts
 from ringfence.service.treatment import Treatment
 from ringfence.world.domain import Domain
-from ringfence.world.identities import OWN_CASES, CaseId, DomainId, Frame, StepId
-from ringfence.world.situation import Seat, Situation
-from ringfence.world.steps import ExchangeFrame, OfflineCpu, OfflineFrame, Result, Status, Step
+from ringfence.world.identities import OWN_CASES, CaseId, DomainId, StepId
+from ringfence.world.situation import Seat
+from ringfence.world.steps import Result, Status, Step
 from ringfence.world.treatment import Answered, Dom0Says, Entry
 
-MOST_INFORMED: Final = 4_096
-"""Pages of which a guest was told: a page that errs again after so many others is told of again."""
 TURNS_AT_ONCE: Final = 64
 """How often arrivals are asked for within one turn: each asking gives up to 64, so that a storm cannot keep a turn."""
 
@@ -75,11 +71,12 @@ class Loop:
         self._campaigning = Campaigning(self._ledger, policy, self._operated)
         self._acknowledged: list[Token] = []
         self._held: set[Token] = set()
-        self._informed: dict[Frame, None] = {}
         self._alone: Alone | None = None
         if Capability.TREATS not in host.capabilities:
             treatment = Treatment(policy, first_case=self.state.last_seat_case + 1)
             self._alone = Alone(host, treatment, self, dry_run=policy.dry_run)
+        self._ahead = ActingAhead(self._ledger, self._campaigning, policy)
+        self._evidence = Evidence(self._ledger, self._campaigning, self._ahead, self._alone, policy)
         boot = str(host.boot)
         rebooted = bool(self.state.boot) and self.state.boot != boot
         self._ledger.write(
@@ -97,7 +94,7 @@ class Loop:
         others = resumption.strangers(self._ledger)
         self._ledger.note_domains()
         self._take_up(others)
-        self._take_out_again()
+        self._ahead.take_out_again()
 
     @property
     def state(self) -> Known:
@@ -154,6 +151,8 @@ class Loop:
         self._ledger.write(ev.PolicyLoaded(at_ms=self._ledger.now_ms, digest=digest, text=text))
         self._policy = policy
         self._campaigning.reload(policy)
+        self._ahead.reload(policy)
+        self._evidence.reload(policy)
         if self._alone is not None:
             self._alone.dry_run = policy.dry_run
             self._alone.treatment.reload(policy)
@@ -165,6 +164,15 @@ class Loop:
     def approve(self, case: CaseId, domain: DomainId, operation: Operation, *, granted: bool, who: str) -> bool:
         """A person grants or denies an operation that waits for it; False if none does, and nothing is changed."""
         return self._campaigning.approve(case, domain, operation, granted=granted, who=who)
+
+    def take(self, pieces: Sequence[Piece], *, urgent: bool) -> bool:
+        """Evidence from a source of the host's own, not by the port; a turn is due after it.
+
+        True if it is durable now, so that its source may forget it. False while the disk is full: it counts all the
+        same and is written when there is room (``unwritten``), and must not be handed in again.
+        """
+        self._evidence.take(pieces, urgent=urgent)
+        return self._ledger.is_durable
 
     # --- arrivals
 
@@ -189,10 +197,10 @@ class Loop:
     def _new(self, arrival: Telemetry | LeftOver | Lost | Progress | Question | EvidenceWanted) -> None:
         now_ms = self._ledger.now_ms
         match arrival:
-            case Telemetry():
-                self._received(arrival, now_ms)
-            case LeftOver():
-                self._left_over(arrival, now_ms)
+            case Telemetry(token=token, urgent=urgent, records=records, case=case):
+                self._evidence.take([Piece(each) for each in records], urgent=urgent, token=token, case=case)
+            case LeftOver(token=token, records=records, sink=sink):
+                self._evidence.left_over(records, token=token, sink=sink)
             case Lost(token=token, count=count, urgent=urgent):
                 self._ledger.write(ev.Lost(at_ms=now_ms, count=count, urgent=urgent, token=token))
             case Progress(token=token, entry=entry):
@@ -207,64 +215,10 @@ class Loop:
             case _:
                 assert_never(arrival)
 
-    def _received(self, arrival: Telemetry, now_ms: int) -> None:
-        records = arrival.records
-        cases: tuple[CaseId | None, ...] = (arrival.case,) * len(records)
-        if self._alone is not None:
-            cases = self._alone.reported(records)
-        first_aid = self._alone.first_aid() if self._alone is not None else []
-        events: list[ev.Event] = []
-        for part, (record, case) in enumerate(zip(records, cases, strict=True)):
-            if not is_judgeable(record):
-                # A #MC of which no bank says why.
-                why = "it does not say how bad it is"
-                events.append(
-                    ev.Unrecognised(
-                        at_ms=now_ms, raw=record.raw, why=why, origin=record.origin, token=arrival.token, part=part
-                    )
-                )
-                continue
-            events.append(
-                seen.received(
-                    diagnose(record), at_ms=now_ms, token=arrival.token, case=case, urgent=arrival.urgent, part=part,
-                    sink=None,
-                )
-            )  # fmt: skip
-        if self._alone is not None:
-            # Whom it hit is written with the evidence: first aid may have hidden it from who looks again after a kill.
-            for entry in self._alone.judged():
-                events += self._judged(None, entry, now_ms)
-        self._ledger.write(*events)
-        if self._alone is not None:
-            self._alone.go_on(first_aid)
-        for event in events:
-            if isinstance(event, ev.Received) and event.corrected:
-                self._inform(event)
-                self._act_ahead(event)
-
-    def _left_over(self, arrival: LeftOver, now_ms: int) -> None:
-        """Evidence of an earlier boot: joined to its case if it is known, else a case of its own that has ended."""
-        for part, record in enumerate(arrival.records):
-            if not is_judgeable(record):
-                self._ledger.write(_unjudged(record, arrival.token, now_ms, part))
-                continue
-            finding = diagnose(record)
-            events: list[ev.Event] = []
-            is_uncorrected = ErrorClass.of(finding.severity) is ErrorClass.UNCORRECTED
-            is_known, case = resumption.known(self._ledger, record) if is_uncorrected else (True, None)
-            if not is_known:
-                case = self._ledger.own_case()
-                why = f"found in {arrival.sink} after the reset: the host did not live on"
-                entry = ev.OutcomeEntry(None, State.HALTED, Row.LAST_WORDS, why)
-                events.append(ev.Closed(at_ms=now_ms, case=case, outcome=(entry,)))
-            received = seen.received(
-                finding, at_ms=now_ms, token=arrival.token, case=case, urgent=True, part=part, sink=arrival.sink
-            )
-            self._ledger.write(received, *events)
-
     def _progressed(self, token: Token | None, entry: Entry, now_ms: int) -> None:
         if entry.reasons:
-            self._ledger.write(*self._judged(token, entry, now_ms))
+            seat = Seat.HYPERVISOR if self._alone is None else Seat.DOM0
+            self._ledger.write(*written.judged(entry, seat, now_ms, token))
             return
         self._ledger.write(
             ev.Progressed(
@@ -289,47 +243,6 @@ class Loop:
         if entry.ended:
             self._campaigning.drop(entry.case, entry.domain)
 
-    def _judged(self, token: Token | None, entry: Entry, now_ms: int) -> list[ev.Event]:
-        """The seat says whom the error hit, and why it decided so."""
-        events: list[ev.Event] = []
-        found = entry.judgement
-        if found is not None:
-            consumer, *losers = (
-                ev.Hit(
-                    party=each.party,
-                    certainty=each.certainty,
-                    domain=each.domain,
-                    pages=each.pages,
-                    unnumbered=each.unnumbered,
-                )
-                for each in (found.consumer, *found.losers)
-            )
-            events.append(
-                ev.Impacted(
-                    at_ms=now_ms,
-                    case=entry.case,
-                    consumer=consumer,
-                    losers=tuple(losers),
-                    certainty=found.certainty,
-                    grounds=tuple(
-                        ev.Reason(why.row, why.because, why.rests_on, supports) for why, supports in found.grounds
-                    ),
-                    frames=found.frames,
-                    cpu=found.cpu,
-                    consumed=found.consumed,
-                )
-            )
-        decided = ev.Decided(
-            at_ms=now_ms,
-            case=entry.case,
-            domain=entry.domain,
-            seat=Seat.HYPERVISOR if self._alone is None else Seat.DOM0,
-            row=entry.row,
-            reasons=tuple(ev.Reason(why.row, why.because, why.rests_on) for why in entry.reasons),
-            token=token,
-        )
-        return [*events, decided]
-
     def _order_ended(self, order: StepId, result: Result) -> None:
         if order not in self.state.orders:
             return
@@ -338,8 +251,7 @@ class Loop:
         self._ledger.carried(order, result)
         self._campaigning.order_ended(order, result)
         if case >= OWN_CASES:
-            self._instead(case, known.order.step, result)
-            self._end_ahead(case, result.because or "carried out")
+            self._ahead.order_ended(case, known.order.step, result)
         if self._alone is not None:
             self._alone.order_ended(order, result)
 
@@ -381,8 +293,14 @@ class Loop:
             self._hear_plugins(case, known)
         reply = self._reply(case, domain, only_operate=only_operate)
         says = Dom0Says(reply.says)
-        decided = _decided(
-            self._ledger.now_ms, case, domain, Row.ASK_DOM0, reply.reasons, answer=says, costed=_sums(reply.operations)
+        decided = written.decided(
+            self._ledger.now_ms,
+            case,
+            domain,
+            Row.ASK_DOM0,
+            reply.reasons,
+            answer=says,
+            costed=written.sums(reply.operations),
         )
         self._ledger.write(*before, decided)
         return says
@@ -392,7 +310,7 @@ class Loop:
             domain=domain,
             severity=self._severity(number),
             lost_pages=self._lost_pages(number),
-            situation=self._situation(None),
+            situation=self._campaigning.situation(None),
         )
         now_ms = self._ledger.now_ms
         said = verdicts(self._plugins, asked)
@@ -440,7 +358,7 @@ class Loop:
 
     def _reply(self, number: CaseId, domain: DomainId, *, only_operate: bool, running: int | None = None) -> Reply:
         case = self.state.cases.get(number)
-        situation = self._situation(None)
+        situation = self._campaigning.situation(None)
         if running is not None:
             situation = replace(situation, operations_running=running)
         return answer(
@@ -452,112 +370,12 @@ class Loop:
             only_operate=only_operate,
         )
 
-    def _situation(self, record: Record | None) -> Situation:
-        return replace(self._host.situation(record), operations_running=self._campaigning.running)
-
     def _begin_asked(self, case: CaseId, domain: DomainId) -> None:
         """The hypervisor waits for Dom0's operation on a domain: begin it, if it has not begun."""
         if not self._campaigning.has(case, domain):
             # It has been promised: it waits for room, and is not dropped for the want of it.
             reply = self._reply(case, domain, only_operate=True, running=0)
             self._campaigning.begin(case, domain, tuple(each.operation for each in reply.operations), asked=True)
-
-    # --- corrected errors: informing (I.3a-inform), acting ahead (II.1)
-
-    def _inform(self, event: ev.Received) -> None:
-        """Tell the guest whose page it is, if the policy wants it to hear of corrected errors: once for each page."""
-        if event.frame is None or event.frame in self._informed:
-            return
-        for step in inform(self._situation(event.record), self._policy):
-            self._informed[event.frame] = None
-            while len(self._informed) > MOST_INFORMED:
-                del self._informed[next(iter(self._informed))]
-            case, now_ms = self._ledger.own_case(), self._ledger.now_ms
-            why = Because(Row.INFORM, "the policy wants it to hear of corrected errors", "policy: inform_of_ce")
-            self._ledger.write(
-                _decided(now_ms, case, step.domain, Row.INFORM, (why,)), part_begun(now_ms, case, step.domain)
-            )
-            _, result = self._ledger.execute(case, step, Row.INFORM)
-            heard = result.succeeded or result.status is Status.RUNNING
-            state = State.OPERATED if heard else State.NOT_OPERATED
-            self._ledger.write(
-                part_ended(self._ledger.now_ms, case, step.domain, state, Row.INFORM, result.because or "it was told")
-            )
-
-    def _act_ahead(self, event: ev.Received) -> None:
-        for found in seen.trends_of(event, self.state, self._policy.trends):
-            situation = replace(self._situation(event.record), trends=(found.trend,))
-            plan = ahead(found.trend, situation, self._policy)
-            if plan.reasons:
-                self._begin_ahead(found, plan, event.dimm)
-            else:
-                self._ledger.write(seen.trend_seen(found, self._ledger.now_ms, None))
-
-    def _begin_ahead(self, found: seen.Found, plan: Ahead, dimm: str | None) -> None:
-        now_ms, case = self._ledger.now_ms, self._ledger.own_case()
-        costed = tuple(line for each in plan.campaigns for line in _sums(each.operations))
-        self._ledger.write(
-            seen.trend_seen(found, now_ms, case),
-            _decided(now_ms, case, None, Row.AHEAD, plan.reasons, costed=costed),
-            # Announced before any of them can end, so that the case is not closed too early.
-            *(part_begun(now_ms, case, campaign.domain) for campaign in plan.campaigns),
-            *((part_begun(now_ms, case, None),) if plan.steps else ()),
-        )
-        for step in plan.steps:
-            _, result = self._ledger.execute(case, step, Row.ON_MACHINE, dimm)
-            self._instead(case, step, result)
-        self._end_ahead(case, plan.reasons[-1].because)
-        for campaign in plan.campaigns:
-            operations = tuple(each.operation for each in campaign.operations)
-            self._campaigning.begin(case, campaign.domain, operations, asked=False)
-
-    def _instead(self, case: CaseId, step: Step, result: Result) -> None:
-        """What cannot be done falls to the next: a page that cannot be exchanged is offlined when it is let go."""
-        if isinstance(step, ExchangeFrame) and result.status in {Status.REFUSED, Status.FAILED}:
-            self._ledger.execute(case, OfflineFrame(step.frame), Row.ON_MACHINE)
-
-    def _end_ahead(self, number: CaseId, because: str) -> None:
-        """End the machine's part of a case of Dom0's own, once none of its orders runs any more."""
-        case = self.state.cases.get(number)
-        if case is None or any(known.case == number for known in self.state.orders.values()):
-            return
-        part = case.parts.get(None)
-        if part is None and case.parts:
-            return
-        if part is not None and part.ended:
-            return
-        done = part is not None and any(result.succeeded for result in case.ended_orders.values())
-        state = State.OPERATED if done else State.NOT_OPERATED
-        self._ledger.write(part_ended(self._ledger.now_ms, number, None, state, Row.AHEAD, because))
-
-    # --- after a reboot
-
-    def _take_out_again(self) -> None:
-        """Take out of use what was judged bad before the reboot; an owned page stays until it is let go (L3)."""
-        faults = self.state.faults
-        steps = steps_at_start(
-            BadList(
-                tuple((frame, faults.pages[frame]) for frame in sorted(faults.back_pages)),
-                tuple(sorted(faults.back_cpus)),
-            )
-        )
-        if not steps or self._policy.dry_run:
-            return
-        now_ms, case = self._ledger.now_ms, self._ledger.own_case()
-        dimms = {frame: dimm for dimm, frames in self.state.offlined.items() for frame in frames}
-        self._ledger.write(
-            ev.KnownBad(
-                at_ms=now_ms,
-                case=case,
-                pages=sum(step.pages for step in steps if isinstance(step, OfflineFrame)),
-                cpus=tuple(step.cpu for step in steps if isinstance(step, OfflineCpu)),
-            ),
-            part_begun(now_ms, case, None),
-        )
-        for step in steps:
-            dimm = dimms.get(step.frame) if isinstance(step, OfflineFrame) else None
-            self._ledger.execute(case, step, Row.ON_MACHINE, dimm)
-        self._end_ahead(case, "it was judged bad before the reboot")
 
     # --- after a kill
 
@@ -581,7 +399,7 @@ class Loop:
                 elif is_own or part.state == State.OPERATING:
                     self._resume(number, domain, is_own=is_own)
             if is_own:
-                self._end_ahead(number, "it was begun before Ringfence was killed")
+                self._ahead.end(number, "it was begun before Ringfence was killed")
 
     def _resume(self, case: CaseId, domain: DomainId, *, is_own: bool) -> None:
         if is_own:
@@ -593,34 +411,3 @@ class Loop:
         else:
             self._begin_asked(case, domain)
         self._campaigning.resume(case, domain)
-
-
-def _unjudged(record: Record, token: Token, now_ms: int, part: int) -> ev.Unrecognised:
-    """A machine check of which no bank said why: it is kept as it came."""
-    return ev.Unrecognised(at_ms=now_ms, raw=record.raw, why=UNJUDGED, origin=record.origin, token=token, part=part)
-
-
-def _sums(operations: Iterable[Costed]) -> tuple[str, ...]:
-    return tuple(f"{each.operation}: {line}" for each in operations for line in each.sum)
-
-
-def _decided(  # noqa: PLR0913 (one argument a field)
-    at_ms: int,
-    case: CaseId,
-    domain: DomainId | None,
-    row: Row,
-    reasons: Iterable[Because],
-    *,
-    answer: Dom0Says | None = None,
-    costed: tuple[str, ...] = (),
-) -> ev.Decided:
-    return ev.Decided(
-        at_ms=at_ms,
-        case=case,
-        domain=domain,
-        seat=Seat.DOM0,
-        row=row,
-        answer=answer,
-        reasons=tuple(ev.Reason(each.row, each.because, each.rests_on) for each in reasons),
-        costed=costed,
-    )

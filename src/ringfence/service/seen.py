@@ -40,9 +40,19 @@ def frame_of(finding: Finding) -> Frame | None:
 
 
 def received(  # noqa: PLR0913 (one argument a fact)
-    finding: Finding, *, at_ms: int, token: Token, case: CaseId | None, urgent: bool, part: int, sink: str | None
+    finding: Finding,
+    *,
+    at_ms: int,
+    token: Token | None,
+    case: CaseId | None,
+    urgent: bool,
+    part: int,
+    sink: str | None,
+    count: int | None = None,
 ) -> ev.Received:
-    """The journal's event for a record; ``sink`` is set for what an earlier boot left."""
+    """The journal's event for a record; ``sink`` is set for what an earlier boot left, ``count`` where the source has
+    counted the errors itself.
+    """
     location, record = finding.reading.location, finding.record
     kind = finding.reading.unit_kind
     in_core = kind is UnitKind.CORE
@@ -61,7 +71,7 @@ def received(  # noqa: PLR0913 (one argument a fact)
         left_over=sink is not None,
         sink=sink or "",
         corrected=finding.severity is Severity.CORRECTED and sink is None,
-        count=max(1, finding.reading.corrected_count or record.count),
+        count=max(1, count or finding.reading.corrected_count or record.count),
         frame=frame_of(finding),
         rank=None if in_core else rank_of(location),
         dimm=None if in_core else dimm_of(location),

@@ -1,0 +1,141 @@
+"""Evidence in Dom0's seat: written down, then acted on: guests are informed (I.3a-inform), trends acted on (II.1).
+
+By whatever way a record came (the port, a source of the host's own, what an earlier boot left), this is where it
+enters the journal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ringfence.decision.answer import inform
+from ringfence.decision.flow import State
+from ringfence.decision.policy import Policy
+from ringfence.decision.rows import Because, Row
+from ringfence.diagnosis.finding import UNJUDGED, diagnose
+from ringfence.diagnosis.severity import ErrorClass, is_judgeable
+from ringfence.hypervisor.port import Token
+from ringfence.journal import events as ev
+from ringfence.record.evidence import Record
+from ringfence.service import resumption, seen, written
+from ringfence.service.ahead import ActingAhead
+from ringfence.service.alone import Alone
+from ringfence.service.campaigning import Campaigning, part_begun, part_ended
+from ringfence.service.ledger import Ledger
+from ringfence.world.identities import CaseId, Frame
+from ringfence.world.situation import Seat
+from ringfence.world.steps import Status
+
+MOST_INFORMED: Final = 4_096
+"""Pages of which a guest was told: a page that errs again after so many others is told of again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A record as its source gives it. ``count`` is how many errors it tells of, where the source has counted them (a
+    storm told as one, the steps of a counter); None where the record or its registers say it themselves.
+    """
+
+    record: Record
+    count: int | None = None
+
+
+class Evidence:
+    """The evidence of one life of this process. ``alone`` treats errors in this seat; None: the hypervisor does."""
+
+    def __init__(
+        self, ledger: Ledger, campaigning: Campaigning, ahead: ActingAhead, alone: Alone | None, policy: Policy
+    ) -> None:
+        self._ledger, self._campaigning, self._ahead, self._alone = ledger, campaigning, ahead, alone
+        self._policy = policy
+        self._informed: dict[Frame, None] = {}
+
+    def reload(self, policy: Policy) -> None:
+        """What is received from now on goes by this policy."""
+        self._policy = policy
+
+    def take(
+        self, pieces: Sequence[Piece], *, urgent: bool, token: Token | None = None, case: CaseId | None = None
+    ) -> None:
+        """Write pieces of evidence down, all or none, and do what follows from them.
+
+        ``token`` names the arrival at the port, None for a source of the host's own; ``case`` is the hypervisor's
+        number for it where it treats cases itself. First aid comes before anything is written.
+        """
+        now_ms = self._ledger.now_ms
+        cases: tuple[CaseId | None, ...] = (case,) * len(pieces)
+        if self._alone is not None:
+            cases = self._alone.reported([piece.record for piece in pieces])
+        first_aid = self._alone.first_aid() if self._alone is not None else []
+        events: list[ev.Event] = [
+            _taken(piece, at_ms=now_ms, token=token, case=of, urgent=urgent, part=part)
+            for part, (piece, of) in enumerate(zip(pieces, cases, strict=True))
+        ]
+        if self._alone is not None:
+            # Whom it hit is written with the evidence: first aid may have hidden it from who looks again after a kill.
+            for entry in self._alone.judged():
+                events += written.judged(entry, Seat.DOM0, now_ms, None)
+        self._ledger.write(*events)
+        if self._alone is not None:
+            self._alone.go_on(first_aid)
+        for event in events:
+            if isinstance(event, ev.Received) and event.corrected:
+                self._inform(event)
+                self._ahead.counted(event)
+
+    def left_over(self, records: Sequence[Record], *, token: Token | None, sink: str) -> None:
+        """Evidence of an earlier boot: joined to its case if it is known, else a case of its own that has ended."""
+        now_ms = self._ledger.now_ms
+        for part, record in enumerate(records):
+            if not is_judgeable(record):
+                why, origin = UNJUDGED, record.origin
+                self._ledger.write(
+                    ev.Unrecognised(at_ms=now_ms, raw=record.raw, why=why, origin=origin, token=token, part=part)
+                )
+                continue
+            finding = diagnose(record)
+            events: list[ev.Event] = []
+            is_uncorrected = ErrorClass.of(finding.severity) is ErrorClass.UNCORRECTED
+            is_known, case = resumption.known(self._ledger, record) if is_uncorrected else (True, None)
+            if not is_known:
+                case = self._ledger.own_case()
+                why = f"found in {sink} after the reset: the host did not live on"
+                entry = ev.OutcomeEntry(None, State.HALTED, Row.LAST_WORDS, why)
+                events.append(ev.Closed(at_ms=now_ms, case=case, outcome=(entry,)))
+            received = seen.received(finding, at_ms=now_ms, token=token, case=case, urgent=True, part=part, sink=sink)
+            self._ledger.write(received, *events)
+
+    def _inform(self, event: ev.Received) -> None:
+        """Tell the guest whose page it is, if the policy wants it to hear of corrected errors: once for each page."""
+        if event.frame is None or event.frame in self._informed:
+            return
+        for step in inform(self._campaigning.situation(event.record), self._policy):
+            self._informed[event.frame] = None
+            while len(self._informed) > MOST_INFORMED:
+                del self._informed[next(iter(self._informed))]
+            case, now_ms = self._ledger.own_case(), self._ledger.now_ms
+            why = Because(Row.INFORM, "the policy wants it to hear of corrected errors", "policy: inform_of_ce")
+            self._ledger.write(
+                written.decided(now_ms, case, step.domain, Row.INFORM, (why,)), part_begun(now_ms, case, step.domain)
+            )
+            _, result = self._ledger.execute(case, step, Row.INFORM)
+            heard = result.succeeded or result.status is Status.RUNNING
+            state = State.OPERATED if heard else State.NOT_OPERATED
+            self._ledger.write(
+                part_ended(self._ledger.now_ms, case, step.domain, state, Row.INFORM, result.because or "it was told")
+            )
+
+
+def _taken(  # noqa: PLR0913 (one argument a fact)
+    piece: Piece, *, at_ms: int, token: Token | None, case: CaseId | None, urgent: bool, part: int
+) -> ev.Received | ev.Unrecognised:
+    record = piece.record
+    if not is_judgeable(record):
+        # A #MC of which no bank says why.
+        why = "it does not say how bad it is"
+        return ev.Unrecognised(at_ms=at_ms, raw=record.raw, why=why, origin=record.origin, token=token, part=part)
+    return seen.received(
+        diagnose(record), at_ms=at_ms, token=token, case=case, urgent=urgent, part=part, sink=None, count=piece.count
+    )
