@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 BIN = VENV / "bin"
-EXTRAS = "columnar,console,dev"
+EXTRAS = "columnar,console,web,dev"
 STAMP = VENV / ".set-up"
 INPUTS = ("pyproject.toml", "constraints.txt", "dev.py")
 
