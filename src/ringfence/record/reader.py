@@ -116,6 +116,28 @@ def _pstore_log(stream: io.BufferedReader, name: str) -> Iterator[Evidence | Lul
     yield from damage
 
 
+def _pstore_parts(source: Source, progress: Callable[[int], None] | None) -> Iterator[Evidence | Lull]:
+    """One kernel log of several files: its lines are counted from the first of its oldest part on."""
+    log = bytearray()
+    for part in source.parts:
+        with opened(Source(str(part), part, None)) as stream:
+            blob, damage = _whole(stream, str(part))
+        yield from damage
+        if progress is not None:
+            progress(len(blob))
+        try:
+            log += pstore.read_text(blob, Origin(str(part))).text
+        except FormatError as error:
+            yield Unrecognised(Origin(str(part)), blob[:4096], str(error))
+        if log and not log.endswith(b"\n"):
+            log += b"\n"
+        if len(log) > MAX_BINARY_BYTES:
+            raise SourceError(
+                source.name, f"the log has more than {MAX_BINARY_BYTES >> 20} MiB", advice="Give its files one by one."
+            )
+    yield from _read_text(bytes(log), source.name)
+
+
 def read(source: Source, progress: Callable[[int], None] | None = None) -> Iterator[Evidence]:
     """Every piece of evidence in a source, as ``follow`` reads it, without the lulls."""
     return (item for item in follow(source, progress) if not isinstance(item, Lull))
@@ -127,6 +149,9 @@ def follow(source: Source, progress: Callable[[int], None] | None = None) -> Ite
     A compressed source that is damaged yields what could be unpacked, then one ``Unrecognised`` for the rest.
     Raises SourceError if the source cannot be opened, or is binary and unreasonably large.
     """
+    if source.parts:
+        yield from _pstore_parts(source, progress)
+        return
     with opened(source) as stream:
         stored = pstore.parse_name(PurePath(source.name).name)
         if stored is not None and stored.type == "dmesg":
@@ -139,7 +164,7 @@ def follow(source: Source, progress: Callable[[int], None] | None = None) -> Ite
 
 def is_plain_log(source: Source) -> bool:
     """Whether a source is a regular file of text, neither compressed nor binary nor pstore's. Raises SourceError."""
-    if source.path is None or not source.path.is_file():
+    if source.path is None or source.parts or not source.path.is_file():
         return False
     stored = pstore.parse_name(PurePath(source.name).name)
     if stored is not None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ringfence.errors import SourceError
+from ringfence.record.binary.pstore import logs_of, parse_name
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -91,6 +92,7 @@ _COMPRESSIONS: tuple[tuple[bytes, str, Callable[[io.BufferedReader], io.Buffered
     (b"BZh", "bzip2", bz2.BZ2File),
 )
 HEAD_BYTES: Final = 64
+"""More than the longest of these, and than the headers of a part of a kernel log that pstore kept."""
 
 
 def is_compressed(head: bytes) -> bool:
@@ -100,18 +102,63 @@ def is_compressed(head: bytes) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One thing to read: ``name`` as the user knows it (``-`` for standard input), ``size_bytes`` if it is known."""
+    """One thing to read: ``name`` as the user knows it (``-`` for standard input), ``size_bytes`` if it is known.
+
+    ``parts``: it is one kernel log that pstore cut into these files, the oldest lines first; ``path`` is the first.
+    """
 
     name: str
     path: Path | None
     size_bytes: int | None
+    parts: tuple[Path, ...] = ()
 
 
 def expand(names: tuple[str, ...]) -> Iterator[Source]:
     """The sources that the names stand for: files as they are, directories file by file in the order of their names.
 
-    Raises SourceError for a name that is nothing readable.
+    The parts of a kernel log that pstore keeps in one directory are one source. Raises SourceError for a name that is
+    nothing readable.
     """
+    held: list[Source] = []
+    for source in _each(names):
+        is_part = source.path is not None and (found := parse_name(source.path.name)) and found.type == "dmesg"
+        if held and not (is_part and source.path is not None and source.path.parent == _parent(held)):
+            yield from _logs(held)
+            held = []
+        if is_part:
+            held.append(source)
+        else:
+            yield source
+    yield from _logs(held)
+
+
+def _parent(held: list[Source]) -> Path | None:
+    return held[0].path.parent if held[0].path is not None else None
+
+
+def _logs(held: list[Source]) -> Iterator[Source]:
+    """The parts of one directory, put together into the logs that they were cut from."""
+    sources = {source.path: source for source in held if source.path is not None}
+    for parts in logs_of(tuple((path, _head(path)) for path in sources)):
+        first = sources[parts[0]]
+        if len(parts) == 1:
+            yield first
+        else:
+            sizes = [sources[part].size_bytes or 0 for part in parts]
+            last = parts[-1].name
+            yield Source(f"{first.name} to {last} ({len(parts)} parts)", parts[0], sum(sizes), parts)
+
+
+def _head(path: Path) -> bytes:
+    """The beginning of a part; empty if it cannot be read, which is said when it is read whole."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            return file.read(HEAD_BYTES)
+    except OSError:
+        return b""
+
+
+def _each(names: tuple[str, ...]) -> Iterator[Source]:
     for name in names:
         if name == STDIN:
             yield Source(STDIN, None, None)

@@ -1,8 +1,8 @@
 """What Linux's pstore keeps over a crash: the kernel log in parts, and ``struct mce`` (files ``mce-erst-*``).
 
 /sys/fs/pstore has a file for every record, named TYPE-BACKEND-ID (Linux fs/pstore/inode.c). The log is cut into parts,
-the newest lines in part 1 (fs/pstore/platform.c, pstore_dump). The text of each part goes to the textual readers by
-itself.
+the newest lines in part 1 (fs/pstore/platform.c, pstore_dump), between whole lines: what a panic's last lines say of a
+machine check may begin in one part and end in the next. ``logs_of`` puts the files of one log together.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import zlib
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 from ringfence.errors import FormatError
@@ -96,6 +97,32 @@ def read_text(blob: bytes, origin: Origin, time: float | None = None) -> PstoreT
             part=int(header["part"]),
         )
     return text
+
+
+def logs_of(files: tuple[tuple[Path, bytes], ...]) -> tuple[tuple[Path, ...], ...]:
+    """The files of whole logs, each from its oldest part to its newest, of ``dmesg`` files and their beginnings.
+
+    A backend numbers the parts of a dump upwards in the order in which it writes them, from part 1 on (erst_writer and
+    generic_id, as above): a log ends where reason or count change, or a part's number does not grow. What has no header
+    stands alone.
+    """
+    logs: list[list[Path]] = []
+    before: tuple[str, bytes, bytes] | None = None
+    part_before = 0
+    for name, path, head in sorted(
+        ((found, path, head) for path, head in files if (found := parse_name(path.name)) is not None),
+        key=lambda each: (each[0].backend, each[0].id),
+    ):
+        ramoops = _RAMOOPS.match(head)
+        header = _PART.match(head, ramoops.end() if ramoops else 0)
+        dump = (name.backend, header["reason"], header["count"]) if header else None
+        part = int(header["part"]) if header else 0
+        if dump is not None and dump == before and part == part_before + 1:
+            logs[-1].insert(0, path)
+        else:
+            logs.append([path])
+        before, part_before = dump, part
+    return tuple(tuple(log) for log in logs)
 
 
 def inflate(packed: bytes) -> bytes:
