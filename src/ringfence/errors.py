@@ -97,8 +97,8 @@ class JournalFullError(JournalError):
 
 
 @dataclass(frozen=True, slots=True)
-class PolicyProblem:
-    """One thing that is wrong with a policy file: on which line (from 1), with which key, and what is allowed instead.
+class FileProblem:
+    """One thing that is wrong with a file: on which line (from 1), with which key, and what is allowed instead.
 
     ``key`` is empty where the file as a whole is wrong, ``allowed`` where nothing can be named.
     """
@@ -113,16 +113,28 @@ class PolicyProblem:
         return f"{key}{self.problem}" + (f"; allowed: {self.allowed}" if self.allowed else "")
 
 
-class PolicyError(RingfenceError):
-    """A policy file is not one: ``problems`` are all that is wrong with it, in the order of the file's lines.
+class FileError(RingfenceError):
+    """A file that a person wrote is not what it should be: ``problems`` are all that is wrong, in the order of its
+    lines.
 
     The message has one line a problem: ``path:line: key: problem; allowed: ...``.
     """
 
-    def __init__(self, path: str | Path, problems: tuple[PolicyProblem, ...]) -> None:
-        super().__init__(
-            "\n".join(f"{path}:{problem.line}: {problem}" for problem in problems),
-            advice="Nothing of the file is in force. `ringfence policy default` prints every key with its meaning.",
-        )
+    ADVICE = ""
+
+    def __init__(self, path: str | Path, problems: tuple[FileProblem, ...]) -> None:
+        super().__init__("\n".join(f"{path}:{problem.line}: {problem}" for problem in problems), advice=self.ADVICE)
         self.path = str(path)
         self.problems = problems
+
+
+class PolicyError(FileError):
+    """A policy file is not one."""
+
+    ADVICE = "Nothing of the file is in force. `ringfence policy default` prints every key with its meaning."
+
+
+class ConfigurationError(FileError):
+    """A configuration file is not one, or the policy that stands in it is not."""
+
+    ADVICE = "Nothing of the file is in force. `ringfence config default` prints every key with its meaning."

@@ -26,10 +26,11 @@ from ringfence.decision.policy import (
     Trends,
 )
 from ringfence.decision.policy_explained import explain
-from ringfence.decision.policy_file import MAX_BYTES, MAX_PROBLEMS, default_of, read, schema, unreached, write
+from ringfence.decision.policy_file import default_of, read, schema, unreached, write
 from ringfence.decision.policy_keys import BY_PATH, KEYS, MAX_RULES, Table
 from ringfence.decision.policy_kinds import Count, Duration, Refused, Weight
 from ringfence.decision.rows import Row
+from ringfence.decision.toml_document import MAX_BYTES, MAX_PROBLEMS
 from ringfence.decision.toml_lines import line_of, lines
 from ringfence.errors import PolicyError
 from ringfence.world.domain import Domain, DomainKind

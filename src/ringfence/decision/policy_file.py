@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from textwrap import wrap
 from typing import Final
@@ -24,23 +22,9 @@ from ringfence.decision.policy_keys import (
     value_of,
 )
 from ringfence.decision.policy_kinds import Refused, Schema, shown
-from ringfence.decision.toml_lines import KeyPath, line_of, lines
-from ringfence.errors import PolicyError, PolicyProblem
-
-MAX_BYTES: Final = 256 << 10
-"""A file with a rule for each of a thousand domains has about half of that."""
-
-MAX_DOTS: Final = 256
-"""In one line. The time that tomllib needs for a dotted key grows with the square of its parts."""
-
-MAX_PROBLEMS: Final = 200
-"""More than a person reads; the rest is counted. A file of nonsense could hold tens of thousands."""
-
-_LONGEST_MISSPELLING: Final = 64
-"""Characters of an unknown key up to which a known one is looked for that is like it."""
-
-_PLACE: Final = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
-_TOO_MANY_DIGITS: Final = re.compile(r"[0-9][0-9_]{1000}")
+from ringfence.decision.toml_document import MAX_PROBLEMS, bounded, meant, named, parse
+from ringfence.decision.toml_lines import KeyPath, line_of
+from ringfence.errors import FileProblem, PolicyError
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,57 +52,24 @@ def read(data: bytes, path: str = "policy.toml") -> PolicyFile:
 
     Raises PolicyError with all problems of the file. One that is no TOML has one problem: the parser stops there.
     """
-    text = _text(data, path)
-    document = _document(text, path)
-    walk = _Walk(lines(text))
-    plain = walk.policy(document)
+    document = parse(data, path, PolicyError)
+    found, problems = of_tables(document.content, path, document.lines)
+    if problems:
+        raise PolicyError(path, bounded(problems))
+    return found
+
+
+def of_tables(
+    content: Mapping[str, object], path: str, lines: Mapping[KeyPath, int]
+) -> tuple[PolicyFile, tuple[FileProblem, ...]]:
+    """The policy of tables that were read already, on these ``lines`` of the file at ``path``; and what is wrong with
+    it: then the policy is the default.
+    """
+    walk = _Walk(lines)
+    plain = walk.policy(content)
     if walk.problems:
-        raise PolicyError(path, _bounded(walk.problems))
-    return PolicyFile(msgspec.convert(plain, Policy), path, walk.lines)
-
-
-def _bounded(problems: list[PolicyProblem]) -> tuple[PolicyProblem, ...]:
-    """The problems in the order of the lines, the first of them if they are too many to read."""
-    found = sorted(problems, key=lambda problem: problem.line)
-    if len(found) <= MAX_PROBLEMS:
-        return tuple(found)
-    rest = PolicyProblem(found[MAX_PROBLEMS].line, "", f"and {len(found) - MAX_PROBLEMS} more problems from here on")
-    return (*found[:MAX_PROBLEMS], rest)
-
-
-def _text(data: bytes, path: str) -> str:
-    if len(data) > MAX_BYTES:
-        problem = PolicyProblem(1, "", f"more than {MAX_BYTES} bytes", f"at most {MAX_BYTES} bytes")
-        raise PolicyError(path, (problem,))
-    try:
-        return data.decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        problem = PolicyProblem(line, "", f"byte {data[error.start]:#04x} is no UTF-8", "text in UTF-8")
-        raise PolicyError(path, (problem,)) from error
-
-
-def _document(text: str, path: str) -> dict[str, object]:
-    last = text.count("\n") + 1
-    dotted = next((number for number, line in enumerate(text.split("\n"), 1) if line.count(".") > MAX_DOTS), None)
-    if dotted is not None:
-        problem = PolicyProblem(dotted, "", "too many dots", f"at most {MAX_DOTS} dots in a line")
-        raise PolicyError(path, (problem,))
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        message = str(error)
-        place = _PLACE.search(message)
-        line = int(place[1]) if place and place[1] else last
-        problem = PolicyProblem(line, "", f"this is no TOML: {message[: place.start()] if place else message}")
-    except RecursionError:
-        problem = PolicyProblem(1, "", "arrays or tables are nested too deeply", "arrays of words")
-    except ValueError:
-        # int() refuses thousands of digits, and tomllib lets that through as it is.
-        digits = _TOO_MANY_DIGITS.search(text)
-        line = text.count("\n", 0, digits.start()) + 1 if digits else last
-        problem = PolicyProblem(line, "", "a number has too many digits")
-    raise PolicyError(path, (problem,))
+        return PolicyFile(Policy(), path), tuple(walk.problems)
+    return PolicyFile(msgspec.convert(plain, Policy), path, lines), ()
 
 
 class _Walk:
@@ -126,9 +77,9 @@ class _Walk:
 
     def __init__(self, found: Mapping[KeyPath, int]) -> None:
         self.lines = found
-        self.problems: list[PolicyProblem] = []
+        self.problems: list[FileProblem] = []
 
-    def policy(self, document: dict[str, object]) -> dict[str, object]:
+    def policy(self, document: Mapping[str, object]) -> dict[str, object]:
         """The document as ``Policy`` is made from it, without what is refused."""
         plain: dict[str, object] = {}
         for name, raw in document.items():
@@ -141,7 +92,7 @@ class _Walk:
         return plain
 
     def _wrong(self, path: KeyPath, name: str, problem: str, allowed: str) -> None:
-        self.problems.append(PolicyProblem(line_of(self.lines, path), name, problem, allowed))
+        self.problems.append(FileProblem(line_of(self.lines, path), name, problem, allowed))
 
     def _table(self, table: Table, raw: object, path: KeyPath) -> dict[str, object]:
         plain: dict[str, object] = {}
@@ -171,14 +122,10 @@ class _Walk:
             plain[key.field] = value
 
     def _unknown(self, table: Table, name: str, path: KeyPath) -> None:
-        like = _like(table, name) if len(self.problems) < MAX_PROBLEMS else ""
-        full = f"{table}.{name}" if table else name
-        self._wrong(
-            path,
-            full if full.isprintable() and len(full) <= _LONGEST_MISSPELLING else shown(full),
-            f"there is no such key{like}",
-            ", ".join(_names(table)),
-        )
+        known = _names(table)
+        like = meant(name, known, _ELSEWHERE) if len(self.problems) < MAX_PROBLEMS else ""
+        full = named(f"{table}.{name}" if table else name)
+        self._wrong(path, full, f"there is no such key{like}", ", ".join(known))
 
     def _rules(self, raw: object) -> list[dict[str, object]]:
         if not isinstance(raw, list):
@@ -236,17 +183,7 @@ def _has_no_operation(rule: Mapping[str, object]) -> bool:
     return rule.get("operations") == [] and not answers.isdisjoint({Answer.OPERATE, Answer.BOTH})
 
 
-def _like(table: Table, name: str) -> str:
-    """The known key that is most like an unknown one, as the end of a sentence; empty if none is."""
-    if len(name) > _LONGEST_MISSPELLING:
-        return ""
-    elsewhere = {key.name: key.path for key in KEYS}
-    here = {each: each for each in _names(table)}
-    # It may be spelt right, and stand in the wrong table.
-    for names, likeness in ((elsewhere, 1.0), (here, 0.6), (elsewhere, 0.8)):
-        if near := get_close_matches(name, names, 1, likeness):
-            return f"; did you mean {names[near[0]]}?"
-    return ""
+_ELSEWHERE: Final = {key.name: key.path for key in KEYS}
 
 
 def _names(table: Table) -> list[str]:

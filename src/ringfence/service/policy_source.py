@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ringfence.decision.policy import DEFAULT, Policy
-from ringfence.decision.policy_file import MAX_BYTES, PolicyFile, read, write
+from ringfence.decision.policy_file import PolicyFile, read, write
+from ringfence.decision.toml_document import MAX_BYTES
 from ringfence.errors import SourceError
 
 
