@@ -7,30 +7,25 @@ that does not read is dropped: the journal is the queue, so none is kept for it 
 from __future__ import annotations
 
 import asyncio
-import bisect
 import os
 import socket
 import stat
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable
-from concurrent.futures import CancelledError
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Final, TypeVar, assert_never
 
 from ringfence.errors import RingfenceError, SourceError
-from ringfence.journal import events as ev
-from ringfence.journal.store import Reader
 from ringfence.service import answers
 from ringfence.service import control_protocol as say
 from ringfence.service.answers import Doorkeeping
+from ringfence.service.asking import ask
+from ringfence.service.histories import BATCH, SILENT, Context, Words, batch_of
 from ringfence.service.rights import Peer, Right, allows, right_of
-from ringfence.service.writer import BusyError, Desk, Life, Writer
-from ringfence.views import chain
-from ringfence.world.identities import DomainId
+from ringfence.service.writer import Desk, Writer
 
 T = TypeVar("T")
 
@@ -45,10 +40,6 @@ IDLE_S: Final = 60.0
 """Between two requests."""
 PARTING_S: Final = 1.0
 """For a client to see that it was the last reply, and to hang up."""
-BATCH: Final = 256
-"""Events that are read from the journal at a time."""
-SILENT: Final = 4
-"""Of so many events, one says something to a reader: a case has more, corrected errors have about two."""
 MOST_PATH_BYTES: Final = 107
 """Of a unix socket (unix(7): sun_path has 108 bytes, one of them the end)."""
 
@@ -80,14 +71,6 @@ class News:
         """Wait until there is an event after this one."""
         while self.last <= number:
             await self._come.wait()
-
-
-@dataclass(frozen=True, slots=True)
-class _Context:
-    """What is needed to put events into words: lives by the number of their first event, and the domains' names."""
-
-    lives: tuple[Life, ...]
-    names: dict[DomainId, str]
 
 
 class Control:
@@ -201,14 +184,7 @@ class Control:
     # --- answers -----------------------------------------------------------------------------------------------------
 
     async def _ask(self, what: Callable[[Desk], T]) -> T | say.Refused:
-        try:
-            return await asyncio.wrap_future(self._writer.ask(what))
-        except BusyError:
-            return _BUSY
-        except CancelledError:
-            if (task := asyncio.current_task()) is not None and task.cancelling():
-                raise
-            return _BUSY
+        return await ask(self._writer, what)
 
     async def _answer(
         self, request: say.Status | say.Cases | say.Domains | say.Approvals | say.Approve | say.Do, peer: Peer
@@ -238,7 +214,7 @@ class Control:
             message = f"last is 0 to {say.MOST_EVENTS}, after 0 to {say.MOST_NUMBER}"
             await self._say(writer, say.Refused(code=say.Code.BAD_REQUEST, message=message))
             return
-        context = await self._ask(lambda desk: _Context(tuple(desk.lives), desk.names()))
+        context = await self._ask(Context.of)
         if isinstance(context, say.Refused):
             await self._say(writer, context)
             return
@@ -256,16 +232,16 @@ class Control:
             if isinstance(result, Exception):
                 raise result
 
-    async def _tell(self, asked: say.Events, context: _Context, writer: asyncio.StreamWriter) -> None:
+    async def _tell(self, asked: say.Events, context: Context, writer: asyncio.StreamWriter) -> None:
         try:
             if asked.after is None:
                 number = await self._tell_last(asked.last, context, writer)
             else:
                 number = await self._tell_after(asked.after, asked.last, context, writer)
-            words = _Words(context, number)
+            words = Words(context, number)
             while asked.follow:
                 await self._news.after(number)
-                batch = await asyncio.to_thread(self._read, number, BATCH)
+                batch = await asyncio.to_thread(batch_of, self._journal, number, BATCH)
                 number = batch[-1][0] if batch else number
                 await self._say(writer, *words.all(batch))
         except RingfenceError as error:
@@ -273,84 +249,28 @@ class Control:
             return
         await self._say(writer, say.End(last=number))
 
-    async def _tell_last(self, most: int, context: _Context, writer: asyncio.StreamWriter) -> int:
+    async def _tell_last(self, most: int, context: Context, writer: asyncio.StreamWriter) -> int:
         """Tell the last events that say something; the number of the last one that was read."""
         known = self._news.last
         number = max(0, known - SILENT * most)
-        words, found = _Words(context, number), deque[say.Event](maxlen=most)
-        while number < known and (batch := await asyncio.to_thread(self._read, number, min(BATCH, known - number))):
+        words, found = Words(context, number), deque[say.Event](maxlen=most)
+        while number < known and (
+            batch := await asyncio.to_thread(batch_of, self._journal, number, min(BATCH, known - number))
+        ):
             number = batch[-1][0]
             found.extend(words.all(batch))
         while found:
             await self._say(writer, *(found.popleft() for _ in range(min(BATCH, len(found)))))
         return known
 
-    async def _tell_after(self, number: int, most: int, context: _Context, writer: asyncio.StreamWriter) -> int:
+    async def _tell_after(self, number: int, most: int, context: Context, writer: asyncio.StreamWriter) -> int:
         """Tell the events after a number; the number of the last one that was read."""
-        words = _Words(context, number)
-        while most > 0 and (batch := await asyncio.to_thread(self._read, number, min(BATCH, most))):
+        words = Words(context, number)
+        while most > 0 and (batch := await asyncio.to_thread(batch_of, self._journal, number, min(BATCH, most))):
             number = batch[-1][0]
             most -= len(batch)
             await self._say(writer, *words.all(batch))
         return number
-
-    def _read(self, after: int, most: int) -> list[tuple[int, ev.Stored]]:
-        """A batch of events; in a thread, for the disk may be slow."""
-        with Reader(self._journal) as journal:
-            return list(islice(journal.events(after), most))
-
-
-class _Words:
-    """Puts events into words, one after the other. Names of domains are those of the boot that an event is of."""
-
-    def __init__(self, context: _Context, after: int) -> None:
-        self._lives = list(context.lives)
-        firsts = [life.number for life in self._lives]
-        place = bisect.bisect_right(firsts, after + 1) - 1
-        self._epoch_ms = self._lives[place].epoch_ms if place >= 0 else None
-        self._boot = self._lives[place].boot if place >= 0 else ""
-        is_now = bool(self._lives) and self._boot == self._lives[-1].boot
-        self._names = dict(context.names) if is_now else {}
-        self._steps: dict[int, tuple[int, str]] = {}
-
-    def all(self, batch: Iterable[tuple[int, ev.Stored]]) -> list[say.Event]:
-        """What a batch says."""
-        return [found for number, event in batch if (found := self.of(number, event)) is not None]
-
-    def of(self, number: int, event: ev.Stored) -> say.Event | None:
-        """One event; None for what says nothing to a reader."""
-        match event:
-            case ev.Started():
-                self._epoch_ms = event.wall_ms - event.at_ms if event.wall_ms is not None else None
-                if event.boot != self._boot:
-                    self._boot = event.boot
-                    self._names.clear()
-            case ev.DomainChanged():
-                self._names[event.domain] = event.name
-            case _:
-                pass
-        found = chain.link(event, self._names)
-        if found is None:
-            return None
-        case, text = getattr(event, "case", None), found.text
-        if isinstance(event, ev.Intended):
-            self._steps[event.order] = event.case, found.text
-            while len(self._steps) > BATCH:
-                del self._steps[next(iter(self._steps))]
-        elif isinstance(event, ev.Carried) and event.order in self._steps:
-            case, step = self._steps[event.order]
-            text = found.text.replace(f"order {event.order}", step, 1)
-        return say.Event(
-            number=number,
-            kind=type(event).__name__,
-            at_ms=event.at_ms,
-            wall_ms=self._epoch_ms + event.at_ms if self._epoch_ms is not None else None,
-            what=found.what,
-            row=found.row,
-            text=text,
-            case=case,
-            details=found.details,
-        )
 
 
 _NOT_ALLOWED: Final = say.Refused(
@@ -365,9 +285,6 @@ _ONLY_READING: Final = say.Refused(
 )
 _TOO_MANY: Final = say.Refused(
     code=say.Code.BUSY, message="too many clients are connected", advice="Try again, or end one that follows events."
-)
-_BUSY: Final = say.Refused(
-    code=say.Code.BUSY, message="the service is too busy to answer, or is ending", advice="Try again in a moment."
 )
 
 
