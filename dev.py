@@ -73,6 +73,23 @@ def check() -> int:
     return 1 if failed else 0
 
 
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+
+
+def browser(arguments: list[str]) -> int:
+    """The console's tests in a real browser: the one that is installed, for none is downloaded."""
+    chromium = os.environ.get("RINGFENCE_CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if chromium is None:
+        sys.exit(
+            "the console's tests need Chromium, and there is none here.\n"
+            "  Debian: apt-get install chromium. Elsewhere: set RINGFENCE_CHROMIUM to the program's path."
+        )
+    uv = shutil.which("uv") or BIN / "uv"
+    must(uv, "pip", "install", "--quiet", "--python", BIN / "python", "-c", "constraints.txt", "-e", ".[browser]")
+    os.environ["RINGFENCE_CHROMIUM"] = chromium
+    return run(BIN / "pytest", *(arguments or ["tests/browser"]))
+
+
 def main() -> int:
     """Parse the command line and do it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -81,6 +98,8 @@ def main() -> int:
     job.add_argument("arguments", nargs=argparse.REMAINDER)
     tests = commands.add_parser("test", help="set up, then run the tests")
     tests.add_argument("arguments", nargs=argparse.REMAINDER)
+    console = commands.add_parser("browser", help="set up, then run the console's tests in the Chromium here")
+    console.add_argument("arguments", nargs=argparse.REMAINDER)
     commands.add_parser("check", help="set up, then format check, lint, types, layers, docs, tests")
     commands.add_parser("fix", help="format and fix what can be fixed")
     commands.add_parser("docs", help="write the generated reference pages anew")
@@ -92,6 +111,8 @@ def main() -> int:
             return run(BIN / "ringfence", *(options.arguments or ["demo"]))
         case "test":
             return run(BIN / "pytest", "-n", "2", *options.arguments)
+        case "browser":
+            return browser(options.arguments)
         case "check":
             return check()
         case "fix":
