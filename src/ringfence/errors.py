@@ -84,16 +84,31 @@ class JournalError(RingfenceError):
         self.path = str(path)
 
 
-class JournalFullError(JournalError):
-    """There is no room left for an event, the reserve included. ``unwritten`` are the encoded events, one line each."""
+class JournalDamagedError(JournalError):
+    """The journal's file is not what was written into it."""
+
+
+class NotWrittenError(JournalError):
+    """Events could not be made durable, and none of them is written. ``unwritten`` are they, one encoded line each.
+
+    This is what is raised where the disk fails or is read-only: the same events may be tried again.
+    """
+
+    def __init__(self, path: str | Path, message: str, unwritten: tuple[str, ...], *, advice: str) -> None:
+        super().__init__(path, message, advice=advice)
+        self.unwritten = unwritten
+
+
+class JournalFullError(NotWrittenError):
+    """There is no room left for an event, the reserve included."""
 
     def __init__(self, path: str | Path, unwritten: tuple[str, ...]) -> None:
         super().__init__(
             path,
             f"no room for {len(unwritten)} event(s), the reserve is used up",
+            unwritten,
             advice="Make room on the disk, or raise the journal's limit; what was not written goes to the kernel log.",
         )
-        self.unwritten = unwritten
 
 
 @dataclass(frozen=True, slots=True)

@@ -411,6 +411,31 @@ class Dom0Changed(_Event, frozen=True, kw_only=True):
     because: str = ""
 
 
+class Compacted(_Event, frozen=True, kw_only=True):
+    """What was old left the journal: of the events up to ``upto``, ``events`` with ``bytes`` of text were dropped.
+
+    What is needed of them stays: the state after ``upto`` in a snapshot, and the events of what was open.
+    """
+
+    upto: int
+    events: int
+    bytes: int
+    because: str = ""
+
+
+class Salvaged(_Event, frozen=True, kw_only=True):
+    """This journal was made from a damaged one: ``read`` events were taken over with their numbers, ``lost`` are gone.
+
+    ``lost_from`` and ``lost_to`` are the first and the last number that is gone, 0 if none is.
+    """
+
+    read: int
+    lost: int
+    lost_from: int
+    lost_to: int
+    because: str = ""
+
+
 Event = (
     Started
     | Stopped
@@ -439,6 +464,8 @@ Event = (
     | EvidenceSaved
     | DomainChanged
     | Dom0Changed
+    | Compacted
+    | Salvaged
 )
 """Everything that the journal holds. Closed: ``match`` over it ends in ``assert_never``."""
 

@@ -238,6 +238,10 @@ def apply(state: State, event: ev.Stored) -> State:  # noqa: PLR0912, PLR0915 (o
             state.running = False
         case ev.PolicyLoaded():
             state.policy_digest = event.digest
+        case ev.Compacted():
+            pass  # nothing that counts was dropped
+        case ev.Salvaged():
+            _salvaged(state, event)
         case ev.Unread():
             _unread(state, event)
         case _:
@@ -250,6 +254,14 @@ def _unread(state: State, event: ev.Unread) -> None:
     _number_used(state, event.case or 0)
     state.last_order = max(state.last_order, event.order or 0)
     _durable(state, Token(event.token) if event.token is not None else None)
+
+
+def _salvaged(state: State, event: ev.Salvaged) -> None:
+    """No number that a lost event may have used is given away again: each used one of each kind at most."""
+    state.last_order += event.lost
+    state.last_case += event.lost
+    if state.last_seat_case + event.lost < OWN_CASES:
+        state.last_seat_case += event.lost
 
 
 # --- cases ----------------------------------------------------------------------------------------------------------

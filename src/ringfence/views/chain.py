@@ -139,7 +139,7 @@ _FIRST = {"evidence": 0, "finding": 1, "impact": 2}
 """What is known stands before what is done about it, where the journal heard of both at once."""
 
 
-def link(event: ev.Stored, names: Mapping[DomainId, str]) -> Link | None:  # noqa: PLR0912 (one arm per kind of event)
+def link(event: ev.Stored, names: Mapping[DomainId, str]) -> Link | None:  # noqa: PLR0912, PLR0915 (an arm a kind of event)
     """One event in words; None for what says nothing to a reader (acknowledgements, starts)."""
     match event:
         case ev.Received():
@@ -225,6 +225,17 @@ def link(event: ev.Stored, names: Mapping[DomainId, str]) -> Link | None:  # noq
             return Link(event.at_ms, "stop", "", f"Ringfence stops: {event.because}")
         case ev.PolicyLoaded():
             return Link(event.at_ms, "policy", "", f"policy {event.digest} applies from now on")
+        case ev.Compacted():
+            text = f"{event.events} old events left the journal, up to {event.upto}: {event.because}"
+            return Link(event.at_ms, "journal", "", text)
+        case ev.Salvaged():
+            gone = (
+                f"{event.lost} are lost, between {event.lost_from} and {event.lost_to}"
+                if event.lost
+                else "none is lost"
+            )
+            text = f"{event.read} events were saved from a damaged journal, {gone}: {event.because}"
+            return Link(event.at_ms, "journal", "", text)
         case _:
             return None
 
