@@ -190,6 +190,25 @@ def test_replay_as_json_names_the_policy_of_each_outcome(tmp_path: Path) -> None
     assert shown["outcomes"][0]["policy"] == "the default policy"
 
 
+def test_replay_says_of_unreadable_evidence_where_it_stands_and_why(tmp_path: Path) -> None:
+    log = tmp_path / "cut.cper"
+    log.write_bytes(b"CPER" + bytes(200))
+    shown = run("replay", str(log)).output
+    assert "Not readable: " in shown
+    assert str(log) in shown
+    assert "1 unreadable" in shown
+    (line,) = run("replay", str(log), "--json").output.splitlines()
+    assert json.loads(line)["unrecognised"] in shown
+
+
+def test_two_replays_are_not_told_as_one_history(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    assert run("replay", LOG, "--keep", str(kept)).exit_code == 0
+    again = run("replay", LOG, "--keep", str(kept))
+    assert again.exit_code == 2
+    assert "it holds an earlier replay" in again.output
+
+
 def test_a_policy_that_cannot_be_read_is_said_so() -> None:
     result = run("replay", LOG, "--policy", "/no/such/policy.toml")
     assert result.exit_code == 2

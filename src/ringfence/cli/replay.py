@@ -27,7 +27,11 @@ DEFAULT_NAME = "the default policy"
     help="What guest had the pages: HVM that enabled MCA or not, PV with a handler or without.",
 )
 @click.option("--all", "show_all", is_flag=True, help="Show corrected errors that were only counted, too.")
-@click.option("--keep", type=click.Path(path_type=Path, file_okay=False), help="Keep the journals in this directory.")
+@click.option(
+    "--keep",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep the journals in this directory; it has none of an earlier replay.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line for each event.")
 @click.pass_context
 def replay_command(  # noqa: PLR0913, PLR0917 (one argument an option)
@@ -52,7 +56,9 @@ def replay_command(  # noqa: PLR0913, PLR0917 (one argument an option)
     from ringfence import api  # noqa: PLC0415 (other commands start without all this)
     from ringfence.service.policy_source import load  # noqa: PLC0415
     from ringfence.service.replay import replay  # noqa: PLC0415
+    from ringfence.views import jsonl  # noqa: PLC0415
     from ringfence.views import replay as view  # noqa: PLC0415
+    from ringfence.views.text import unrecognised_text  # noqa: PLC0415
 
     names = [policy_file or DEFAULT_NAME, *([against if against != "default" else DEFAULT_NAME] if against else [])]
     counts: Counter[str] = Counter()
@@ -65,6 +71,10 @@ def replay_command(  # noqa: PLR0913, PLR0917 (one argument an option)
             for played in replay(api.findings(*logs), policies, directory, stand_in=stand_in):
                 if isinstance(played, api.Unrecognised):
                     unreadable += 1
+                    if as_json:
+                        click.echo(jsonl.encode(jsonl.unrecognised_line(played)))
+                    else:
+                        click.echo(unrecognised_text(played))
                     continue
                 event = played[0].event
                 is_corrected = event.finding.severity == "CORRECTED"

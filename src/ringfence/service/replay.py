@@ -17,6 +17,7 @@ from ringfence.arch.cpuid import Vendor
 from ringfence.decision.policy import Policy
 from ringfence.diagnosis.finding import Event, Finding, diagnose
 from ringfence.diagnosis.severity import ErrorClass, Mode, Severity
+from ringfence.errors import JournalError
 from ringfence.hypervisor.model.domains import DomainSpec
 from ringfence.hypervisor.model.host import ModelHost
 from ringfence.hypervisor.port import Arrival, Capability, Telemetry, Token
@@ -259,9 +260,14 @@ def replay(
 ) -> Iterator[tuple[Played, ...] | Unrecognised]:
     """Put events to a model host for each policy; yields what became of each event under each policy, in order.
 
-    What cannot be read is handed on. Journals are written to ``directory``.
+    What cannot be read is handed on. Journals are written to ``directory``. Raises JournalError if one is there.
     """
     stages: list[_Stage] = []
+    journals = [directory / f"policy-{number}.sqlite" for number, _ in enumerate(policies, 1)]
+    for journal in journals:
+        if journal.exists():
+            advice = "Name another directory, or take it away: two replays in one journal would be told as one history."
+            raise JournalError(journal, "it holds an earlier replay", advice=advice)
     last: float | None = None
     try:
         for event in found:
@@ -271,12 +277,10 @@ def replay(
             if event.count == 0 or event.finding.severity is Severity.NONE:
                 continue
             if not stages:
-                stages = [
-                    _Stage(
-                        policy, directory / f"policy-{number}.sqlite", vendor=event.finding.vendor, stand_in=stand_in
-                    )
-                    for number, policy in enumerate(policies, 1)
-                ]
+                stages.extend(
+                    _Stage(policy, journal, vendor=event.finding.vendor, stand_in=stand_in)
+                    for policy, journal in zip(policies, journals, strict=True)
+                )
             time = event.finding.record.time
             gap_ms = 1_000 if time is None or last is None else max(1, round((time - last) * 1000))
             last = time if time is not None else last
