@@ -86,6 +86,16 @@ def test_one_more_error_never_lowers_a_count_or_takes_back_a_firing(
     assert after.fired >= before.fired
 
 
+@given(rules, st.lists(st.tuples(st.integers(0, 300_000), st.integers(0, 4)), max_size=30))
+def test_many_errors_at_once_come_to_what_they_come_to_one_by_one(
+    rule: SerdRule, errors: list[tuple[int, int]]
+) -> None:
+    state = NEW
+    for at_ms, count in errors:
+        state = fold(rule, state, at_ms, count)
+    assert fold_all(rule, errors) == state
+
+
 @given(rules, errors)
 def test_what_is_remembered_is_bounded_and_the_total_is_exact(rule: SerdRule, errors: list[tuple[int, int]]) -> None:
     state = fold_all(rule, errors)

@@ -152,7 +152,28 @@ def _bucket(rule: SerdRule, state: SerdState, at_ms: int, count: int) -> SerdSta
 
 def fold_all(rule: SerdRule, errors: Iterable[tuple[int, int]]) -> SerdState:
     """The state after (milliseconds, count) pairs."""
+    if rule.engine is Engine.BUCKET:
+        return _bucket_of(rule, errors)
     state = NEW
     for at_ms, count in errors:
         state = fold(rule, state, at_ms, count)
     return state
+
+
+def _bucket_of(rule: SerdRule, errors: Iterable[tuple[int, int]]) -> SerdState:
+    """What folding them one by one comes to: a year of a DIMM's errors is gone through at each new one."""
+    level = since_ms = total = 0
+    fired_ms: int | None = None
+    for at_ms, count in errors:
+        if count < 1:
+            continue
+        gone_ms = at_ms - since_ms if total else 0
+        if gone_ms < rule.window_ms:
+            since_ms = since_ms if total else at_ms
+            level += count
+        else:
+            level, since_ms = max(0, level - gone_ms * rule.n // rule.window_ms) + count, at_ms
+        total += count
+        if fired_ms is None and level >= rule.n:
+            fired_ms = at_ms
+    return SerdState(level=level, since_ms=since_ms, total=total, fired_ms=fired_ms)

@@ -21,15 +21,16 @@ class ActingAhead:
     """The cases of Dom0's own in one life of this process."""
 
     def __init__(self, ledger: Ledger, campaigning: Campaigning, policy: Policy) -> None:
-        self._ledger, self._campaigning, self._policy = ledger, campaigning, policy
+        self._ledger, self._campaigning = ledger, campaigning
+        self.reload(policy)
 
     def reload(self, policy: Policy) -> None:
         """What is seen from now on goes by this policy."""
-        self._policy = policy
+        self._policy, self._rules = policy, seen.rules_of(policy.trends)
 
     def counted(self, event: ev.Received) -> None:
         """A corrected error was written down: act on the parts that passed their threshold by it."""
-        for found in seen.trends_of(event, self._ledger.state, self._policy.trends):
+        for found in seen.trends_of(event, self._ledger.state, self._rules):
             situation = replace(self._campaigning.situation(event.record), trends=(found.trend,))
             plan = ahead(found.trend, situation, self._policy)
             if plan.reasons:

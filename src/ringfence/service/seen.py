@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -96,7 +97,17 @@ class Found:
     suspicion: Suspicion
 
 
-def trends_of(event: ev.Received, state: State, wanted: Trends) -> tuple[Found, ...]:
+Rules = Mapping[Suspect, SerdRule]
+"""The threshold of each kind of part that has one."""
+
+
+def rules_of(trends: Trends) -> Rules:
+    """The thresholds that a policy sets."""
+    rules = ((suspect, trends.rule(suspect)) for suspect in Suspect)
+    return {suspect: rule for suspect, rule in rules if rule is not None}
+
+
+def trends_of(event: ev.Received, state: State, rules: Rules) -> tuple[Found, ...]:
     """The parts that a corrected error counts for and that have passed their threshold by it.
 
     The history is the journal's, so that it outlives this process. A part that is being dealt with or is out of use is
@@ -105,25 +116,43 @@ def trends_of(event: ev.Received, state: State, wanted: Trends) -> tuple[Found, 
     found: list[Found] = []
     for suspect, counted in counted_by(event, sighting_of(event)):
         name = f"page {counted}" if suspect is Suspect.PAGE else counted
-        rule, fault = wanted.rule(suspect), state.faults.of(suspect, name)
+        rule, fault = rules.get(suspect), state.faults.of(suspect, name)
         if rule is None or not may_act(fault):
             continue
-        rule = replace(rule, n=threshold(fault, rule.n))
+        if (n := threshold(fault, rule.n)) != rule.n:
+            rule = replace(rule, n=n)
         # A bucket holds what neighbouring windows left in it.
         reaches_ms = rule.window_ms if rule.engine is Engine.WINDOW else HISTORY_MS
-        since_ms = counts_from_ms(fault)
-        seen = tuple(
-            each for each in state.seen(suspect, counted, reaches_ms) if since_ms is None or each.at_ms > since_ms
-        )
-        if _fires(rule, seen):
+        after_ms = state.now_ms - reaches_ms
+        if (since_ms := counts_from_ms(fault)) is not None:
+            after_ms = max(after_ms, since_ms)
+        history = state.history.get((suspect, counted), ())
+        if _fires(rule, history, after_ms):
+            seen = tuple(each for each in history if each.at_ms > after_ms)
             found.append(Found(_trend(suspect, name, rule, seen, event, state), suspects(spread_of(seen))))
     return tuple(found)
 
 
-def _fires(rule: SerdRule, seen: tuple[Sighting, ...]) -> bool:
-    if rule.distinct:
-        return _distinct(seen) >= rule.n
-    return fold_all(rule, ((each.at_ms, each.count) for each in seen)).fired
+def _fires(rule: SerdRule, history: Sequence[Sighting], after_ms: int) -> bool:
+    """Whether what was seen later than ``after_ms`` is too much; ``history`` is oldest first.
+
+    All of it lies within one window, so that an engine of that kind need not be gone through error by error: the
+    newest few tell.
+    """
+    if rule.engine is Engine.BUCKET:
+        return fold_all(rule, ((each.at_ms, each.count) for each in history if each.at_ms > after_ms)).fired
+    errors, syndromes = 0, set[int]()
+    for each in reversed(history):
+        if each.at_ms <= after_ms:
+            break
+        if rule.distinct:
+            if each.syndrome is not None:
+                syndromes.add(each.syndrome)
+        else:
+            errors += each.count
+        if errors >= rule.n or len(syndromes) >= rule.n:
+            return True
+    return False
 
 
 def _trend(  # noqa: PLR0913, PLR0917 (one argument a fact)
