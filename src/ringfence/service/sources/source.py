@@ -22,8 +22,11 @@ from typing import Final, NewType, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
+from ringfence.arch.cpuid import Vendor
+from ringfence.arch.mci_status import DEFERRED, PCC, UC
 from ringfence.errors import FormatError
-from ringfence.record.evidence import Record, Unrecognised
+from ringfence.record.evidence import ClaimedSeverity, Record, Unrecognised
+from ringfence.record.repeats import Repeats
 
 Position = NewType("Position", str)
 """How far a source was read, as JSON: opaque to all but the source that made it."""
@@ -33,6 +36,9 @@ MAX_BATCH_ITEMS: Final = 512
 
 CHECKPOINT_S: Final = 60.0
 """A source that reads on and finds no evidence says how far it is at most so often, in an empty batch."""
+
+
+_UNCORRECTED: Final = UC.mask | PCC.mask
 
 
 class Presence(StrEnum):
@@ -79,7 +85,8 @@ class Lost:
     why: str
 
 
-Item = Record | Unrecognised | Lost
+Item = Record | Unrecognised | Lost | Repeats
+"""What a source hands over. ``Repeats`` come of a source that can tell a storm as one (``aggregation``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +99,24 @@ class Batch:
     source: str
     items: tuple[Item, ...]
     position: Position | None = None
+
+    @property
+    def is_pressing(self) -> bool:
+        """Whether any of it may be an uncorrected error: such a batch waits for no other (``lanes``)."""
+        return any(isinstance(item, Record) and may_be_uncorrected(item) for item in self.items)
+
+
+def may_be_uncorrected(record: Record) -> bool:
+    """Whether a record may be of an uncorrected error, by a glance at its bits or its claim: true where in doubt.
+
+    UC, PCC and AMD's Deferred: SDM vol. 3B, IA32_MCi_STATUS; APM vol. 2, MCA_STATUS. Bit 44 belongs to Intel's count.
+    """
+    status, memory = record.registers.status, record.memory
+    if status is not None:
+        held = _UNCORRECTED if record.vendor is Vendor.INTEL else _UNCORRECTED | DEFERRED.mask
+        return bool(status & held)
+    severity = memory.severity if memory is not None else None
+    return severity not in {ClaimedSeverity.CORRECTED, ClaimedSeverity.INFORMATIONAL}
 
 
 Emit = Callable[[Batch], Awaitable[None]]

@@ -1,0 +1,169 @@
+"""Storms: many ``struct mce`` at once, put together by kind while the writer is busy, so that each is decoded once.
+
+What may be uncorrected is told by its bits and handed back at once: it takes no part in any of this. The rest is held
+until the writer has time (``release``): one by one at a low rate, and then it is written at once; in a storm by the
+thousand. Nothing is dropped here. When as much is held as there is room for (``is_full``), its source reads no more,
+and whoever sends is held up.
+
+Two frames are of one kind if they differ in MCi_ADDR, TSC and time alone, and the address says nothing of its own
+(``decode.significance.address_class``). ``KINDS_APART`` of them are told apart at a time; what else comes is put
+together by all that its finding depends on (``decode.significance``), its place left open.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final
+
+from ringfence.arch.cpuid import LINUX_VENDORS
+from ringfence.arch.mci_status import DEFERRED, PCC, UC
+from ringfence.decode.significance import (
+    Significance,
+    address_class,
+    significance,
+    significant_misc,
+    smca_class,
+)
+from ringfence.record.binary.struct_mce import StructMce
+from ringfence.record.evidence import Origin, Record
+from ringfence.record.repeats import ADDR_AT, TIME_AT, TSC_AT, Repeats, column
+from ringfence.service.sources.source import may_be_uncorrected
+
+HELD_FRAMES: Final = 65_536
+"""Eight MiB of the longest form: two thirds of a second of 100,000 a second, while the disk takes its time."""
+RELEASED_FRAMES: Final = 4_096
+"""Handed over at a time: an uncorrected error waits at most for the writing of so many, some ten milliseconds."""
+KINDS_APART: Final = 32
+"""Kinds told apart at a time: each is diagnosed, and is an event of the journal."""
+KINDS_MIXED: Final = 64
+"""Kinds of what is put together beyond these. Who finds no room waits for the writer, as when all is full."""
+
+_PRESSING: Final = UC.mask | PCC.mask | DEFERRED.mask
+_ORDINARY_LOW: Final = range(1, 0xFC00_0000)
+_ORDINARY_HIGH: Final = range(1 << 32, 0x00FD_F700_0000)
+"""Addresses of class 0: between them are the holes below 4 GiB, above them an alias and what has no such address."""
+_STATUS_AT, _MISC_AT, _SYND_AT = 0, 8, 88
+
+
+class Aggregation:
+    """Frames held for the writer. ``file`` names their source in the records' origins."""
+
+    def __init__(self, file: str) -> None:
+        self._origin = Origin(file)
+        self._kinds: dict[tuple[int, bytes], bytearray] = {}
+        self._mixed: dict[tuple[int, bytes], bytearray] = {}
+        self.held = 0
+        """How many frames are held."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more is to be taken before some is released."""
+        return self.held >= HELD_FRAMES or len(self._mixed) >= KINDS_MIXED
+
+    def take(self, frames: bytes, frame_bytes: int) -> tuple[Record, ...]:
+        """Hold whole frames, of a length that ``struct_mce.LENGTHS`` has.
+
+        Returns those that may be uncorrected, in their order: they are not held, and must not wait.
+        """
+        pressing: list[Record] = []
+        # A storm has few values of MCi_STATUS: to look at each once is much quicker than at all frames.
+        suspicious = {each for each in set(column(frames, frame_bytes, _STATUS_AT)) if each & _PRESSING}
+        plain = not suspicious and _are_ordinary(column(frames, frame_bytes, ADDR_AT))
+        kinds = self._kinds
+        for start in range(0, len(frames), frame_bytes):
+            frame = frames[start : start + frame_bytes]
+            if suspicious and int.from_bytes(frame[:8], "little") in suspicious:
+                record = self._record(frame)
+                if may_be_uncorrected(record):
+                    pressing.append(record)
+                    continue
+            special = _address_key(frame)
+            if not plain:
+                special += _class_key(frame)
+            key = (frame_bytes, b"%b%b%b%b" % (frame[:ADDR_AT], frame[24:TSC_AT], frame[TIME_AT + 8 :], special))
+            known = kinds.get(key)
+            if known is None:
+                known = self._apart(key, frame, special)
+            known += frame
+        self.held += len(frames) // frame_bytes - len(pressing)
+        return tuple(pressing)
+
+    def _apart(self, key: tuple[int, bytes], frame: bytes, special: bytes) -> bytearray:
+        """Where a frame of a kind that is not held goes: by itself, or with others."""
+        if len(self._kinds) < KINDS_APART:
+            return self._kinds.setdefault(key, bytearray())
+        return self._mixed.setdefault((len(frame), _coarse_key(frame) + special), bytearray())
+
+    def release(self) -> tuple[Record | Repeats, ...]:
+        """Some of what is held, by kind, in the order in which the kinds came: ``RELEASED_FRAMES`` at most."""
+        room = RELEASED_FRAMES
+        released: list[Record | Repeats] = []
+        for groups in (self._kinds, self._mixed):
+            for key in list(groups):
+                if not room:
+                    break
+                frame_bytes, held = key[0], groups[key]
+                taken = held[: room * frame_bytes]
+                if len(taken) < len(held):
+                    groups[key] = held[len(taken) :]
+                else:
+                    del groups[key]
+                count = len(taken) // frame_bytes
+                room -= count
+                self.held -= count
+                released.append(self._together(bytes(taken), frame_bytes, alike=groups is self._kinds))
+        return tuple(released)
+
+    def _together(self, frames: bytes, frame_bytes: int, *, alike: bool) -> Record | Repeats:
+        first = self._record(frames[:frame_bytes])
+        return first if len(frames) == frame_bytes else Repeats(first, frames, frame_bytes, alike)
+
+    def _record(self, frame: bytes) -> Record:
+        return StructMce.unpack(frame).record(origin=self._origin, raw=frame)
+
+
+# --- what makes a kind ----------------------------------------------------------------------------------------------
+
+
+def _are_ordinary(addresses: list[int]) -> bool:
+    """Whether no address says anything of its own."""
+    low, high = min(addresses), max(addresses)
+    return any(low in ordinary and high in ordinary for ordinary in (_ORDINARY_LOW, _ORDINARY_HIGH))
+
+
+def _class_key(frame: bytes) -> bytes:
+    """What of MCi_ADDR changes a finding beside the page that it names."""
+    addr = int.from_bytes(frame[ADDR_AT : ADDR_AT + 8], "little")
+    return b"" if addr in _ORDINARY_HIGH or addr in _ORDINARY_LOW else b"%d %d" % (address_class(addr), not addr)
+
+
+def _address_key(frame: bytes) -> bytes:
+    """MCi_ADDR itself, on a processor where it is a place of which no number is declared (stacked memory of AMD)."""
+    mask = _address_mask(frame[56:64], frame[65])
+    if not mask:
+        return b""
+    return b"@%d" % (int.from_bytes(frame[ADDR_AT : ADDR_AT + 8], "little") & mask)
+
+
+@lru_cache(maxsize=1024)
+def _address_mask(processor: bytes, bank: int) -> int:
+    return _matters(processor, bank).addr
+
+
+@lru_cache(maxsize=1024)
+def _matters(processor: bytes, bank: int) -> Significance:
+    """What matters in a bank. ``processor`` are bytes 56 to 63 of the structure: cpuvendor first, cpuid last."""
+    vendor = LINUX_VENDORS.get(processor[0])
+    cpuid = int.from_bytes(processor[4:], "little")
+    return significance(vendor, cpuid, bank) if vendor is not None and cpuid else Significance()
+
+
+def _coarse_key(frame: bytes) -> bytes:
+    """All of a frame on which its finding depends, but for words and places."""
+    matters = _matters(frame[56:64], frame[65])
+    has_synd = len(frame) >= _SYND_AT + 8
+    status, misc, addr = (int.from_bytes(frame[at : at + 8], "little") for at in (_STATUS_AT, _MISC_AT, ADDR_AT))
+    synd = int.from_bytes(frame[_SYND_AT : _SYND_AT + 8], "little") if has_synd else 0
+    small = smca_class(misc, synd, addr) if matters.amd else misc == 0
+    what = b"%d %d %d" % (significant_misc(status, misc, matters.misc, matters.amd), synd & matters.synd, small)
+    return b"%b%b%b%b%b" % (frame[:8], frame[24:TSC_AT], frame[TIME_AT + 8 : _SYND_AT], what, frame[_SYND_AT + 8 :])
