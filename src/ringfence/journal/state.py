@@ -21,6 +21,7 @@ from ringfence.journal import faults
 from ringfence.journal.case import Approval, Case, Choice, OpenOrder, Outcome, Part, Question, Reply
 from ringfence.journal.faults import Faults
 from ringfence.journal.numbers import Numbers
+from ringfence.journal.tallies import OTHER, Tallies, tally
 from ringfence.record.evidence import Record
 from ringfence.world.domain import LIVING, DomainKind, DomainState
 from ringfence.world.identities import OWN_CASES, CaseId, DomainId, Frame, StepId
@@ -94,6 +95,7 @@ class State:
     lost_nonurgent: int = 0
     unread: int = 0
     strays: int = 0
+    tallies: Tallies = field(default_factory=Tallies)
     last_case: int = 0
     last_seat_case: int = 0
     last_order: int = 0
@@ -160,6 +162,7 @@ def apply(state: State, event: ev.Stored) -> State:  # noqa: PLR0912, PLR0915 (o
     """Fold one event into the state, in place; returns the same state."""
     state.applied += 1
     state.now_ms = max(state.now_ms, event.at_ms)
+    tally(state.tallies, event, _step_of(state, event))
     match event:
         case ev.Received():
             _received(state, event)
@@ -247,6 +250,12 @@ def apply(state: State, event: ev.Stored) -> State:  # noqa: PLR0912, PLR0915 (o
         case _:
             assert_never(event)
     return state
+
+
+def _step_of(state: State, event: ev.Stored) -> str:
+    """The kind of step of the order that an event ends."""
+    known = state.orders.get(event.order) if isinstance(event, ev.Carried) else None
+    return type(known.order.step).__name__ if known is not None else OTHER
 
 
 def _unread(state: State, event: ev.Unread) -> None:
