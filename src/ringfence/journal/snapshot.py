@@ -1,0 +1,125 @@
+"""A state of the journal as bytes and back, so that a start need not fold the whole journal anew.
+
+A snapshot stands beside the events and never instead of them: one that cannot be read, or that another version wrote,
+is not used, and the events are folded from the first. What it stands for (after which event, with which CRC) is for
+who keeps it to say (``journal.store``).
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import deque
+from dataclasses import dataclass
+from typing import Final, get_type_hints
+
+import msgspec
+
+from ringfence.diagnosis.spread import Sighting
+from ringfence.errors import FormatError
+from ringfence.journal.case import OpenOrder
+from ringfence.journal.events import StepWire, on_wire
+from ringfence.journal.state import SIGHTINGS_KEPT, State
+from ringfence.world.identities import CaseId, StepId
+from ringfence.world.situation import Suspect
+from ringfence.world.steps import Order
+
+FOLD: Final = 1
+"""Which fold made the state: to be raised whenever ``state.apply`` makes something else of the same events."""
+
+_APART: Final = frozenset({"orders", "history"})
+"""Fields of the state that need a form of their own."""
+
+
+class _Order(msgspec.Struct, array_like=True):
+    """An open order: its step by name, as the journal's events have it."""
+
+    order: StepId
+    step: StepWire
+    given_in: CaseId | None
+    case: CaseId
+    attempt: int
+    intended_ms: int
+    life: int
+    boot: str
+    running: bool
+    dimm: str | None
+
+
+class _History(msgspec.Struct, array_like=True):
+    """The errors of a suspect, oldest first: their places in the list of all, as most count for several suspects."""
+
+    suspect: Suspect
+    name: str
+    sightings: list[int]
+
+
+_Plain = msgspec.defstruct(
+    "_Plain",
+    [(name, kind) for name, kind in get_type_hints(State).items() if name not in _APART],
+    array_like=True,
+)
+"""All other fields, in their order: complete by construction."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Wire:
+    plain: msgspec.Raw
+    orders: list[_Order]
+    sightings: list[Sighting]
+    history: list[_History]
+
+
+_ENCODER: Final = msgspec.msgpack.Encoder()
+_DECODER: Final[msgspec.msgpack.Decoder[_Wire]] = msgspec.msgpack.Decoder(_Wire)
+_PLAIN: Final = msgspec.msgpack.Decoder(_Plain)
+
+
+SHAPE: Final = zlib.crc32(f"{FOLD} {msgspec.inspect.multi_type_info([_Plain, _Wire])}".encode())
+"""From what the parts are called and of which types they are, all the way down. Versions that differ in it cannot read
+each other's snapshots."""
+
+
+def encode(state: State) -> bytes:
+    """The state as bytes."""
+    sightings: list[Sighting] = []
+    places: dict[int, int] = {}
+    history: list[_History] = []
+    for (suspect, name), seen in state.history.items():
+        of: list[int] = []
+        for each in seen:
+            place = places.get(id(each))
+            if place is None:
+                place = places[id(each)] = len(sightings)
+                sightings.append(each)
+            of.append(place)
+        history.append(_History(suspect, name, of))
+    plain = _Plain(*(getattr(state, name) for name in _Plain.__struct_fields__))
+    orders = [_order(known) for known in state.orders.values()]
+    return _ENCODER.encode(_Wire(msgspec.Raw(_ENCODER.encode(plain)), orders, sightings, history))
+
+
+def decode(blob: bytes) -> State:
+    """The state of ``encode``. Raises FormatError for anything else."""
+    try:
+        wire = _DECODER.decode(blob)
+        plain = _PLAIN.decode(wire.plain)
+        state = State(**{name: getattr(plain, name) for name in _Plain.__struct_fields__})
+        for each in wire.orders:
+            state.orders[each.order] = OpenOrder(
+                Order(each.order, each.step.step, each.given_in), each.case, each.attempt, each.intended_ms, each.life,
+                each.boot, each.running, each.dimm,
+            )  # fmt: skip
+        for known in wire.history:
+            seen = [wire.sightings[place] for place in known.sightings]
+            state.history[known.suspect, known.name] = deque(seen, maxlen=SIGHTINGS_KEPT)
+    except (msgspec.DecodeError, IndexError, RecursionError) as error:
+        raise FormatError(f"this is no snapshot of the journal's state: {error}") from error
+    return state
+
+
+def _order(known: OpenOrder) -> _Order:
+    order = known.order
+    return _Order(
+        order.id, on_wire(order.step), order.case, known.case, known.attempt, known.intended_ms, known.life, known.boot,
+        known.running, known.dimm,
+    )  # fmt: skip
