@@ -10,14 +10,21 @@ from ringfence.service.configuration.http import Http
 from ringfence.service.configuration.journal import JournalSection
 from ringfence.service.configuration.outlets import SystemJournal, Webhook
 from ringfence.service.configuration.rights import Rights
-from ringfence.service.configuration.section import Section
+from ringfence.service.configuration.section import AT_ONCE, FileName, Section
 from ringfence.service.configuration.sources import Sources
 
 
 class Configuration(Section, frozen=True, kw_only=True):
-    """What ``ringfence run`` goes by, but for the policy, which is a file of its own."""
+    """What ``ringfence run`` goes by. The policy is a file of its own, or stands in tables of its own (``file``)."""
 
-    policy: Annotated[str | None, Meta(description="The policy's file; without it, the default policy.")] = None
+    policy: Annotated[
+        FileName | None,
+        Meta(
+            description="The policy's file, seen from the directory of this one, or the tables of a policy; without "
+            "either, the default policy.",
+            extra=AT_ONCE,
+        ),
+    ] = None
     rights: Rights = Rights()
     sources: Sources = Sources()
     journal: JournalSection = JournalSection()
