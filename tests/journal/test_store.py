@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -15,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from ringfence.errors import JournalError, JournalFullError
-from ringfence.journal import store
-from ringfence.journal.events import Closed, Event, Lost, OutcomeEntry, Started, Stopped, Unread, from_text
+from ringfence.journal import reading, schema, store
+from ringfence.journal.events import Closed, Event, Lost, OutcomeEntry, Started, Stopped, Unread, from_text, to_text
 from ringfence.journal.store import Journal, Reader
 from ringfence.world.identities import CaseId
 
@@ -67,7 +68,7 @@ def test_events_are_read_in_the_order_of_writing_with_numbers_from_one(path: Pat
 
 
 def test_more_events_than_a_batch_are_read_whole(path: Path) -> None:
-    wanted = [lost(number) for number in range(2 * store.BATCH + 7)]
+    wanted = [lost(number) for number in range(2 * reading.BATCH + 7)]
     with open_journal(path) as journal:
         journal.append(*wanted)
     assert stored(path) == wanted
@@ -232,7 +233,7 @@ def later_schema(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
         journal.append(closed(1))
 
     def upgrade(*statements: str) -> None:
-        monkeypatch.setattr(store, "MIGRATIONS", (*store.MIGRATIONS, statements))
+        monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, statements))
 
     yield upgrade
 
@@ -246,8 +247,57 @@ def test_a_file_of_an_earlier_version_is_migrated_with_its_events(
         assert list(journal.events()) == [(1, closed(1)), (2, lost(2))]
     connection = sqlite3.connect(path)
     assert connection.execute("SELECT text FROM note").fetchall() == [("Closed",)]
-    assert connection.execute("PRAGMA user_version").fetchone() == (len(store.MIGRATIONS),)
+    assert connection.execute("PRAGMA user_version").fetchone() == (len(schema.MIGRATIONS),)
     connection.close()
+
+
+@pytest.fixture
+def of_schema_1(path: Path) -> Path:
+    """A file as the first released version wrote it: its statements, and rows with its chain of CRCs."""
+    events: list[Event] = [Started(at_ms=1, life=1, version="1", hypervisor="model"), lost(2), closed(3)]
+    rows, crc = [], 0
+    for number, event in enumerate(events, 1):
+        columns = (number, event.at_ms, type(event).__name__, getattr(event, "case", None), to_text(event))
+        crc = zlib.crc32("\0".join(map(str, columns)).encode(), crc)
+        rows.append((*columns, crc))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        for statement in schema.MIGRATIONS[0]:
+            connection.execute(statement)
+        connection.executemany("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?)", rows)
+        connection.execute("UPDATE head SET number = ?, crc = ?", (len(rows), crc))
+        connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+        connection.execute("PRAGMA user_version = 1")
+        connection.commit()
+    return path
+
+
+def test_a_file_of_schema_1_is_read_as_it_is_and_upgraded_by_its_next_writer(of_schema_1: Path) -> None:
+    before = [Started(at_ms=1, life=1, version="1", hypervisor="model"), lost(2), closed(3)]
+    with Reader(of_schema_1) as reader:
+        assert reader.check() == 3
+        assert [event for _, event in reader.events()] == before
+        assert list(reader.events(case=CaseId(3))) == [(3, closed(3))]
+        assert list(reader.events(kinds=(Started,))) == [(1, before[0])]
+        assert reader.snapshots() == ()
+    with open_journal(of_schema_1) as journal:
+        assert journal.append(lost(4)) == 4
+    with Reader(of_schema_1) as reader:
+        assert [event for _, event in reader.events()] == [*before, lost(4)]
+        assert reader.check() == 4
+    with closing(sqlite3.connect(of_schema_1)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+
+
+def test_rare_kinds_are_found_without_reading_the_whole_journal(path: Path) -> None:
+    with open_journal(path) as journal:
+        journal.append(*map(closed, range(1, 9)), Started(at_ms=1, life=1, version="1", hypervisor="model"))
+        plan = journal._connection.execute(
+            f"EXPLAIN QUERY PLAN {reading._OF_RARE_KINDS}",
+            {"after": 0, "case": None, "kinds": '["Started"]', "batch": 9, "base": 0, "base_crc": 0},
+        ).fetchall()
+        assert any("event_of_kind" in step[3] for step in plan), plan
+        assert [number for number, _ in journal.events(kinds=(Started,))] == [9]
 
 
 def test_a_migration_that_fails_leaves_the_file_as_it_was(
@@ -318,7 +368,7 @@ def test_an_event_that_was_altered_or_removed_is_found(path: Path, written: list
     with Reader(path) as reader, pytest.raises(JournalError, match=what) as damaged:
         reader.check()
     assert "damaged" in str(damaged.value)
-    assert ".recover" in damaged.value.advice
+    assert "ringfence journal salvage" in damaged.value.advice
 
 
 @pytest.mark.parametrize("deed", ["DELETE FROM event WHERE number > 20", "DELETE FROM event", "DELETE FROM head"])
@@ -436,7 +486,7 @@ def test_a_disk_that_is_full_gives_the_reserve_back_and_room_brings_it_again(sma
             journal.append(lost(journal.last + 1))
         at_bound = journal.last
         last, full = fill(journal)
-        assert last > at_bound + 20
+        assert last > at_bound + 12
         assert len(full.unwritten) == 2
         assert not journal.refill()
         filler.unlink()

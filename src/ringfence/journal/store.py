@@ -13,193 +13,85 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from ringfence.errors import JournalError, JournalFullError
-from ringfence.journal.events import Event, Stored, from_text, to_text
-from ringfence.world.identities import CaseId
-
-APPLICATION_ID: Final = 0x52464A4C
-"""SQLite's application id of a journal: "RFJL"."""
+from ringfence.errors import JournalError, JournalFullError, NotWrittenError
+from ringfence.journal.events import Compacted, Event, to_text
+from ringfence.journal.reading import Base, Readable, crc_of
+from ringfence.journal.schema import FAULTS, code_of, damaged, failure, migrate, version_of
 
 SIDE_FILES: Final = ("-wal", "-shm", ".lock", ".reserve")
 """What the names of the files beside a journal end in: SQLite's own, the writer's lock, the reserve."""
 
 RESERVE_BYTES: Final = 4 << 20
-"""Kept free for a full disk: at least three hundred calls of ``append``, at three pages of the WAL each."""
-
-BATCH: Final = 512
-"""Events that are read at a time: no read transaction is held while they are used, so the WAL can be checkpointed."""
+"""Kept free for a full disk: at least two hundred and fifty calls of ``append``, at four pages of the WAL each."""
 
 LIMIT_BYTES: Final = 1 << 32
 """The file's bound unless the operator sets another: some three million events."""
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (
-    (
-        """CREATE TABLE event (
-            number INTEGER PRIMARY KEY,
-            at_ms INTEGER NOT NULL,
-            kind TEXT NOT NULL,
-            case_number INTEGER,
-            text TEXT NOT NULL,
-            crc INTEGER NOT NULL)""",
-        "CREATE TABLE head (one INTEGER PRIMARY KEY CHECK (one = 1), number INTEGER NOT NULL, crc INTEGER NOT NULL)",
-        "INSERT INTO head VALUES (1, 0, 0)",
-        "CREATE INDEX event_of_case ON event (case_number) WHERE case_number IS NOT NULL",
-        "CREATE TRIGGER no_update BEFORE UPDATE ON event BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END",
-        "CREATE TRIGGER no_delete BEFORE DELETE ON event BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END",
-        """CREATE TRIGGER in_order BEFORE INSERT ON event
-            WHEN NEW.number <> (SELECT coalesce(max(number), 0) + 1 FROM event)
-            BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END""",
-    ),
-)
-"""Entry n takes a file from schema version n to n + 1. Entries are never changed once released, only added."""
+PART_BYTES: Final = 1 << 18
+"""Of a snapshot, written at once: about a millisecond's work."""
 
-CORRUPT: Final = (
-    "Stop Ringfence and keep the file: copy what can be read with sqlite3's .recover, "
-    "then let Ringfence start with a new journal."
-)
+DROPPED_AT_ONCE: Final = 512
+"""Events that leave the file in one transaction: a few milliseconds' work."""
+
 _INSERT: Final = "INSERT INTO event (number, at_ms, kind, case_number, text, crc) VALUES (?, ?, ?, ?, ?, ?)"
 
-_ALL: Final = """
-    SELECT event.number, event.at_ms, event.kind, event.case_number, event.text, event.crc, coalesce(before.crc, 0)
-    FROM event LEFT JOIN event AS before ON before.number = event.number - 1
-    WHERE event.number > :after ORDER BY event.number LIMIT :batch"""
-_OF_CASE: Final = _ALL.replace("WHERE", "WHERE event.case_number = :case AND")
-_OF_KINDS: Final = _ALL.replace("WHERE", "WHERE event.kind IN (SELECT value FROM json_each(:kinds)) AND")
+_Row = tuple[int, int, str, int | None, str, int]
+
+_WITHOUT_UPKEEP: Final = (
+    "CREATE TEMP VIEW base AS SELECT 1 AS one, 0 AS number, 0 AS crc",
+    "CREATE TEMP VIEW kept AS SELECT 0 AS number, 0 AS crc_before WHERE 0",
+    "CREATE TEMP VIEW snapshot AS SELECT 0 AS number, 0 AS event_crc, 0 AS version, 0 AS bytes, 0 AS crc WHERE 0",
+)
+"""What a file of schema version 1 lacks for one who only reads it: nothing of it was ever dropped."""
+
+_DISK_FAILS: Final = frozenset(
+    {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_NOMEM}
+)
+"""What may pass: the events are tried again, and acting does not wait for them. (EIO, EROFS, a file that is gone, a
+lock that somebody's tool holds, memory.)"""
 
 
-Columns = tuple[int, int, str, int | None, str]
-"""Number, time, kind, case and text of a row."""
-
-
-def _crc(columns: Columns, crc_before: int) -> int:
-    """The CRC of a row: over all its columns, so that an altered one is found as well, and the row before it."""
-    return zlib.crc32("\0".join(map(str, columns)).encode(), crc_before)
-
-
-def _corrupt(path: Path, what: object) -> JournalError:
-    return JournalError(path, f"the journal is damaged: {what}", advice=CORRUPT)
-
-
-FAULTS: Final = (sqlite3.Error, UnicodeDecodeError)
-"""What sqlite3 raises; the second where the damage is in a text, or is quoted in SQLite's message."""
-
-
-def _failure(path: Path, error: Exception) -> JournalError:
-    # Python's own errors (a text that is no UTF-8) carry no code
-    if _code(error) in {None, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}:
-        return _corrupt(path, error)
-    return JournalError(path, str(error), advice="See that the disk works and has room, and that the file is writable.")
-
-
-def _code(error: Exception) -> int | None:
-    """SQLite's primary result code, None if the error is not SQLite's."""
-    code: int | None = getattr(error, "sqlite_errorcode", None)
-    return None if code is None else code & 0xFF
-
-
-def _version(connection: sqlite3.Connection, path: Path) -> int:
-    """The schema version of a file, which must be a journal's, or empty."""
-    application = connection.execute("PRAGMA application_id").fetchone()[0]
-    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if application != APPLICATION_ID and (application or version or tables):
-        raise JournalError(path, "this is no journal of Ringfence", advice="Name another file for the journal.")
-    if version < 0 or (application == APPLICATION_ID and version == 0):
-        raise _corrupt(path, f"it cannot have the schema version {version}")
-    if version > len(MIGRATIONS):
-        raise JournalError(
-            path,
-            f"schema version {version} is newer than this version of Ringfence knows ({len(MIGRATIONS)})",
-            advice="Use the version of Ringfence that wrote it, or a newer one.",
-        )
-    return version
-
-
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    """Bring the file to this version's schema, each step whole or not at all."""
-    for version in range(_version(connection, path), len(MIGRATIONS)):
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            for statement in MIGRATIONS[version]:
-                connection.execute(statement)
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {version + 1}")
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-
-
-def _events(
-    connection: sqlite3.Connection, path: Path, after: int, case: CaseId | None = None, kinds: Iterable[str] = ()
-) -> Iterator[tuple[int, Stored]]:
-    """The events after number ``after``, in order, each checked against its CRC."""
-    asked = {"after": after, "case": case, "kinds": json.dumps(tuple(kinds)), "batch": BATCH}
-    every = case is None and not kinds
-    query = _ALL if every else _OF_CASE if case is not None else _OF_KINDS
-    try:
-        while True:
-            (head,) = connection.execute("SELECT number FROM head").fetchone() or (None,)
-            if not isinstance(head, int):
-                raise _corrupt(path, "its head is missing")
-            rows = connection.execute(query, asked).fetchall()
-            for *row, crc, crc_before in rows:
-                number, text = row[0], row[-1]
-                if every and number != after + 1:
-                    raise _corrupt(path, f"event {after + 1} is missing")
-                if _crc(tuple(row), crc_before) != crc:
-                    raise _corrupt(path, f"event {number} is not what was written")
-                asked["after"] = after = number
-                yield number, from_text(text)
-            if not rows:
-                break
-        if every and after < head:
-            raise _corrupt(path, f"the events {after + 1} to {head} are missing")
-    except FAULTS as error:
-        raise _failure(path, error) from error
-
-
-class Reader:
+class Reader(Readable):
     """A journal opened for reading, while its writer goes on or after it ended. Raises ``JournalError``."""
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        if not self.path.exists():
+        path = Path(path)
+        if not path.exists():
             raise JournalError(path, "there is no such journal", advice="See the path, or start Ringfence first.")
         try:
-            self._connection = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True)
+            connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
         except sqlite3.Error as error:
-            raise _failure(self.path, error) from error
+            raise failure(path, error) from error
+        super().__init__(connection, path)
         try:
-            if _version(self._connection, self.path) == 0:
+            version = version_of(self._connection, self.path)
+            if version == 0:
                 raise JournalError(path, "the journal is empty", advice="Start Ringfence first.")
+            for statement in _WITHOUT_UPKEEP if version == 1 else ():
+                self._connection.execute(statement)
         except BaseException as error:
             self._connection.close()
             if isinstance(error, FAULTS):
-                raise _failure(self.path, error) from error
+                raise failure(self.path, error) from error
             raise
 
-    def events(self, after: int = 0, *, case: CaseId | None = None) -> Iterator[tuple[int, Stored]]:
-        """The events after number ``after`` with their numbers, oldest first; of one case if ``case`` is given.
-
-        What is appended while one reads is given as well. Raises ``JournalError`` where an event is damaged.
-        """
-        return _events(self._connection, self.path, after, case)
-
     def check(self) -> int:
-        """Read and check everything: SQLite's own structures and every event. Returns how many events there are."""
+        """Read and check everything: SQLite's own structures, each event, each snapshot. Returns how many events."""
         try:
             verdict = self._connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
         except FAULTS as error:
-            raise _failure(self.path, error) from error
+            raise failure(self.path, error) from error
         if verdict != "ok":
-            raise _corrupt(self.path, verdict)
-        return sum(1 for _ in self.events())
+            raise damaged(self.path, verdict)
+        for each in self.snapshots():
+            if self.snapshot_data(each) is None:
+                raise damaged(self.path, f"the snapshot after event {each.number} is not what was written")
+        return sum(1 for _ in self.texts())
 
     def close(self) -> None:
         """Let go of the file."""
@@ -214,7 +106,7 @@ class Reader:
         self.close()
 
 
-class Journal:
+class Journal(Readable):
     """The journal opened for writing. There is one writer at a time; a second one gets a ``JournalError``.
 
     ``fsync`` is only ever false where nothing must survive the machine (the simulator). ``limit_bytes`` bounds the
@@ -230,39 +122,40 @@ class Journal:
         limit_bytes: int = LIMIT_BYTES,
         reserve_bytes: int = RESERVE_BYTES,
     ) -> None:
-        self.path = Path(path)
+        self.path = path = Path(path)
         self._limit_bytes = limit_bytes
         self._reserve = self.path.with_name(self.path.name + ".reserve")
         self._reserve_bytes = reserve_bytes
         self._lock = self._locked()
         try:
-            self._connection = sqlite3.connect(self.path, isolation_level=None, timeout=5.0)
+            super().__init__(sqlite3.connect(path, isolation_level=None, timeout=5.0), path)
             try:
-                _version(self._connection, self.path)  # before anything is changed in a file that is not ours
+                version_of(self._connection, self.path)  # before anything is changed in a file that is not ours
                 self._wal()
                 self._connection.execute(f"PRAGMA synchronous = {'FULL' if fsync else 'OFF'}")
-                _migrate(self._connection, self.path)
-                self._last, self._crc = self._head()
+                migrate(self._connection, self.path)
+                self._last, self._crc = self._end()
             except BaseException:
                 self._connection.close()
                 raise
         except BaseException as error:
             os.close(self._lock)
             if isinstance(error, FAULTS):
-                raise _failure(self.path, error) from error
+                raise failure(self.path, error) from error
             raise
         if fsync:
             self._sync_directory()
         self.refill()
 
-    def _head(self) -> tuple[int, int]:
+    def _end(self) -> tuple[int, int]:
         """Number and CRC of the last event. Without it nothing is appended: that would hide the loss."""
-        last: tuple[int, int] | None = self._connection.execute(
-            "SELECT number, crc FROM event ORDER BY number DESC LIMIT 1"
-        ).fetchone()
+        base = self._base()
+        last: tuple[int, int] = self._connection.execute(
+            "SELECT number, crc FROM event WHERE number > ? ORDER BY number DESC LIMIT 1", (base.number,)
+        ).fetchone() or (base.number, base.crc)
         head: tuple[int, int] | None = self._connection.execute("SELECT number, crc FROM head").fetchone()
-        if head is None or (last or (0, 0)) != head:
-            raise _corrupt(self.path, f"the last event is {last}, and should be {head}")
+        if head is None or last != head:
+            raise damaged(self.path, f"the last event is {last}, and should be {head}")
         return head
 
     def _locked(self) -> int:
@@ -330,39 +223,57 @@ class Journal:
         """Write events, all or none; they are durable when this returns. Returns the number of the last event.
 
         Raises ``JournalFullError`` (nothing is written; it carries the encoded events) when disk and reserve are full,
-        ``JournalError`` when the disk fails.
+        ``NotWrittenError`` (as well) when the disk fails or is read-only.
         """
-        rows: list[tuple[int, int, str, int | None, str, int]] = []
-        number, crc = self._last, self._crc
-        for event in events:
-            number += 1
-            columns = (number, event.at_ms, type(event).__name__, getattr(event, "case", None), to_text(event))
-            crc = _crc(columns, crc)
-            rows.append((*columns, crc))
+        rows = self._rows(events)
         if not rows:
             return self._last
         try:
             self._write(rows)
         except FAULTS as error:
-            if _code(error) != sqlite3.SQLITE_FULL:
-                raise _failure(self.path, error) from error
+            if code_of(error) != sqlite3.SQLITE_FULL:
+                raise self._not_written(rows, error) from error
             self._write_with_reserve(rows)
-        self._last, self._crc = number, crc
-        return number
+        self._last, self._crc = rows[-1][0], rows[-1][-1]
+        return self._last
 
-    def _write(self, rows: list[tuple[int, int, str, int | None, str, int]]) -> None:
+    def _rows(self, events: Iterable[Event]) -> list[_Row]:
+        rows: list[_Row] = []
+        number, crc = self._last, self._crc
+        for event in events:
+            number += 1
+            columns = (number, event.at_ms, type(event).__name__, getattr(event, "case", None), to_text(event))
+            crc = crc_of(columns, crc)
+            rows.append((*columns, crc))
+        return rows
+
+    def _write(self, rows: list[_Row]) -> None:
+        with self._transaction() as connection:
+            self._insert(connection, rows)
+
+    def _insert(self, connection: sqlite3.Connection, rows: list[_Row]) -> None:
+        connection.executemany(_INSERT, rows)
+        connection.execute("UPDATE head SET number = ?, crc = ?", (rows[-1][0], rows[-1][-1]))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
         try:
-            connection.executemany(_INSERT, rows)
-            connection.execute("UPDATE head SET number = ?, crc = ?", (rows[-1][0], rows[-1][-1]))
+            yield connection
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
 
-    def _write_with_reserve(self, rows: list[tuple[int, int, str, int | None, str, int]]) -> None:
+    def _not_written(self, rows: list[_Row], error: Exception) -> JournalError:
+        found = failure(self.path, error)
+        if code_of(error) not in _DISK_FAILS:
+            return found
+        return NotWrittenError(self.path, str(error), tuple(row[4] for row in rows), advice=found.advice)
+
+    def _write_with_reserve(self, rows: list[_Row]) -> None:
         with suppress(OSError):
             self._reserve.unlink()
         try:
@@ -374,13 +285,92 @@ class Journal:
         try:
             self._write(rows)
         except FAULTS as error:
-            if _code(error) == sqlite3.SQLITE_FULL:
+            if code_of(error) == sqlite3.SQLITE_FULL:
                 raise JournalFullError(self.path, tuple(row[4] for row in rows)) from error
-            raise _failure(self.path, error) from error
+            raise self._not_written(rows, error) from error
 
-    def events(self, after: int = 0, *, kinds: Iterable[type[Event]] = ()) -> Iterator[tuple[int, Stored]]:
-        """As ``Reader.events``; of some ``kinds`` alone if they are given."""
-        return _events(self._connection, self.path, after, kinds=tuple(kind.__name__ for kind in kinds))
+    # --- upkeep: each call is one short transaction, and a kill between any two of them loses nothing
+
+    @property
+    def used_bytes(self) -> int:
+        """What the file holds; what was dropped leaves room in it, which is used again."""
+        size, free, page = (
+            self._connection.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+        used: int = (size - free) * page
+        return used
+
+    def put_snapshot(self, number: int, event_crc: int, version: int, data: bytes) -> Iterator[None]:
+        """Put a snapshot of the state after event ``number`` into the file, a part at each step.
+
+        It is there with the last step. Raises ``JournalError`` if the disk fails or is full.
+        """
+        with self._upkeep() as connection:
+            connection.execute("DELETE FROM snapshot_part WHERE number NOT IN (SELECT number FROM snapshot)")
+            if connection.execute("SELECT 1 FROM snapshot WHERE number = ?", (number,)).fetchone():
+                return
+        for part, at in enumerate(range(0, len(data), PART_BYTES)):
+            yield
+            with self._upkeep() as connection:
+                row = (number, part, data[at : at + PART_BYTES])
+                connection.execute("INSERT INTO snapshot_part (number, part, data) VALUES (?, ?, ?)", row)
+        yield
+        with self._upkeep() as connection:
+            meta = (number, event_crc, version, len(data), zlib.crc32(data))
+            connection.execute("INSERT INTO snapshot VALUES (?, ?, ?, ?, ?)", meta)
+
+    def drop_snapshots(self, leave: int) -> None:
+        """Drop all snapshots but the newest ``leave`` and the one that the base rests on."""
+        with self._upkeep() as connection:
+            connection.execute(
+                """DELETE FROM snapshot WHERE number <> (SELECT number FROM base)
+                    AND number NOT IN (SELECT number FROM snapshot ORDER BY number DESC LIMIT ?)""",
+                (leave,),
+            )
+            connection.execute("DELETE FROM snapshot_part WHERE number NOT IN (SELECT number FROM snapshot)")
+
+    def keep(self, numbers: Iterable[int]) -> None:
+        """These events will stay when the base passes them."""
+        query = """INSERT OR IGNORE INTO kept
+            SELECT event.number, CASE WHEN event.number = base.number + 1 THEN base.crc ELSE before.crc END
+            FROM json_each(?) JOIN event ON event.number = value LEFT JOIN event AS before ON before.number = value - 1
+            CROSS JOIN base WHERE event.number > base.number"""
+        with self._upkeep() as connection:
+            connection.execute(query, (json.dumps(tuple(numbers)),))
+
+    def raise_base(self, to: Base, event: Compacted) -> None:
+        """Nothing up to this event need be there any more but what is kept, and the snapshot after it. Says so."""
+        rows = self._rows((event,))
+        with self._upkeep() as connection:
+            connection.execute("UPDATE base SET number = ?, crc = ?", (to.number, to.crc))
+            self._insert(connection, rows)
+        self._last, self._crc = rows[-1][0], rows[-1][-1]
+
+    def let_go(self, numbers: Iterable[int]) -> None:
+        """These events, which were kept, need not be there any more."""
+        with self._upkeep() as connection:
+            query = "DELETE FROM kept WHERE number IN (SELECT value FROM json_each(?))"
+            connection.execute(query, (json.dumps(tuple(numbers)),))
+
+    def drop(self, most: int = DROPPED_AT_ONCE) -> int:
+        """Delete some events that are not after the base and not kept. Returns how many; 0: there are none any more."""
+        with self._upkeep() as connection:
+            deleted = connection.execute(
+                """DELETE FROM event WHERE number IN (
+                    SELECT number FROM event WHERE number <= (SELECT number FROM base)
+                    AND number NOT IN (SELECT number FROM kept) ORDER BY number LIMIT ?)""",
+                (most,),
+            )
+            return deleted.rowcount
+
+    @contextmanager
+    def _upkeep(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with self._transaction() as connection:
+                yield connection
+        except FAULTS as error:
+            raise failure(self.path, error) from error
 
     def close(self) -> None:
         """Let go of the file and of the writer's place. A second call does nothing."""
