@@ -60,6 +60,7 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
         int: few | st.sampled_from((1 << 40, (1 << 63) - 1)),
         str: words,
         bytes: st.binary(max_size=3),
+        float: st.floats(0, 4e9),
     }[kind]
 
 

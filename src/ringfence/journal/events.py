@@ -175,6 +175,46 @@ class Received(_Event, frozen=True, kw_only=True):
     unit_kind: str = ""
 
 
+class Repeated(_Event, frozen=True, kw_only=True):
+    """Many reports of one kind became durable together: a storm, from a source of the host's own. No case comes of it.
+
+    ``record`` is the first, whole; ``reports`` is how many there are, each of ``count`` errors. ``pages`` are the
+    host's frames that their addresses name, and how many reports name each, the one named last standing last; reports
+    beyond these name none. ``packed`` are all of them as they came, ``struct_bytes`` each
+    (``record.repeats.unpacked``); it is empty where more came than are kept one by one: then only these numbers are
+    known of them, and ``last_s``, the time of the last one in seconds since the epoch (the first one's is the
+    record's).
+
+    If they are ``alike``, they differ from the first in address and time alone. Else ``summary`` holds for the first
+    one only, and ``place``, ``rank``, ``dimm`` and ``syndrome`` say what they have in common. The rest is as in
+    ``Received``.
+    """
+
+    record: Record
+    severity: str
+    summary: str
+    reports: int
+    pages: tuple[tuple[Frame, int], ...] = ()
+    packed: bytes = b""
+    struct_bytes: int = 0
+    last_s: float | None = None
+    alike: bool = True
+    corrected: bool = False
+    count: int = 1
+    rank: str | None = None
+    dimm: str | None = None
+    core: str | None = None
+    syndrome: int | None = None
+    place: tuple[tuple[str, int | str], ...] = ()
+    unit: str = ""
+    unit_kind: str = ""
+
+    @property
+    def frame(self) -> None:
+        """None: it is about ``pages``. For whoever takes it for one ``Received``."""
+        return None
+
+
 class Unrecognised(_Event, frozen=True, kw_only=True):
     """Something that looks like evidence and cannot be read; ``part`` is its place among its arrival's records."""
 
@@ -441,6 +481,7 @@ Event = (
     | Stopped
     | PolicyLoaded
     | Received
+    | Repeated
     | Unrecognised
     | Lost
     | Acknowledged

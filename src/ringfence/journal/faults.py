@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -190,7 +190,12 @@ def _told(fault: Fault, told: Told, at_ms: int) -> Fault:
 # --- what errors are counted by ---------------------------------------------------------------------------------------
 
 
-def sighting_of(event: ev.Received) -> Sighting:
+SPOTS_OF_A_STORM: Final = 16
+"""Pages of one ``Repeated`` that the history of its rank, its DIMM and so on tells apart, those with most errors; the
+others count there without a page. Four times what a rule asks for, a fraction of ``spread.SPOTS_KEPT``."""
+
+
+def sighting_of(event: ev.Received | ev.Repeated) -> Sighting:
     """A corrected error as the history keeps it."""
     location = Location(**{name: value for name, value in event.place if name in Location.__slots__})  # type: ignore[arg-type]  # numbers and a label, as Location has them; msgspec has checked that they are either
     cpu = CpuId(event.record.cpu) if event.record.cpu is not None else None
@@ -198,12 +203,31 @@ def sighting_of(event: ev.Received) -> Sighting:
     return Sighting(event.at_ms, event.count, event.syndrome, event.frame, cpu, location, event.unit, kind)
 
 
-def counted_by(event: ev.Received, seen: Sighting) -> tuple[Key, ...]:
+def storm_of(event: ev.Repeated) -> Iterator[tuple[Key, Sighting]]:
+    """What corrected errors that came together count for, and how much: each page, then the parts that they share."""
+    each = sighting_of(event)
+    for page, reports in event.pages:
+        yield page_key(page), replace(each, count=event.count * reports, frame=page)
+    most = sorted(event.pages, key=lambda counted: counted[1], reverse=True)[:SPOTS_OF_A_STORM]
+    spots = [replace(each, count=event.count * reports, frame=page) for page, reports in most]
+    if (rest := event.reports - sum(reports for _, reports in most)) > 0:
+        spots.insert(0, replace(each, count=event.count * rest))
+    for key in counted_by(event, each):
+        for spot in spots:
+            yield key, spot
+
+
+def page_key(page: Frame) -> Key:
+    """The name that the history knows a page by."""
+    return Suspect.PAGE, f"{page:#x}"
+
+
+def counted_by(event: ev.Received | ev.Repeated, seen: Sighting) -> tuple[Key, ...]:
     """The parts that a corrected error counts for, by the names that the history knows them by."""
     location = seen.location
     unit = f"socket {location.socket} {seen.unit}" if location.socket is not None else seen.unit
     names = (
-        (Suspect.PAGE, f"{event.frame:#x}" if event.frame is not None else None),
+        (Suspect.PAGE, page_key(event.frame)[1] if event.frame is not None else None),
         (Suspect.RANK, event.rank),
         (Suspect.DIMM, event.dimm),
         (Suspect.CORE, event.core),

@@ -64,7 +64,8 @@ class State:
     ``history`` are the corrected errors of each suspect, oldest first; ``faults`` what became of those that were too
     many; ``offlined`` the pages that Ringfence had taken
     out of use, per DIMM; ``unacknowledged`` the arrivals that are durable while their source may not know, each with a
-    CRC of its records, for a source may use a number again. ``epoch_ms`` is the wall clock's time at 0 of the host's
+    CRC of its records, for a source may use a number again. ``received`` counts reports, ``together`` those of them that
+    came together in storms, ``summed`` those of these that are not kept one by one. ``epoch_ms`` is the wall clock's time at 0 of the host's
     clock; ``last_seat_case`` the greatest number of a case that is not Dom0's own. Dictionaries are in the order of
     their events.
     """
@@ -90,6 +91,8 @@ class State:
     dom0_has_handler: bool = False
     dom0_hurt: bool = False
     received: int = 0
+    together: int = 0
+    summed: int = 0
     unrecognised: int = 0
     lost_urgent: int = 0
     lost_nonurgent: int = 0
@@ -166,6 +169,8 @@ def apply(state: State, event: ev.Stored) -> State:  # noqa: PLR0912, PLR0915 (o
     match event:
         case ev.Received():
             _received(state, event)
+        case ev.Repeated():
+            _repeated(state, event)
         case ev.Progressed():
             _progressed(state, event)
         case ev.Intended():
@@ -416,9 +421,21 @@ def _evidence_of(state: State, event: ev.Received, number: CaseId) -> None:
         case.frames[event.frame] = event.pages
 
 
+def _repeated(state: State, event: ev.Repeated) -> None:
+    state.received += event.reports
+    state.together += event.reports
+    state.summed += 0 if event.packed else event.reports
+    if event.corrected:
+        _remember(state, faults.storm_of(event))
+
+
 def _count(state: State, event: ev.Received) -> None:
     seen = faults.sighting_of(event)
-    for key in faults.counted_by(event, seen):
+    _remember(state, ((key, seen) for key in faults.counted_by(event, seen)))
+
+
+def _remember(state: State, counted: Iterable[tuple[faults.Key, Sighting]]) -> None:
+    for key, seen in counted:
         sightings = state.history.pop(key, None)
         if sightings is None:
             sightings = deque(maxlen=SIGHTINGS_KEPT)

@@ -72,6 +72,9 @@ def tally(tallies: Tallies, event: ev.Stored, step: str = OTHER) -> None:  # noq
         case ev.Received():
             labels = _known(_SEVERITIES, event.severity), _known(_UNITS, event.unit_kind), _dimm(tallies, event.dimm)
             tallies.more(tallies.errors, *labels, by=max(0, event.count))
+        case ev.Repeated():
+            labels = _known(_SEVERITIES, event.severity), _known(_UNITS, event.unit_kind), _dimm(tallies, event.dimm)
+            tallies.more(tallies.errors, *labels, by=max(0, event.count * event.reports))
         case ev.Decided():
             tallies.more(tallies.decisions, _known(_ROWS, event.row), event.seat)
         case ev.Closed():

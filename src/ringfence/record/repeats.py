@@ -17,12 +17,12 @@ TIME_AT: Final = 48
 little-endian (Linux arch/x86/include/uapi/asm/mce.h)."""
 
 _LEVEL: Final = 1
-"""zlib's quickest: frames of one kind shrink to a tenth by it, and no other level makes it a twentieth."""
+"""zlib's quickest: structs of one kind shrink to a tenth by it, and no other level makes it a twentieth."""
 
 
 @dataclass(frozen=True, slots=True)
 class Repeats:
-    """Reports of corrected errors in the order in which they came: ``frames``, ``frame_bytes`` each.
+    """Reports of corrected errors in the order in which they came: ``structs``, ``struct_bytes`` each.
 
     ``first`` is the first of them as a record. If they are ``alike``, they differ in MCi_ADDR, TSC and time alone, so
     that all has the first one's finding but for the page. Else they differ in bits that make up words and places too
@@ -30,41 +30,41 @@ class Repeats:
     """
 
     first: Record
-    frames: bytes
-    frame_bytes: int
+    structs: bytes
+    struct_bytes: int
     alike: bool = True
 
     @property
     def reports(self) -> int:
         """How many they are."""
-        return len(self.frames) // self.frame_bytes
+        return len(self.structs) // self.struct_bytes
 
     @property
     def addresses(self) -> list[int]:
         """MCi_ADDR of each."""
-        return column(self.frames, self.frame_bytes, ADDR_AT)
+        return column(self.structs, self.struct_bytes, ADDR_AT)
 
     @property
     def packed(self) -> bytes:
-        """``frames`` as they are kept: see ``unpacked``."""
-        return zlib.compress(self.frames, _LEVEL)
+        """``structs`` as they are kept: see ``unpacked``."""
+        return zlib.compress(self.structs, _LEVEL)
 
 
-def unpacked(packed: bytes, frame_bytes: int, reports: int) -> bytes:
-    """The frames that ``Repeats.packed`` was made of. Raises FormatError if these are not ``reports`` of them."""
-    wanted = frame_bytes * reports
+def unpacked(packed: bytes, struct_bytes: int, reports: int) -> bytes:
+    """The structs that ``Repeats.packed`` was made of. Raises FormatError if these are not ``reports`` of them."""
+    wanted = struct_bytes * reports
     decompressor = zlib.decompressobj()
     try:
-        frames = decompressor.decompress(packed, wanted + 1)
+        structs = decompressor.decompress(packed, wanted + 1)
     except zlib.error as error:
-        raise FormatError(f"packed frames are damaged: {error}") from None
-    if frame_bytes not in LENGTHS or len(frames) != wanted:
-        raise FormatError(f"packed frames are not {reports} of {frame_bytes} bytes")
-    return frames
+        raise FormatError(f"packed structs are damaged: {error}") from None
+    if struct_bytes not in LENGTHS or len(structs) != wanted:
+        raise FormatError(f"packed structs are not {reports} of {struct_bytes} bytes")
+    return structs
 
 
-def column(frames: bytes, frame_bytes: int, at: int) -> list[int]:
-    """The 64-bit number at byte ``at`` of each frame."""
-    if frame_bytes % 8 == 0:
-        return memoryview(frames).cast("Q")[at // 8 :: frame_bytes // 8].tolist()
-    return [int.from_bytes(frames[start : start + 8], "little") for start in range(at, len(frames), frame_bytes)]
+def column(structs: bytes, struct_bytes: int, at: int) -> list[int]:
+    """The 64-bit number at byte ``at`` of each struct."""
+    if struct_bytes % 8 == 0:
+        return memoryview(structs).cast("Q")[at // 8 :: struct_bytes // 8].tolist()
+    return [int.from_bytes(structs[start : start + 8], "little") for start in range(at, len(structs), struct_bytes)]

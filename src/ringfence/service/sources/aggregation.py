@@ -5,7 +5,7 @@ until the writer has time (``release``): one by one at a low rate, and then it i
 thousand. Nothing is dropped here. When as much is held as there is room for (``is_full``), its source reads no more,
 and whoever sends is held up.
 
-Two frames are of one kind if they differ in MCi_ADDR, TSC and time alone, and the address says nothing of its own
+Two structures are of one kind if they differ in MCi_ADDR, TSC and time alone, and the address says nothing of its own
 (``decode.significance.address_class``). ``KINDS_APART`` of them are told apart at a time; what else comes is put
 together by all that its finding depends on (``decode.significance``), its place left open.
 """
@@ -29,9 +29,9 @@ from ringfence.record.evidence import Origin, Record
 from ringfence.record.repeats import ADDR_AT, TIME_AT, TSC_AT, Repeats, column
 from ringfence.service.sources.source import may_be_uncorrected
 
-HELD_FRAMES: Final = 65_536
+HELD_STRUCTS: Final = 65_536
 """Eight MiB of the longest form: two thirds of a second of 100,000 a second, while the disk takes its time."""
-RELEASED_FRAMES: Final = 4_096
+RELEASED_STRUCTS: Final = 4_096
 """Handed over at a time: an uncorrected error waits at most for the writing of so many, some ten milliseconds."""
 KINDS_APART: Final = 32
 """Kinds told apart at a time: each is diagnosed, and is an event of the journal."""
@@ -46,80 +46,80 @@ _STATUS_AT, _MISC_AT, _SYND_AT = 0, 8, 88
 
 
 class Aggregation:
-    """Frames held for the writer. ``file`` names their source in the records' origins."""
+    """Structures held for the writer. ``file`` names their source in the records' origins."""
 
     def __init__(self, file: str) -> None:
         self._origin = Origin(file)
         self._kinds: dict[tuple[int, bytes], bytearray] = {}
         self._mixed: dict[tuple[int, bytes], bytearray] = {}
         self.held = 0
-        """How many frames are held."""
+        """How many structs are held."""
 
     @property
     def is_full(self) -> bool:
         """Whether nothing more is to be taken before some is released."""
-        return self.held >= HELD_FRAMES or len(self._mixed) >= KINDS_MIXED
+        return self.held >= HELD_STRUCTS or len(self._mixed) >= KINDS_MIXED
 
-    def take(self, frames: bytes, frame_bytes: int) -> tuple[Record, ...]:
-        """Hold whole frames, of a length that ``struct_mce.LENGTHS`` has.
+    def take(self, structs: bytes, struct_bytes: int) -> tuple[Record, ...]:
+        """Hold whole structs, of a length that ``struct_mce.LENGTHS`` has.
 
         Returns those that may be uncorrected, in their order: they are not held, and must not wait.
         """
         pressing: list[Record] = []
-        # A storm has few values of MCi_STATUS: to look at each once is much quicker than at all frames.
-        suspicious = {each for each in set(column(frames, frame_bytes, _STATUS_AT)) if each & _PRESSING}
-        plain = not suspicious and _are_ordinary(column(frames, frame_bytes, ADDR_AT))
+        # A storm has few values of MCi_STATUS: to look at each once is much quicker than at all structs.
+        suspicious = {each for each in set(column(structs, struct_bytes, _STATUS_AT)) if each & _PRESSING}
+        plain = not suspicious and _are_ordinary(column(structs, struct_bytes, ADDR_AT))
         kinds = self._kinds
-        for start in range(0, len(frames), frame_bytes):
-            frame = frames[start : start + frame_bytes]
-            if suspicious and int.from_bytes(frame[:8], "little") in suspicious:
-                record = self._record(frame)
+        for start in range(0, len(structs), struct_bytes):
+            struct = structs[start : start + struct_bytes]
+            if suspicious and int.from_bytes(struct[:8], "little") in suspicious:
+                record = self._record(struct)
                 if may_be_uncorrected(record):
                     pressing.append(record)
                     continue
-            special = _address_key(frame)
+            special = _address_key(struct)
             if not plain:
-                special += _class_key(frame)
-            key = (frame_bytes, b"%b%b%b%b" % (frame[:ADDR_AT], frame[24:TSC_AT], frame[TIME_AT + 8 :], special))
+                special += _class_key(struct)
+            key = (struct_bytes, b"%b%b%b%b" % (struct[:ADDR_AT], struct[24:TSC_AT], struct[TIME_AT + 8 :], special))
             known = kinds.get(key)
             if known is None:
-                known = self._apart(key, frame, special)
-            known += frame
-        self.held += len(frames) // frame_bytes - len(pressing)
+                known = self._apart(key, struct, special)
+            known += struct
+        self.held += len(structs) // struct_bytes - len(pressing)
         return tuple(pressing)
 
-    def _apart(self, key: tuple[int, bytes], frame: bytes, special: bytes) -> bytearray:
-        """Where a frame of a kind that is not held goes: by itself, or with others."""
+    def _apart(self, key: tuple[int, bytes], struct: bytes, special: bytes) -> bytearray:
+        """Where a struct of a kind that is not held goes: by itself, or with others."""
         if len(self._kinds) < KINDS_APART:
             return self._kinds.setdefault(key, bytearray())
-        return self._mixed.setdefault((len(frame), _coarse_key(frame) + special), bytearray())
+        return self._mixed.setdefault((len(struct), _coarse_key(struct) + special), bytearray())
 
     def release(self) -> tuple[Record | Repeats, ...]:
-        """Some of what is held, by kind, in the order in which the kinds came: ``RELEASED_FRAMES`` at most."""
-        room = RELEASED_FRAMES
+        """Some of what is held, by kind, in the order in which the kinds came: ``RELEASED_STRUCTS`` at most."""
+        room = RELEASED_STRUCTS
         released: list[Record | Repeats] = []
         for groups in (self._kinds, self._mixed):
             for key in list(groups):
                 if not room:
                     break
-                frame_bytes, held = key[0], groups[key]
-                taken = held[: room * frame_bytes]
+                struct_bytes, held = key[0], groups[key]
+                taken = held[: room * struct_bytes]
                 if len(taken) < len(held):
                     groups[key] = held[len(taken) :]
                 else:
                     del groups[key]
-                count = len(taken) // frame_bytes
+                count = len(taken) // struct_bytes
                 room -= count
                 self.held -= count
-                released.append(self._together(bytes(taken), frame_bytes, alike=groups is self._kinds))
+                released.append(self._together(bytes(taken), struct_bytes, alike=groups is self._kinds))
         return tuple(released)
 
-    def _together(self, frames: bytes, frame_bytes: int, *, alike: bool) -> Record | Repeats:
-        first = self._record(frames[:frame_bytes])
-        return first if len(frames) == frame_bytes else Repeats(first, frames, frame_bytes, alike)
+    def _together(self, structs: bytes, struct_bytes: int, *, alike: bool) -> Record | Repeats:
+        first = self._record(structs[:struct_bytes])
+        return first if len(structs) == struct_bytes else Repeats(first, structs, struct_bytes, alike)
 
-    def _record(self, frame: bytes) -> Record:
-        return StructMce.unpack(frame).record(origin=self._origin, raw=frame)
+    def _record(self, struct: bytes) -> Record:
+        return StructMce.unpack(struct).record(origin=self._origin, raw=struct)
 
 
 # --- what makes a kind ----------------------------------------------------------------------------------------------
@@ -131,18 +131,18 @@ def _are_ordinary(addresses: list[int]) -> bool:
     return any(low in ordinary and high in ordinary for ordinary in (_ORDINARY_LOW, _ORDINARY_HIGH))
 
 
-def _class_key(frame: bytes) -> bytes:
+def _class_key(struct: bytes) -> bytes:
     """What of MCi_ADDR changes a finding beside the page that it names."""
-    addr = int.from_bytes(frame[ADDR_AT : ADDR_AT + 8], "little")
+    addr = int.from_bytes(struct[ADDR_AT : ADDR_AT + 8], "little")
     return b"" if addr in _ORDINARY_HIGH or addr in _ORDINARY_LOW else b"%d %d" % (address_class(addr), not addr)
 
 
-def _address_key(frame: bytes) -> bytes:
+def _address_key(struct: bytes) -> bytes:
     """MCi_ADDR itself, on a processor where it is a place of which no number is declared (stacked memory of AMD)."""
-    mask = _address_mask(frame[56:64], frame[65])
+    mask = _address_mask(struct[56:64], struct[65])
     if not mask:
         return b""
-    return b"@%d" % (int.from_bytes(frame[ADDR_AT : ADDR_AT + 8], "little") & mask)
+    return b"@%d" % (int.from_bytes(struct[ADDR_AT : ADDR_AT + 8], "little") & mask)
 
 
 @lru_cache(maxsize=1024)
@@ -158,12 +158,12 @@ def _matters(processor: bytes, bank: int) -> Significance:
     return significance(vendor, cpuid, bank) if vendor is not None and cpuid else Significance()
 
 
-def _coarse_key(frame: bytes) -> bytes:
-    """All of a frame on which its finding depends, but for words and places."""
-    matters = _matters(frame[56:64], frame[65])
-    has_synd = len(frame) >= _SYND_AT + 8
-    status, misc, addr = (int.from_bytes(frame[at : at + 8], "little") for at in (_STATUS_AT, _MISC_AT, ADDR_AT))
-    synd = int.from_bytes(frame[_SYND_AT : _SYND_AT + 8], "little") if has_synd else 0
+def _coarse_key(struct: bytes) -> bytes:
+    """All of a struct on which its finding depends, but for words and places."""
+    matters = _matters(struct[56:64], struct[65])
+    has_synd = len(struct) >= _SYND_AT + 8
+    status, misc, addr = (int.from_bytes(struct[at : at + 8], "little") for at in (_STATUS_AT, _MISC_AT, ADDR_AT))
+    synd = int.from_bytes(struct[_SYND_AT : _SYND_AT + 8], "little") if has_synd else 0
     small = smca_class(misc, synd, addr) if matters.amd else misc == 0
     what = b"%d %d %d" % (significant_misc(status, misc, matters.misc, matters.amd), synd & matters.synd, small)
-    return b"%b%b%b%b%b" % (frame[:8], frame[24:TSC_AT], frame[TIME_AT + 8 : _SYND_AT], what, frame[_SYND_AT + 8 :])
+    return b"%b%b%b%b%b" % (struct[:8], struct[24:TSC_AT], struct[TIME_AT + 8 : _SYND_AT], what, struct[_SYND_AT + 8 :])
