@@ -151,6 +151,11 @@ class Received(_Event, frozen=True, kw_only=True):
     boot came through ``sink``; it is not counted, and never halts again. ``token`` names the arrival at the port, None
     where a source of the host's own gave it. ``place`` holds the parts of its location that are known, by the names of
     ``record.evidence.Location``; ``unit`` and ``unit_kind`` say what reported.
+
+    What a source of the host's own gave names its ``source``, and has a number of its own (``sighting``): further
+    reports of the same error refer to it (``AlsoSeen``). ``happened_ms`` is the error's own time on the host's clock,
+    if that lies before it was read; ``could_be`` are sightings of which it may be one more report, where that cannot
+    be told.
     """
 
     token: Token | None
@@ -173,6 +178,25 @@ class Received(_Event, frozen=True, kw_only=True):
     place: tuple[tuple[str, int | str], ...] = ()
     unit: str = ""
     unit_kind: str = ""
+    source: str = ""
+    sighting: int | None = None
+    happened_ms: int | None = None
+    could_be: tuple[int, ...] = ()
+
+
+class AlsoSeen(_Event, frozen=True, kw_only=True):
+    """A further report of an error that is in the journal already: one more piece of evidence, and not one more error.
+
+    ``of`` is the error's ``Received.sighting``, ``case`` its case, ``report`` what this source gave, ``rule`` why both
+    are of one error (``service.sources.joining``, ``diagnosis.events``). ``adds`` are the kinds of parts that no report
+    of the error had named before: for these it counts from now on, with all that is known of its place by now.
+    """
+
+    of: int
+    report: Received
+    rule: str
+    case: CaseId | None = None
+    adds: tuple[Suspect, ...] = ()
 
 
 class Repeated(_Event, frozen=True, kw_only=True):
@@ -223,6 +247,7 @@ class Unrecognised(_Event, frozen=True, kw_only=True):
     origin: Origin | None = None
     token: Token | None = None
     part: int = 0
+    source: str = ""
 
 
 class Instructed(_Event, frozen=True, kw_only=True):
@@ -236,11 +261,29 @@ class Instructed(_Event, frozen=True, kw_only=True):
 
 
 class Lost(_Event, frozen=True, kw_only=True):
-    """``count`` pieces of evidence were dropped before anybody could fetch them (L2, L10)."""
+    """``count`` pieces of evidence were dropped before anybody could fetch them (L2, L10).
+
+    A source of the host's own says what of it was lost (``unit``) and ``why``; ``exact`` is false where more may be.
+    """
 
     count: int
     urgent: bool
     token: Token | None = None
+    source: str = ""
+    unit: str = ""
+    why: str = ""
+    exact: bool = True
+
+
+class SourceRead(_Event, frozen=True, kw_only=True):
+    """How far a source of the host's own was read: all evidence before ``position`` is in the journal.
+
+    It is written together with the evidence that it stands behind. ``position`` is the source's own
+    (``service.sources.source.Position``).
+    """
+
+    source: str
+    position: str
 
 
 class Acknowledged(_Event, frozen=True, kw_only=True):
@@ -482,8 +525,10 @@ Event = (
     | PolicyLoaded
     | Received
     | Repeated
+    | AlsoSeen
     | Unrecognised
     | Lost
+    | SourceRead
     | Acknowledged
     | Impacted
     | Decided

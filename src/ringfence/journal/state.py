@@ -41,6 +41,12 @@ OUTCOMES_KEPT: Final = 1024
 """Of closed cases, the newest; older ones are read from the journal itself."""
 
 
+SIGHTED_KEPT: Final = 4096
+"""Errors that the host's own sources told of, the newest: a further report of an older one is an error by itself."""
+POSITIONS_KEPT: Final = 256
+"""Of sources, the ones read last: four times as many as a configuration may name."""
+
+
 # --- parts of the state -------------------------------------------------------------------------------------------
 
 
@@ -54,6 +60,21 @@ class Known:
     uuid: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Sighted:
+    """What is known of an error that a source of the host's own told of, from all reports of it.
+
+    ``counted`` are the kinds of parts for which it was counted.
+    """
+
+    case: CaseId | None = None
+    corrected: bool = False
+    counted: tuple[Suspect, ...] = ()
+    frame: Frame | None = None
+    syndrome: int | None = None
+    place: tuple[tuple[str, int | str], ...] = ()
+
+
 # --- the state ------------------------------------------------------------------------------------------------------
 
 
@@ -64,10 +85,11 @@ class State:
     ``history`` are the corrected errors of each suspect, oldest first; ``faults`` what became of those that were too
     many; ``offlined`` the pages that Ringfence had taken
     out of use, per DIMM; ``unacknowledged`` the arrivals that are durable while their source may not know, each with a
-    CRC of its records, for a source may use a number again. ``received`` counts reports, ``together`` those of them that
-    came together in storms, ``summed`` those of these that are not kept one by one. ``epoch_ms`` is the wall clock's time at 0 of the host's
-    clock; ``last_seat_case`` the greatest number of a case that is not Dom0's own. Dictionaries are in the order of
-    their events.
+    CRC of its records, for a source may use a number again; ``sighted`` the errors that the host's own sources told of,
+    by number, and ``positions`` how far these were read. ``epoch_ms`` is the wall clock's time at 0 of the host's
+    clock; ``received`` counts reports, ``together`` those of them that came together in storms, ``summed`` those of
+    these that are not kept one by one; ``last_seat_case`` the greatest number of a case that is not Dom0's own.
+    Dictionaries are in the order of their events.
     """
 
     life: int = 0
@@ -84,6 +106,8 @@ class State:
     approvals: dict[tuple[CaseId, DomainId | None, str], Approval] = field(default_factory=dict)
     orders: dict[StepId, OpenOrder] = field(default_factory=dict)
     unacknowledged: dict[Token, int] = field(default_factory=dict)
+    sighted: dict[int, Sighted] = field(default_factory=dict)
+    positions: dict[str, str] = field(default_factory=dict)
     history: dict[tuple[Suspect, str], deque[Sighting]] = field(default_factory=dict)
     offlined: dict[str, dict[Frame, int]] = field(default_factory=dict)
     faults: Faults = field(default_factory=Faults)
@@ -91,6 +115,7 @@ class State:
     dom0_has_handler: bool = False
     dom0_hurt: bool = False
     received: int = 0
+    also_seen: int = 0
     together: int = 0
     summed: int = 0
     unrecognised: int = 0
@@ -102,6 +127,7 @@ class State:
     last_case: int = 0
     last_seat_case: int = 0
     last_order: int = 0
+    last_sighting: int = 0
 
     @property
     def next_case(self) -> CaseId:
@@ -171,6 +197,13 @@ def apply(state: State, event: ev.Stored) -> State:  # noqa: PLR0912, PLR0915 (o
             _received(state, event)
         case ev.Repeated():
             _repeated(state, event)
+        case ev.AlsoSeen():
+            _also_seen(state, event)
+        case ev.SourceRead():
+            state.positions.pop(event.source, None)
+            state.positions[event.source] = event.position
+            while len(state.positions) > POSITIONS_KEPT:
+                del state.positions[next(iter(state.positions))]
         case ev.Progressed():
             _progressed(state, event)
         case ev.Intended():
@@ -406,8 +439,36 @@ def _received(state: State, event: ev.Received) -> None:
     state.received += 1
     if event.case is not None:
         _evidence_of(state, event, event.case)
-    if event.corrected and not event.left_over:
+    counts = event.corrected and not event.left_over
+    if counts:
         _count(state, event)
+    if event.sighting is not None:
+        counted = tuple(suspect for suspect, _ in faults.counted_by(event, faults.sighting_of(event))) if counts else ()
+        known = Sighted(event.case, counts, counted, event.frame, event.syndrome, event.place)
+        _remember_sighted(state, event.sighting, known)
+
+
+def _remember_sighted(state: State, number: int, known: Sighted) -> None:
+    state.last_sighting = max(state.last_sighting, number)
+    state.sighted[number] = known
+    while len(state.sighted) > SIGHTED_KEPT:
+        del state.sighted[next(iter(state.sighted))]
+
+
+def _also_seen(state: State, event: ev.AlsoSeen) -> None:
+    """One more report of an error: it counts for the parts that nobody had named before, and for no other."""
+    state.also_seen += 1
+    state.last_sighting = max(state.last_sighting, event.of)
+    if event.case is not None:
+        _evidence_of(state, event.report, event.case)
+    if event.adds:
+        _count(state, event.report, event.adds)
+    if (known := state.sighted.get(event.of)) is not None:
+        report = event.report
+        state.sighted[event.of] = replace(
+            known, counted=(*known.counted, *event.adds), frame=report.frame, syndrome=report.syndrome,
+            place=report.place,
+        )  # fmt: skip
 
 
 def _evidence_of(state: State, event: ev.Received, number: CaseId) -> None:
@@ -429,9 +490,9 @@ def _repeated(state: State, event: ev.Repeated) -> None:
         _remember(state, faults.storm_of(event))
 
 
-def _count(state: State, event: ev.Received) -> None:
-    seen = faults.sighting_of(event)
-    _remember(state, ((key, seen) for key in faults.counted_by(event, seen)))
+def _count(state: State, event: ev.Received, only: Iterable[Suspect] = Suspect) -> None:
+    seen, wanted = faults.sighting_of(event), frozenset(only)
+    _remember(state, ((key, seen) for key in faults.counted_by(event, seen) if key[0] in wanted))
 
 
 def _remember(state: State, counted: Iterable[tuple[faults.Key, Sighting]]) -> None:

@@ -196,9 +196,13 @@ def link(event: ev.Stored, names: Mapping[DomainId, str]) -> Link | None:  # noq
             return Link(event.at_ms, "deadline", "", f"the time for the {event.which} is over")
         case ev.EvidenceSaved():
             return Link(event.at_ms, "evidence", "B.3", "the evidence is durable: the halt need not wait")
+        case ev.Lost(source=source) if source:
+            return _lost_by(event)
         case ev.Lost():
             which = "urgent" if event.urgent else "nonurgent"
             return Link(event.at_ms, "lost", "", f"{event.count} {which} records were dropped before anybody saw them")
+        case ev.AlsoSeen():
+            return _also_seen(event)
         case ev.Unrecognised():
             return Link(event.at_ms, "unread", "", f"evidence that cannot be read: {event.why}")
         case ev.DomainChanged():
@@ -249,7 +253,8 @@ def registers_in_words(record: Record) -> str:
 def _received(event: ev.Received) -> list[Link]:
     finding = diagnose(event.record)
     where = f"CPU {event.record.cpu}" if event.record.cpu is not None else "a CPU that is not named"
-    origin = f"found in {event.sink} after a reset" if event.left_over else f"{event.record.format}"
+    came = f"sighting {event.sighting} by {event.source}: " if event.sighting is not None else ""
+    origin = f"{came}found in {event.sink}: history" if event.left_over else f"{came}{event.record.format}"
     raw = Link(
         event.at_ms, "evidence", "", f"bank {event.record.bank} of {where} ({origin})",
         (printable(registers_in_words(event.record)),),
@@ -257,6 +262,20 @@ def _received(event: ev.Received) -> list[Link]:
     reasons = tuple(f"{reason.because} [{reason.rule}; {reason.cite}]" for reason in finding.reasons)
     row = "B.2" if event.left_over else "I.2a" if event.corrected else "I.1"
     return [Link(event.at_ms, "finding", row, finding.summary, (*reasons, *finding.assumptions)), raw]
+
+
+def _also_seen(event: ev.AlsoSeen) -> Link:
+    """A further piece of evidence, and what it adds."""
+    adds = f", and names its {', '.join(event.adds)}" if event.adds else ""
+    text = f"{event.report.source} reports sighting {event.of} as well ({event.rule}){adds}"
+    return Link(event.at_ms, "also seen", "", text, (event.report.summary,))
+
+
+def _lost_by(event: ev.Lost) -> Link:
+    """What a source of the host's own could not give."""
+    count = f"{event.count} {event.unit}" if event.exact else f"{event.count} {event.unit} or more"
+    lost = f"some {event.unit} may be missing" if event.count == 0 else f"{count} are missing"
+    return Link(event.at_ms, "lost", "", f"{event.source}: {lost}: {event.why}")
 
 
 def _impacted(event: ev.Impacted, names: Mapping[DomainId, str]) -> Link:
