@@ -20,6 +20,7 @@ from ringfence.hypervisor.port import Hypervisor
 from ringfence.journal import events as ev
 from ringfence.journal.store import Journal
 from ringfence.service.loop import Loop
+from ringfence.service.measures import Measures
 from ringfence.service.plugins import Plugin
 from ringfence.service.policy_source import Loaded
 from ringfence.world.identities import DOM0, DomainId
@@ -86,11 +87,15 @@ class Desk:
         present = {each.id: each.name for each in self.world.host.situation(None).domains}
         return {DOM0: "Domain-0", **known, **present}
 
-    def load(self, policy: Loaded) -> None:
-        """A policy applies from now on."""
+    def load(self, policy: Loaded, who: str) -> None:
+        """A policy applies from now on, by the word of ``who``."""
         self.world.reload(policy.policy)
-        self.loop.load_policy(policy.policy, policy.digest, policy.text)
+        self.loop.load_policy(policy.policy, policy.digest, policy.text, who)
         self.policy = policy
+
+    def configured(self, event: ev.ConfigurationLoaded) -> None:
+        """A configuration applies from now on."""
+        self.loop.note(event)
 
 
 class BusyError(Exception):
@@ -101,6 +106,7 @@ class BusyError(Exception):
 class _Wanted(Generic[T]):
     what: Callable[[Desk], T]
     answer: Future[T]
+    asked_s: float = field(default_factory=time.monotonic)
 
     def run(self, desk: Desk) -> None:
         if not self.answer.set_running_or_notify_cancel():
@@ -129,10 +135,11 @@ class Writer(threading.Thread):
         plugins: Mapping[str, Plugin],
         told: Callable[[int], None],
         ended: Callable[[BaseException | None], None],
+        measures: Measures | None = None,
     ) -> None:
         super().__init__(name="writer", daemon=True)
         self._path, self._make_world, self._policy, self._plugins = path, world, policy, plugins
-        self._told, self._ended = told, ended
+        self._told, self._ended, self._measures = told, ended, measures or Measures()
         self._inbox: queue.Queue[_Wanted[object] | None] = queue.Queue(INBOX)
         self._because: str | None = None
         self._gone = threading.Event()
@@ -156,6 +163,11 @@ class Writer(threading.Thread):
         if self._gone.is_set():
             answer.cancel()
         return answer
+
+    @property
+    def waiting(self) -> int:
+        """How many wait in the inbox now."""
+        return self._inbox.qsize()
 
     def stop(self, because: str) -> None:
         """End in order, soon: the loop's end is journaled."""
@@ -215,7 +227,10 @@ class Writer(threading.Thread):
             wanted = self._inbox.get(timeout=max(LEAST_WAIT_S, desk.world.wait_s(wake_ms)))
             for _ in range(INBOX):
                 if wanted is not None:
+                    written = desk.journal.last
                     wanted.run(desk)
+                    if desk.journal.last > written:
+                        self._measures.latency.took(time.monotonic() - wanted.asked_s)
                 wanted = self._inbox.get_nowait()
         except queue.Empty:
             pass
@@ -226,6 +241,14 @@ class Writer(threading.Thread):
             if desk.world.reset_ms is None:
                 if str(desk.world.host.boot) != desk.lives[-1].boot:
                     desk.loop = self._begin(desk.journal, desk.world, desk.policy, desk.lives)
-                desk.loop.turn()
+                self._turn(desk)
             if not more or self._because is not None:
                 return
+
+    def _turn(self, desk: Desk) -> None:
+        began_s, written = time.monotonic(), desk.journal.last
+        desk.loop.turn()
+        if desk.journal.last > written:
+            took_s = time.monotonic() - began_s
+            self._measures.turn.took(took_s)
+            self._measures.latency.took(took_s)
