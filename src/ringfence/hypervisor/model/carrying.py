@@ -216,10 +216,9 @@ class Carrier:
             return Result(Status.REFUSED, f"there is no memory at frame {first:#x}")
         declared: list[str] = []
         for frame in (Frame(first + each) for each in range(pages)):
-            ways = self._life.mappings.of(frame)
-            if not ways:
-                continue
             left = self._life.mappings.isolate(frame)
+            if left is None:
+                continue
             self._life.frames.mark_broken(frame)
             declared += [f"frame {frame:#x}: the {each.kind.value} of domain {each.domain} stays" for each in left]
             self._core.tell(MappingsChanged(self._core.now_ns, frame, left))
@@ -231,13 +230,14 @@ class Carrier:
         if not 0 < pages <= MOST_FRAMES:
             return Result(Status.REFUSED, f"{pages} pages are no page of anybody's")
         pending, refused, because = False, 0, ""
+        pending_bit = int(Pg.PENDING)  # as a number: a superpage is taken out of use frame by frame
         for frame in (Frame(first + each) for each in range(pages)):
             again = self._core.behaviour.crashes_again
             done = self._life.frames.offline(frame, broken=broken, crash_again=again)
             if done.errno:
                 refused += 1
                 because = f"frame {frame:#x}: {Errno(-done.errno).name}"
-            pending = pending or bool(done.status & Pg.PENDING)
+            pending = pending or bool(done.status & pending_bit)
             if done.crash is not None and (owner := self._life.living(done.crash)) is not None:
                 self._life.end(owner, DomainState.CRASHED, "its broken page was offlined again")
         if refused == pages:

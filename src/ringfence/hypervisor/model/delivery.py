@@ -71,7 +71,7 @@ class Delivery:
         for vcpu in domain.vcpus:
             if vcpu.id != target and not broadcast:
                 continue
-            vcpu.bank = lost if vcpu.id == target else BYSTANDER
+            domain.hold(vcpu, lost if vcpu.id == target else BYSTANDER)
             content = vcpu.bank.pack()
             self._core.tell(GuestTold(self._core.now_ns, domain.id, vcpu.id, Channel.VMCE, content, must_act=True))
         self._accesses.treated(domain)
@@ -141,7 +141,7 @@ class Delivery:
     def leave(self, domain: ModelDomain) -> None:
         """The guest clears MCIP."""
         for vcpu in domain.vcpus:
-            vcpu.bank = EMPTY
+            domain.hold(vcpu, EMPTY)
 
     def _crash(self, domain: ModelDomain, because: str) -> None:
         self._life.end(domain, DomainState.CRASHED, because)

@@ -91,7 +91,12 @@ class ModelDomain:
     busy: bool = False
     told: set[GuestFrame] = field(default_factory=set)
     refused_calls: int = 0
-    _shown: tuple[tuple[object, ...], Domain] | None = field(default=None, repr=False, compare=False)
+    _shown: Domain | None = field(default=None, repr=False, compare=False)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Whatever changes: what was shown of it does not hold any more."""
+        object.__setattr__(self, name, value)
+        object.__setattr__(self, "_shown", None)
 
     @property
     def lives(self) -> bool:
@@ -125,22 +130,18 @@ class ModelDomain:
         self.vcpus = [Vcpu(vcpu.id) for vcpu in self.vcpus]
         self.told.clear()
 
+    def hold(self, vcpu: Vcpu, bank: VirtualBank) -> None:
+        """A virtual bank of one of its vCPUs is filled, or clear again."""
+        vcpu.bank = bank
+        object.__setattr__(self, "_shown", None)
+
     def seen(self) -> Domain:
-        """It as the port shows it. The same value as long as nothing that it shows changes: it is asked for often."""
-        if self._shown is not None and not self.lives and self._shown[0][0] is self.state:
-            return self._shown[1]
-        now = (
-            self.state,
-            self.handler,
-            self.mca_enabled,
-            self.in_machine_check,
-            self.checkpoint,
-            self.memory_pages,
-            self.incarnation,
-        )
-        if self._shown is None or self._shown[0] != now:
-            self._shown = (now, self._show())
-        return self._shown[1]
+        """It as the port shows it. The same value as long as nothing of it changes: it is asked for often."""
+        shown = self._shown
+        if shown is None:
+            shown = self._show()
+            object.__setattr__(self, "_shown", shown)
+        return shown
 
     def _show(self) -> Domain:
         spec = self.spec

@@ -48,6 +48,11 @@ class Pg(IntFlag):
     BROKEN = 1 << 13
 
 
+_BROKEN, _OFFLINED = int(Pg.BROKEN), int(Pg.OFFLINED)
+_XEN_PENDING, _OWNED_PENDING = int(Pg.XENPAGE | Pg.PENDING), int(Pg.OWNED | Pg.PENDING)
+"""As numbers: a superpage is taken out of use frame by frame."""
+
+
 class Query(IntFlag):
     """PG_OFFLINE_STATUS_*: what a query answers."""
 
@@ -105,6 +110,7 @@ class FrameTable:
     def __init__(self, memory: tuple[range, ...]) -> None:
         self._memory = memory
         self._free = list(memory)
+        self._free_pages = sum(len(run) for run in memory)
         self._runs: list[_Run] = []
         self._firsts: list[int] | None = None
         """Where each run begins; None after the runs have changed. Looked at for every page that is asked about."""
@@ -118,7 +124,7 @@ class FrameTable:
     @property
     def free_pages(self) -> int:
         """How many frames are free."""
-        return sum(len(run) for run in self._free)
+        return self._free_pages
 
     def some_free(self) -> Frame:
         """A free frame: the last one. Raises MemoryError if none is free."""
@@ -194,6 +200,11 @@ class FrameTable:
         held = run.owner
         return Owner(held.holder, held.domain, GuestFrame(number + frame - run.first), held.whole_superpage)
 
+    def held(self, frame: Frame) -> Owner | None:
+        """Who has a frame, None for nobody; without its own number in a domain's counting (``owner``)."""
+        run = self._run_of(frame)
+        return None if run is None else run.owner
+
     def frame_of(self, domain: DomainId, page: GuestFrame) -> Frame | None:
         """Where a domain's page is, None if it has none there of its own."""
         for run in self._runs:
@@ -208,7 +219,7 @@ class FrameTable:
 
     def superpage(self, frame: Frame) -> tuple[Frame, int]:
         """The frames that are lost together with this one: its whole superpage if it cannot be split."""
-        owner = self.owner(frame)
+        owner = self.held(frame)
         if owner is None or not owner.whole_superpage:
             return frame, 1
         return Frame(frame - frame % SUPERPAGE_FRAMES), SUPERPAGE_FRAMES
@@ -239,23 +250,23 @@ class FrameTable:
         """
         if not self.is_memory(frame):
             return PageOp(-Errno.EINVAL, 0)
-        owner = self.owner(frame)
+        owner = self.held(frame)
         if owner is not None and owner.holder is Holder.XEN_FIXED:
             return PageOp(-Errno.EPERM, Pg.XENPAGE | Pg.FAILED | DOMID_XEN << OWNER_SHIFT)
         if crash_again and frame in self._broken and owner is not None and owner.holder is Holder.DOMAIN:
             return PageOp(0, Pg.AGAIN, owner.domain)
         if broken:
             self._broken.add(frame)
-        mark = Pg.BROKEN if broken else Pg(0)
+        mark = _BROKEN if broken else 0
         if owner is None:
             if frame not in self._offlined:
                 self._take_out(frame)
-            return PageOp(0, Pg.OFFLINED | mark)
+            return PageOp(0, _OFFLINED | mark)
         self._offlining.add(frame)
         if owner.holder is Holder.XEN_HEAP:
-            return PageOp(0, Pg.XENPAGE | Pg.PENDING | mark | DOMID_XEN << OWNER_SHIFT)
+            return PageOp(0, _XEN_PENDING | mark | DOMID_XEN << OWNER_SHIFT)
         number = DOMID_COW if owner.domain is None else owner.domain
-        return PageOp(0, Pg.OWNED | Pg.PENDING | mark | number << OWNER_SHIFT)
+        return PageOp(0, _OWNED_PENDING | mark | number << OWNER_SHIFT)
 
     def online(self, frame: Frame) -> PageOp:
         """online_page(): puts a frame back into use; never one that is marked as broken."""
@@ -290,7 +301,7 @@ class FrameTable:
     # --- within --------------------------------------------------------------------------------------------------
 
     def _belongs_to(self, frame: Frame, domain: DomainId) -> bool:
-        owner = self.owner(frame)
+        owner = self.held(frame)
         return owner is not None and owner.domain == domain
 
     def _run_of(self, frame: int) -> _Run | None:
@@ -323,6 +334,7 @@ class FrameTable:
             if run.start <= part.start and part.stop <= run.stop:
                 left, right = range(run.start, part.start), range(part.stop, run.stop)
                 self._free[index : index + 1] = [each for each in (left, right) if each]
+                self._free_pages -= len(part)
                 break
         for frame in [each for each in self._ballooned if each in part]:
             del self._ballooned[frame]
@@ -344,6 +356,7 @@ class FrameTable:
         """Puts frames back to the free memory, joined to their neighbours."""
         if not part:
             return
+        self._free_pages += len(part)
         at = bisect_right(self._free, part.start, key=lambda run: run.start)
         if at < len(self._free) and self._free[at].start == part.stop:
             part = range(part.start, self._free.pop(at).stop)

@@ -91,7 +91,7 @@ class Healing:
     def _give_up(self, frame: Frame) -> None:
         owner = self._life.frames.owner(frame)
         self._life.frames.offline(frame, broken=True, crash_again=False)
-        left = self._life.mappings.isolate(frame)
+        left = self._life.mappings.isolate(frame) or ()
         self._core.tell(MappingsChanged(self._core.now_ns, frame, left))
         if owner is not None and owner.holder is Holder.XEN_HEAP:
             self._life.frames.release(frame)

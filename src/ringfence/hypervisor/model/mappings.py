@@ -45,9 +45,12 @@ class Mappings:
         )
         return (own, *others)
 
-    def isolate(self, frame: Frame) -> tuple[Mapping, ...]:
-        """Takes away every way that can be taken away; returns those that are left."""
-        left = tuple(mapping for mapping in self.of(frame) if not mapping.removable)
+    def isolate(self, frame: Frame) -> tuple[Mapping, ...] | None:
+        """Takes away every way that can be taken away; returns those that are left, None if there was none before."""
+        ways = self.of(frame)
+        if not ways:
+            return None
+        left = tuple(mapping for mapping in ways if not mapping.removable)
         self._others[frame] = tuple(mapping for mapping in left if mapping.kind is not MappingKind.CPU)
         if not any(mapping.kind is MappingKind.CPU for mapping in left):
             self._isolated.add(frame)
@@ -90,7 +93,7 @@ class Mappings:
         """A domain has ended: its ways to other pages, and all ways to its own, are gone. Call before it is freed."""
         kept: dict[Frame, tuple[Mapping, ...]] = {}
         for frame, mappings in self._others.items():
-            owner = self._frames.owner(frame)
+            owner = self._frames.held(frame)
             left = tuple(mapping for mapping in mappings if mapping.domain != domain)
             if left and not (owner is not None and owner.domain == domain):
                 kept[frame] = left
@@ -110,7 +113,7 @@ class Mappings:
         )
 
     def _owned_by(self, frame: Frame, domain: DomainId) -> bool:
-        owner = self._frames.owner(frame)
+        owner = self._frames.held(frame)
         return owner is not None and owner.domain == domain
 
     def facts(self, frame: Frame) -> FrameFacts:
@@ -146,7 +149,7 @@ class Mappings:
     def _use(self, frame: Frame) -> FrameUse:
         if not self._frames.is_memory(frame):
             return FrameUse.NOT_MEMORY
-        owner = self._frames.owner(frame)
+        owner = self._frames.held(frame)
         if owner is None:
             if self._frames.is_offline(frame):
                 return FrameUse.OFFLINE

@@ -41,6 +41,9 @@ _EDX_MCE, _EDX_MCA = 1 << 7, 1 << 14
 _FIRST_RESERVED = 0x7FF0
 """DOMID_FIRST_RESERVED: from here on a number names no ordinary domain."""
 
+_URGENT, _NONURGENT, _ACK = int(FetchFlag.URGENT), int(FetchFlag.NONURGENT), int(FetchFlag.ACK)
+"""As numbers: Dom0 fetches far more often than there is something to fetch."""
+
 
 class McaHypercall:
     """The hypercall's implementation. ``notify`` is None where XEN_MC_notifydomain was never built."""
@@ -81,22 +84,21 @@ class McaHypercall:
     def _fetch(self, argument: bytes, buffer_bytes: int) -> Outcome:
         wanted = Fetch.unpack(argument)
         buffer = bytes(buffer_bytes)
-        both = wanted.flags & (FetchFlag.URGENT | FetchFlag.NONURGENT)
-        if both not in {FetchFlag.URGENT, FetchFlag.NONURGENT}:
+        urgent = bool(wanted.flags & _URGENT)
+        if urgent is bool(wanted.flags & _NONURGENT):
             return -Errno.EINVAL, argument, buffer
-        urgent = both == FetchFlag.URGENT
-        if wanted.flags & FetchFlag.ACK:
+        if wanted.flags & _ACK:
             self._telemetry.acknowledge(wanted.fetch_id, urgent=urgent)
             return 0, argument, buffer
         if not wanted.data:
             return -Errno.EINVAL, argument, buffer
         entry = self._telemetry.oldest(urgent=urgent)
         if entry is None:
-            return 0, replace(wanted, flags=Answer.NODATA, fetch_id=0).pack(), buffer
+            return 0, Fetch(flags=Answer.NODATA, data=wanted.data).pack(), buffer
         if buffer_bytes < MC_INFO_BYTES:
-            return -Errno.EFAULT, replace(wanted, flags=Answer.FETCHFAILED, fetch_id=0).pack(), buffer
+            return -Errno.EFAULT, Fetch(flags=Answer.FETCHFAILED, data=wanted.data).pack(), buffer
         content = entry.info.pack() + buffer[MC_INFO_BYTES:]
-        return 0, replace(wanted, flags=Answer.OK, fetch_id=entry.id).pack(), content
+        return 0, Fetch(flags=Answer.OK, fetch_id=entry.id, data=wanted.data).pack(), content
 
     def _notifydomain(self, notify: Notifier, argument: bytes, buffer: bytes) -> Outcome:
         """Tells a guest of the pages that it has lost and was not told of, as the header meant it (Usecase 4).

@@ -27,6 +27,11 @@ _BUFFER: Final = 0x1000
 """Where the buffer stands in the caller's memory: any address but 0."""
 
 
+_ASKS_URGENT: Final = Fetch(flags=FetchFlag.URGENT, data=_BUFFER).pack()
+_ASKS_NONURGENT: Final = Fetch(flags=FetchFlag.NONURGENT, data=_BUFFER).pack()
+_NOTHING: Final = int(Answer.NODATA | Answer.FETCHFAILED)
+
+
 @dataclass(frozen=True, slots=True)
 class Fetched:
     """An entry that was fetched and is not acknowledged."""
@@ -44,10 +49,9 @@ class Dom0Reader:
 
     def fetch(self, *, urgent: bool) -> Fetched | None:
         """The oldest entry of a class, None if there is none."""
-        flags = FetchFlag.URGENT if urgent else FetchFlag.NONURGENT
-        result, argument, buffer = self._hypercall(DOM0, Fetch(flags=flags, data=_BUFFER).pack(), MC_INFO_BYTES)
+        result, argument, buffer = self._hypercall(DOM0, _ASKS_URGENT if urgent else _ASKS_NONURGENT, MC_INFO_BYTES)
         answer = Fetch.unpack(argument)
-        if result or answer.flags & (Answer.NODATA | Answer.FETCHFAILED):
+        if result or answer.flags & _NOTHING:
             return None
         return Fetched(answer.fetch_id, urgent, buffer)
 
