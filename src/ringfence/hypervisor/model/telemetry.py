@@ -15,7 +15,7 @@ from ringfence.arch.cpuid import Signature, eax, vendor_of
 from ringfence.hypervisor.model.mca_abi import LOGICAL_CPU_BYTES, Answer, Fetch, FetchFlag, LogicalCpu, PhysCpuInfo
 from ringfence.record.binary import xen_mc_info
 from ringfence.record.binary.xen_mc_info import MC_INFO_BYTES, McInfo
-from ringfence.record.evidence import Origin, Record, Registers
+from ringfence.record.evidence import Origin, Record
 from ringfence.world.identities import DOM0, DomainId
 
 Hypercall = Callable[[DomainId, bytes, int], tuple[int, bytes, bytes]]
@@ -87,29 +87,27 @@ def identified(record: Record, cpus: tuple[LogicalCpu, ...]) -> Record:
     if cpu is None:
         return record
     vendor = vendor_of(cpu.vendorid)
-    registers = with_smca(record.registers, record)
     return replace(
         record,
         cpu=cpu.cpunr,
         vendor=vendor,
         cpuid=None if vendor is None else eax(Signature(vendor, cpu.family, cpu.model, cpu.step)),
-        registers=replace(registers, mcg_cap=cpu.mcg_cap or None),
+        registers=replace(record.registers, mcg_cap=cpu.mcg_cap or None, **smca_of(record)),
     )
 
 
-def with_smca(registers: Registers, record: Record) -> Registers:
-    """The registers with those of Scalable MCA that stand in the extended entry."""
-    if record.hypervisor is None or record.bank is None:
-        return registers
+def smca_of(record: Record) -> dict[str, int | None]:
+    """The registers of Scalable MCA that stand in the extended entry, by their names in ``Registers``."""
+    if record.hypervisor is None or not record.hypervisor.extended or record.bank is None:
+        return {}
     first = msrs.SMCA_BANK0 + msrs.SMCA_STRIDE * record.bank
     values = {msr - first: value for msr, value in record.hypervisor.extended}
     if msrs.Smca.IPID not in values:
-        return registers
-    return replace(
-        registers,
-        ipid=values[msrs.Smca.IPID],
-        synd=values.get(msrs.Smca.SYND),
-        config=values.get(msrs.Smca.CONFIG),
-        destat=values.get(msrs.Smca.DESTAT),
-        deaddr=values.get(msrs.Smca.DEADDR),
-    )
+        return {}
+    return {
+        "ipid": values[msrs.Smca.IPID],
+        "synd": values.get(msrs.Smca.SYND),
+        "config": values.get(msrs.Smca.CONFIG),
+        "destat": values.get(msrs.Smca.DESTAT),
+        "deaddr": values.get(msrs.Smca.DEADDR),
+    }

@@ -7,7 +7,7 @@ hypervisor puts into the fields: xen/arch/x86/cpu/mcheck/mce.c (mca_init_bank, m
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from struct import Struct
 from typing import Final
@@ -308,9 +308,8 @@ def records(info: McInfo, *, origin: Origin, raw: bytes) -> Iterator[Evidence]:
     for bank in banks:
         # A bank may be acted upon more than once in theory; the last word counts.
         recovery = next((entry for entry in reversed(recoveries) if entry.bank == bank.bank), None)
-        record = _record(bank, globals_[0] if globals_ else None, recovery, origin=origin, raw=raw)
-        report = replace(record.hypervisor or HypervisorReport(), extended=extended)
-        yield replace(record, hypervisor=report, assumptions=record.assumptions + assumptions)
+        common = globals_[0] if globals_ else None
+        yield _record(bank, common, recovery, extended, origin=origin, raw=raw, assumptions=assumptions)
     if not banks:
         yield Unrecognised(origin, raw, "mc_info without a bank entry")
     for entry in info.entries:
@@ -333,13 +332,20 @@ def _reservations(info: McInfo, globals_: int) -> tuple[str, ...]:
     )
 
 
-def _record(
-    bank: McInfoBank, common: McInfoGlobal | None, recovery: McInfoRecovery | None, *, origin: Origin, raw: bytes
+def _record(  # noqa: PLR0913 (one argument an entry, and what holds for all of them)
+    bank: McInfoBank,
+    common: McInfoGlobal | None,
+    recovery: McInfoRecovery | None,
+    extended: tuple[tuple[int, int], ...],
+    *,
+    origin: Origin,
+    raw: bytes,
+    assumptions: tuple[str, ...],
 ) -> Record:
     page = recovery.page if recovery else None
     has_addr = bool(bank.status & mci_status.ADDRV.mask)
     has_misc = bool(bank.status & mci_status.MISCV.mask)
-    record = Record(
+    return Record(
         origin=origin,
         format=Format.XEN_MC_INFO,
         raw=raw,
@@ -353,7 +359,13 @@ def _record(
             mcg_status=common.gstatus if common else None,
         ),
         bank=bank.bank,
+        socket=common.socketid if common else None,
+        apicid=common.apicid if common else None,
+        delivery=_delivery(common) if common else Delivery.UNKNOWN,
         hypervisor=HypervisorReport(
+            domain=None if common is None or common.domid == DOMID_INVALID else common.domid,
+            vcpu=None if common is None or common.vcpuid == VCPUID_INVALID else common.vcpuid,
+            global_flags=common.flags if common else None,
             # Xen leaves DOMID_INVALID unless the address was physical and owned (mca_init_bank), or a recovery found
             # the owner (mc_memerr_dhandler).
             owner=None if bank.domid == DOMID_INVALID else bank.domid,
@@ -361,28 +373,13 @@ def _record(
             action_types=recovery.action_types if recovery else None,
             machine_frame=page[0] if page else None,
             page_status=page[1] if page else None,
+            extended=extended,
         ),
-        assumptions=_address(bank, page) if has_addr else (),
-    )
-    return _where(record, common) if common else record
-
-
-def _where(record: Record, common: McInfoGlobal) -> Record:
-    """The record with what the global entry says of the CPU and of who ran there."""
-    report = replace(
-        record.hypervisor or HypervisorReport(),
-        domain=None if common.domid == DOMID_INVALID else common.domid,
-        vcpu=None if common.vcpuid == VCPUID_INVALID else common.vcpuid,
-        global_flags=common.flags,
-    )
-    return replace(
-        record,
-        socket=common.socketid,
-        apicid=common.apicid,
-        delivery=_delivery(common),
-        hypervisor=report,
         # mc_info does not carry the number of the logical CPU.
-        claims=(Claim(ClaimKind.HYPERVISOR, f"core {common.coreid} thread {common.core_threadid}", record.origin),),
+        claims=(Claim(ClaimKind.HYPERVISOR, f"core {common.coreid} thread {common.core_threadid}", origin),)
+        if common
+        else (),
+        assumptions=(*(_address(bank, page) if has_addr else ()), *assumptions),
     )
 
 
