@@ -10,10 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ringfence.arch.cpuid import Signature, linux_vendor_number
-from ringfence.hypervisor.model.frames import Errno
-from ringfence.hypervisor.model.life import Life
-from ringfence.hypervisor.model.machine import Machine
-from ringfence.hypervisor.model.mca_abi import (
+from ringfence.hypervisor.mca_abi import (
     INTERFACE_VERSION,
     LOGICAL_CPU_BYTES,
     XEN_MC_BYTES,
@@ -26,6 +23,9 @@ from ringfence.hypervisor.model.mca_abi import (
     PhysCpuInfo,
     header,
 )
+from ringfence.hypervisor.model.frames import Errno
+from ringfence.hypervisor.model.life import Life
+from ringfence.hypervisor.model.machine import Machine
 from ringfence.hypervisor.model.queues import Telemetry
 from ringfence.record.binary.xen_mc_info import MC_INFO_BYTES, VCPUID_INVALID
 from ringfence.world.domain import McaHandler

@@ -12,7 +12,7 @@ from typing import Final
 
 from ringfence.arch import msrs
 from ringfence.arch.cpuid import Signature, eax, vendor_of
-from ringfence.hypervisor.model.mca_abi import LOGICAL_CPU_BYTES, Answer, Fetch, FetchFlag, LogicalCpu, PhysCpuInfo
+from ringfence.hypervisor.mca_abi import LOGICAL_CPU_BYTES, Answer, Fetch, FetchFlag, LogicalCpu, PhysCpuInfo
 from ringfence.record.binary import xen_mc_info
 from ringfence.record.binary.xen_mc_info import MC_INFO_BYTES, McInfo
 from ringfence.record.evidence import Origin, Record

@@ -7,9 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from ringfence.hypervisor.model import faults, mca_abi
-from ringfence.hypervisor.model.frames import Errno
-from ringfence.hypervisor.model.mca_abi import (
+from ringfence.hypervisor.mca_abi import (
     Answer,
     Command,
     Fetch,
@@ -18,6 +16,8 @@ from ringfence.hypervisor.model.mca_abi import (
     NotifyDomain,
     PhysCpuInfo,
 )
+from ringfence.hypervisor.model import faults, mca_abi
+from ringfence.hypervisor.model.frames import Errno
 from ringfence.record.binary.xen_mc_info import MC_INFO_BYTES, McInfo, McInfoBank, McInfoGlobal
 from ringfence.world.domain import DomainKind, McaHandler
 from ringfence.world.identities import DOM0, DomainId, GuestFrame
