@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from ringfence.hypervisor import mca_abi
 from ringfence.hypervisor.mca_abi import (
     Answer,
     Command,
@@ -16,7 +17,7 @@ from ringfence.hypervisor.mca_abi import (
     NotifyDomain,
     PhysCpuInfo,
 )
-from ringfence.hypervisor.model import faults, mca_abi
+from ringfence.hypervisor.model import faults
 from ringfence.hypervisor.model.frames import Errno
 from ringfence.record.binary.xen_mc_info import MC_INFO_BYTES, McInfo, McInfoBank, McInfoGlobal
 from ringfence.world.domain import DomainKind, McaHandler
