@@ -17,7 +17,7 @@ TIME_AT: Final = 48
 little-endian (Linux arch/x86/include/uapi/asm/mce.h)."""
 
 _LEVEL: Final = 1
-"""zlib's quickest: structs of one kind shrink to a tenth by it, and no other level makes it a twentieth."""
+"""zlib's quickest: structures of one kind shrink to a tenth by it, and no other level makes it a twentieth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +39,20 @@ class Repeats:
         """How many they are."""
         return len(self.structs) // self.struct_bytes
 
+    def raw(self, at: int) -> bytes:
+        """The ``at``-th of them."""
+        return self.structs[at * self.struct_bytes : (at + 1) * self.struct_bytes]
+
     @property
     def addresses(self) -> list[int]:
         """MCi_ADDR of each."""
         return column(self.structs, self.struct_bytes, ADDR_AT)
+
+    @property
+    def last_s(self) -> float | None:
+        """The time of the last one, seconds since the epoch; None if it has none."""
+        at = len(self.structs) - self.struct_bytes + TIME_AT
+        return float(int.from_bytes(self.structs[at : at + 8], "little")) or None
 
     @property
     def packed(self) -> bytes:
@@ -51,20 +61,20 @@ class Repeats:
 
 
 def unpacked(packed: bytes, struct_bytes: int, reports: int) -> bytes:
-    """The structs that ``Repeats.packed`` was made of. Raises FormatError if these are not ``reports`` of them."""
+    """The bytes that ``Repeats.packed`` was made of. Raises FormatError if these are not ``reports`` structures."""
     wanted = struct_bytes * reports
     decompressor = zlib.decompressobj()
     try:
         structs = decompressor.decompress(packed, wanted + 1)
     except zlib.error as error:
-        raise FormatError(f"packed structs are damaged: {error}") from None
+        raise FormatError(f"packed structures are damaged: {error}") from None
     if struct_bytes not in LENGTHS or len(structs) != wanted:
-        raise FormatError(f"packed structs are not {reports} of {struct_bytes} bytes")
+        raise FormatError(f"packed structures are not {reports} of {struct_bytes} bytes")
     return structs
 
 
 def column(structs: bytes, struct_bytes: int, at: int) -> list[int]:
-    """The 64-bit number at byte ``at`` of each struct."""
+    """The 64-bit number at byte ``at`` of each structure."""
     if struct_bytes % 8 == 0:
         return memoryview(structs).cast("Q")[at // 8 :: struct_bytes // 8].tolist()
     return [int.from_bytes(structs[start : start + 8], "little") for start in range(at, len(structs), struct_bytes)]

@@ -10,6 +10,8 @@ from ringfence.decision.policy import Policy
 from ringfence.decision.rows import Row
 from ringfence.diagnosis.badlist import BadList, steps_at_start
 from ringfence.journal import events as ev
+from ringfence.journal.faults import Key
+from ringfence.record.evidence import Record
 from ringfence.service import seen, written
 from ringfence.service.campaigning import Campaigning, part_begun, part_ended
 from ringfence.service.ledger import Ledger
@@ -31,12 +33,24 @@ class ActingAhead:
     def counted(self, event: ev.Received) -> None:
         """A corrected error was written down: act on the parts that passed their threshold by it."""
         for found in seen.trends_of(event, self._ledger.state, self._rules):
-            situation = replace(self._campaigning.situation(event.record), trends=(found.trend,))
-            plan = ahead(found.trend, situation, self._policy)
-            if plan.reasons:
-                self._begin(found, plan, event.dimm)
-            else:
-                self._ledger.write(seen.trend_seen(found, self._ledger.now_ms, None))
+            self._act(found, event.record, event.dimm)
+
+    def counted_together(self, key: Key, record: Record, where: seen.Where) -> bool:
+        """Errors that came together were written down: act on one of the parts that they count for, if it passed its
+        threshold; whether it did. ``record`` is one of them.
+        """
+        found = seen.trend_of(key, where, self._ledger.state, self._rules)
+        if found is not None:
+            self._act(found, record, where.dimm)
+        return found is not None
+
+    def _act(self, found: seen.Found, record: Record, dimm: str | None) -> None:
+        situation = replace(self._campaigning.situation(record), trends=(found.trend,))
+        plan = ahead(found.trend, situation, self._policy)
+        if plan.reasons:
+            self._begin(found, plan, dimm)
+        else:
+            self._ledger.write(seen.trend_seen(found, self._ledger.now_ms, None))
 
     def _begin(self, found: seen.Found, plan: Ahead, dimm: str | None) -> None:
         now_ms, case = self._ledger.now_ms, self._ledger.own_case()

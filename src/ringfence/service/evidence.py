@@ -19,11 +19,13 @@ from ringfence.diagnosis.severity import ErrorClass, is_judgeable
 from ringfence.hypervisor.port import Token
 from ringfence.journal import events as ev
 from ringfence.record.evidence import Record
+from ringfence.record.repeats import Repeats
 from ringfence.service import resumption, seen, written
 from ringfence.service.ahead import ActingAhead
 from ringfence.service.alone import Alone
 from ringfence.service.campaigning import Campaigning, part_begun, part_ended
 from ringfence.service.ledger import Ledger
+from ringfence.service.storms import Storms, uncorrected
 from ringfence.world.identities import CaseId, Frame
 from ringfence.world.situation import Seat
 from ringfence.world.steps import Status
@@ -51,19 +53,30 @@ class Evidence:
         self._ledger, self._campaigning, self._ahead, self._alone = ledger, campaigning, ahead, alone
         self._policy = policy
         self._informed: dict[Frame, None] = {}
+        self._storms = Storms(ledger, ahead, policy)
 
     def reload(self, policy: Policy) -> None:
         """What is received from now on goes by this policy."""
         self._policy = policy
+        self._storms.reload(policy)
 
     def take(
-        self, pieces: Sequence[Piece], *, urgent: bool, token: Token | None = None, case: CaseId | None = None
+        self,
+        pieces: Sequence[Piece],
+        *,
+        urgent: bool,
+        token: Token | None = None,
+        case: CaseId | None = None,
+        repeats: Sequence[Repeats] = (),
     ) -> None:
         """Write pieces of evidence down, all or none, and do what follows from them.
 
         ``token`` names the arrival at the port, None for a source of the host's own; ``case`` is the hypervisor's
-        number for it where it treats cases itself. First aid comes before anything is written.
+        number for it where it treats cases itself. ``repeats`` came together in a storm; what follows from these is
+        done by ``go_on``. First aid comes before anything is written.
         """
+        repeats, others = uncorrected(repeats)
+        pieces, urgent = (*pieces, *map(Piece, others)), urgent or bool(others)
         now_ms = self._ledger.now_ms
         cases: tuple[CaseId | None, ...] = (case,) * len(pieces)
         if self._alone is not None:
@@ -77,13 +90,24 @@ class Evidence:
             # Whom it hit is written with the evidence: first aid may have hidden it from who looks again after a kill.
             for entry in self._alone.judged():
                 events += written.judged(entry, Seat.DOM0, now_ms, None)
-        self._ledger.write(*events)
+        storms = self._storms.events(repeats, now_ms)
+        self._ledger.write(*events, *storms)
         if self._alone is not None:
             self._alone.go_on(first_aid)
         for event in events:
             if isinstance(event, ev.Received) and event.corrected:
                 self._inform(event)
                 self._ahead.counted(event)
+        self._storms.counted(repeats, storms)
+
+    @property
+    def waits(self) -> bool:
+        """Whether something follows from what came together, and is to be done by ``go_on``."""
+        return self._storms.waits
+
+    def go_on(self) -> None:
+        """Do some of what follows from what came together."""
+        self._storms.go_on()
 
     def left_over(self, records: Sequence[Record], *, token: Token | None, sink: str) -> None:
         """Evidence of an earlier boot: joined to its case if it is known, else a case of its own that has ended."""

@@ -35,6 +35,7 @@ from ringfence.hypervisor.port import (
 from ringfence.journal import events as ev
 from ringfence.journal.state import State as Known
 from ringfence.journal.store import Journal
+from ringfence.record.repeats import Repeats
 from ringfence.service import resumption, written
 from ringfence.service.ahead import ActingAhead
 from ringfence.service.alone import Alone
@@ -122,6 +123,7 @@ class Loop:
             if self._held:
                 # The disk is full: the same arrivals would come again and again.
                 break
+        self._evidence.go_on()
         self._campaigning.run()
         if self._alone is not None:
             self._alone.notice_gone()
@@ -139,6 +141,7 @@ class Loop:
     def wake_ms(self) -> int | None:
         """When the next turn is due even if nothing arrives, on the host's clock; None if nothing is waited for."""
         alarms = [*self._alone.alarms.values()] if self._alone is not None else []
+        alarms += [self._ledger.now_ms] if self._evidence.waits else []
         campaign = self._campaigning.wake_ms
         return min((*alarms, campaign) if campaign is not None else alarms, default=None)
 
@@ -165,13 +168,13 @@ class Loop:
         """A person grants or denies an operation that waits for it; False if none does, and nothing is changed."""
         return self._campaigning.approve(case, domain, operation, granted=granted, who=who)
 
-    def take(self, pieces: Sequence[Piece], *, urgent: bool) -> bool:
-        """Evidence from a source of the host's own, not by the port; a turn is due after it.
+    def take(self, pieces: Sequence[Piece], *, urgent: bool, repeats: Sequence[Repeats] = ()) -> bool:
+        """Evidence from a source of the host's own, not by the port; a turn is due after it. ``repeats`` came together.
 
         True if it is durable now, so that its source may forget it. False while the disk is full: it counts all the
         same and is written when there is room (``unwritten``), and must not be handed in again.
         """
-        self._evidence.take(pieces, urgent=urgent)
+        self._evidence.take(pieces, urgent=urgent, repeats=repeats)
         return self._ledger.is_durable
 
     # --- arrivals

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -16,9 +17,10 @@ from ringfence.diagnosis.spread import Sighting, dimm_of, rank_of, spread_of
 from ringfence.diagnosis.suspects import Suspicion, suspects
 from ringfence.hypervisor.port import Token
 from ringfence.journal import events as ev
-from ringfence.journal.faults import counted_by, sighting_of
+from ringfence.journal.faults import Key, counted_by, sighting_of
 from ringfence.journal.state import HISTORY_MS, State
 from ringfence.record.evidence import Location
+from ringfence.record.repeats import Repeats
 from ringfence.world.identities import PAGE_SHIFT, CaseId, CpuId, Frame
 from ringfence.world.situation import Suspect, Trend
 
@@ -84,6 +86,51 @@ def received(  # noqa: PLR0913 (one argument a fact)
     )
 
 
+def repeated(finding: Finding, repeats: Repeats, *, at_ms: int, apart: bool) -> ev.Repeated:
+    """The journal's event for reports that came together, of which the first has this finding; ``apart``: each of them
+    is kept.
+    """
+    one = received(finding, at_ms=at_ms, token=None, case=None, urgent=False, part=0, sink=None)
+    varies = frozenset(each.name for each in finding.reading.placed if not repeats.alike and each.register in _VARYING)
+    return ev.Repeated(
+        at_ms=at_ms,
+        record=one.record,
+        severity=one.severity,
+        summary=one.summary,
+        reports=repeats.reports,
+        # Those named last stand last, as if they had come one by one.
+        pages=tuple(reversed(Counter(reversed(pages_of(finding, repeats))).items())),
+        packed=repeats.packed if apart else b"",
+        struct_bytes=repeats.struct_bytes,
+        last_s=repeats.last_s,
+        alike=repeats.alike,
+        corrected=one.corrected,
+        count=one.count,
+        rank=None if varies & _OF_RANK else one.rank,
+        dimm=None if varies & _OF_DIMM else one.dimm,
+        core=one.core,
+        syndrome=one.syndrome if repeats.alike else None,
+        place=tuple(each for each in one.place if each[0] not in varies),
+        unit=one.unit,
+        unit_kind=one.unit_kind,
+    )
+
+
+_VARYING: Final = frozenset({"misc", "synd"})
+"""Registers in which reports may differ that are put together though they are not alike."""
+_OF_DIMM: Final = frozenset({"socket", "controller", "channel", "slot", "label"})
+_OF_RANK: Final = _OF_DIMM | {"rank", "csrow"}
+
+
+def pages_of(finding: Finding, repeats: Repeats) -> list[Frame]:
+    """The host frame that each of them names; empty if the addresses of their kind name none."""
+    address = finding.reading.address
+    if frame_of(finding) is None or address.value is None:
+        return []
+    mask = address.mask & -(address.granularity_bytes or 1)
+    return [Frame((each & mask) >> PAGE_SHIFT) for each in repeats.addresses]
+
+
 def _place(location: Location) -> tuple[tuple[str, int | str], ...]:
     """What is known of a location, by the names of its fields."""
     return tuple((name, value) for name in Location.__slots__ if (value := getattr(location, name)) is not None)
@@ -107,30 +154,45 @@ def rules_of(trends: Trends) -> Rules:
     return {suspect: rule for suspect, rule in rules if rule is not None}
 
 
+@dataclass(frozen=True, slots=True)
+class Where:
+    """What an error names beside the part that it counts for: the CPU that reported, its DIMM, its page."""
+
+    cpu: int | None
+    dimm: str | None
+    frame: Frame | None
+
+
 def trends_of(event: ev.Received, state: State, rules: Rules) -> tuple[Found, ...]:
-    """The parts that a corrected error counts for and that have passed their threshold by it.
+    """The parts that a corrected error counts for and that have passed their threshold by it."""
+    where = Where(event.record.cpu, event.dimm, event.frame)
+    found = (trend_of(key, where, state, rules) for key in counted_by(event, sighting_of(event)))
+    return tuple(each for each in found if each is not None)
+
+
+def trend_of(key: Key, where: Where, state: State, rules: Rules) -> Found | None:
+    """What is found of a part that was just counted for, if it has passed its threshold.
 
     The history is the journal's, so that it outlives this process. A part that is being dealt with or is out of use is
     not found again, nor one of which too little was seen since the last try (``diagnosis.fault_case``).
     """
-    found: list[Found] = []
-    for suspect, counted in counted_by(event, sighting_of(event)):
-        name = f"page {counted}" if suspect is Suspect.PAGE else counted
-        rule, fault = rules.get(suspect), state.faults.of(suspect, name)
-        if rule is None or not may_act(fault):
-            continue
-        if (n := threshold(fault, rule.n)) != rule.n:
-            rule = replace(rule, n=n)
-        # A bucket holds what neighbouring windows left in it.
-        reaches_ms = rule.window_ms if rule.engine is Engine.WINDOW else HISTORY_MS
-        after_ms = state.now_ms - reaches_ms
-        if (since_ms := counts_from_ms(fault)) is not None:
-            after_ms = max(after_ms, since_ms)
-        history = state.history.get((suspect, counted), ())
-        if _fires(rule, history, after_ms):
-            seen = tuple(each for each in history if each.at_ms > after_ms)
-            found.append(Found(_trend(suspect, name, rule, seen, event, state), suspects(spread_of(seen))))
-    return tuple(found)
+    suspect, counted = key
+    name = f"page {counted}" if suspect is Suspect.PAGE else counted
+    rule, fault = rules.get(suspect), state.faults.of(suspect, name)
+    if rule is None or not may_act(fault):
+        return None
+    if (n := threshold(fault, rule.n)) != rule.n:
+        rule = replace(rule, n=n)
+    # A bucket holds what neighbouring windows left in it.
+    reaches_ms = rule.window_ms if rule.engine is Engine.WINDOW else HISTORY_MS
+    after_ms = state.now_ms - reaches_ms
+    if (since_ms := counts_from_ms(fault)) is not None:
+        after_ms = max(after_ms, since_ms)
+    history = state.history.get(key, ())
+    if not _fires(rule, history, after_ms):
+        return None
+    seen = tuple(each for each in history if each.at_ms > after_ms)
+    return Found(_trend(suspect, name, rule, seen, where, state), suspects(spread_of(seen)))
 
 
 def _fires(rule: SerdRule, history: Sequence[Sighting], after_ms: int) -> bool:
@@ -156,9 +218,8 @@ def _fires(rule: SerdRule, history: Sequence[Sighting], after_ms: int) -> bool:
 
 
 def _trend(  # noqa: PLR0913, PLR0917 (one argument a fact)
-    suspect: Suspect, name: str, rule: SerdRule, seen: tuple[Sighting, ...], event: ev.Received, state: State
+    suspect: Suspect, name: str, rule: SerdRule, seen: tuple[Sighting, ...], where: Where, state: State
 ) -> Trend:
-    cpu = event.record.cpu
     return Trend(
         suspect=suspect,
         name=name,
@@ -166,9 +227,9 @@ def _trend(  # noqa: PLR0913, PLR0917 (one argument a fact)
         distinct_syndromes=_distinct(seen),
         window_ms=rule.window_ms,
         expected_ue_ms=EXPECTED_UE_MS if suspect is Suspect.RANK else None,
-        frames=(event.frame,) if suspect is Suspect.PAGE and event.frame is not None else (),
-        cpu=CpuId(cpu) if suspect is Suspect.CORE and cpu is not None else None,
-        offlined=state.pages_offlined(event.dimm or "") if suspect is Suspect.PAGE else 0,
+        frames=(where.frame,) if suspect is Suspect.PAGE and where.frame is not None else (),
+        cpu=CpuId(where.cpu) if suspect is Suspect.CORE and where.cpu is not None else None,
+        offlined=state.pages_offlined(where.dimm or "") if suspect is Suspect.PAGE else 0,
     )
 
 
