@@ -20,6 +20,7 @@ from ringfence.service.control import Bounds, Control, News
 from ringfence.service.kernel_log import to_kernel_log
 from ringfence.service.model_world import ModelWorld, nothing
 from ringfence.service.policy_source import loaded
+from ringfence.service.rights import Roster
 from ringfence.service.writer import INBOX, BusyError, Desk, Writer
 from ringfence.world.identities import DomainId
 
@@ -57,6 +58,10 @@ class Place:
         return reply
 
 
+async def no_files(_: str) -> say.Refused:
+    return say.Refused(code=say.Code.FAILED, message="there are no files here")
+
+
 @asynccontextmanager
 async def place(tmp_path: Path, bounds: Bounds) -> AsyncIterator[Place]:
     journal = tmp_path / "journal.sqlite"
@@ -77,7 +82,9 @@ async def place(tmp_path: Path, bounds: Bounds) -> AsyncIterator[Place]:
         told=told,
         ended=over,
     )
-    control = Control(tmp_path / "s", journal, writer, news, status=health, bounds=bounds)
+    control = Control(
+        tmp_path / "s", journal, writer, news, status=health, roster=Roster, reload=no_files, bounds=bounds
+    )
     writer.start()
     await news.after(EVENTS)
     async with asyncio.TaskGroup() as group:

@@ -26,9 +26,8 @@ from ringfence.service import control_protocol as say
 from ringfence.service import model_world
 from ringfence.service.model_world import ModelWorld, Play
 from ringfence.service.notify import Notifier, watch
-from ringfence.service.rights import Peer, Right, allows, right_of
 from ringfence.service.simulation.acts import Script, Unit, UnitHit
-from ringfence.world.identities import CaseId, DomainId
+from ringfence.world.identities import DomainId
 from tests.service.processes import ASKING, CORRECTED, PATIENCE_S, RINGFENCE, Service, client, service, until
 
 
@@ -153,7 +152,7 @@ def test_sighup_loads_the_policy_again_and_a_bad_file_changes_nothing(tmp_path: 
     assert bad.policy_digest == after.policy_digest
     assert "unlocated" in bad.policy_problem
     assert any("not in force" in problem for problem in bad.problems)
-    assert "the policy is not loaded, the one before goes on" in said
+    assert "SIGHUP: nothing is loaded, what was before goes on" in said
     digests = [event.digest for event in stored if isinstance(event, ev.PolicyLoaded)]
     assert digests == [before.policy_digest, after.policy_digest, after.policy_digest]
     texts = [event.text for event in stored if isinstance(event, ev.PolicyLoaded)]
@@ -357,37 +356,6 @@ def test_a_huge_domain_number_is_refused_and_nothing_breaks(running: Service) ->
 
 # --- who may ----------------------------------------------------------------------------------------------------------
 
-ME, READER, STRANGER = Peer(1, 1000, 1000), Peer(1, 4_000_001, 77), Peer(1, 4_000_002, 78)
-
-
-@pytest.mark.parametrize(
-    ("peer", "group", "right"),
-    [
-        (Peer(1, 0, 0), None, Right.EVERYTHING),
-        (ME, None, Right.EVERYTHING),
-        (READER, None, Right.NOTHING),
-        (READER, 77, Right.READ),
-        (STRANGER, 77, Right.NOTHING),
-        (STRANGER, None, Right.NOTHING),
-    ],
-)
-def test_root_and_the_services_own_user_may_do_everything_and_the_group_may_read(
-    peer: Peer, group: int | None, right: Right
-) -> None:
-    assert right_of(peer, own_uid=1000, reading_group=group) is right
-
-
-def test_who_may_read_may_change_nothing() -> None:
-    changing = (
-        say.Do(operation=Operation.PAUSE, domain="x"),
-        say.Approve(case=CaseId(1), domain=DomainId(1), operation=Operation.PAUSE, granted=True),
-    )
-    reading = (say.Status(), say.Events(), say.Cases(), say.Domains(), say.Approvals())
-    assert not any(allows(Right.READ, each) for each in changing)
-    assert all(allows(Right.READ, each) for each in reading)
-    assert all(allows(Right.EVERYTHING, each) for each in (*changing, *reading))
-
-
 NOBODY = pwd.getpwnam("nobody")
 
 _AS_NOBODY = """
@@ -429,7 +397,8 @@ def test_a_member_of_the_reading_group_may_look_and_change_nothing() -> None:
         said = as_nobody(open_to_group, asked)
         assert not any(isinstance(event, ev.Instructed) for event in open_to_group.journal())
     assert '"reply":"health"' in said
-    assert "you may read here, and change nothing" in said
+    assert "you may read here; this needs the right to operate" in said
+    assert '"you_may":["read"]' in said
 
 
 def test_an_early_signal_ends_it_in_order_as_well() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ringfence.cli.state_dir import JOURNAL, socket_option, socket_path, state_dir_option
+from ringfence.cli.state_dir import JOURNAL, config_option, default_config, socket_option, socket_path, state_dir_option
 from ringfence.errors import RingfenceError
 
 EXIT_FAILED = 1
@@ -27,20 +27,24 @@ _NOT_YET = {
     show_default=True,
     help="What the host runs; the model is a host in software, within this process.",
 )
-@click.option("--policy", type=click.Path(dir_okay=False), help="A policy file; SIGHUP loads it again.")
+@config_option
+@click.option("--policy", type=click.Path(dir_okay=False), help="A policy file, in place of the configuration's.")
 @click.option("--seed", type=int, default=1, show_default=True, help="The model's chance.")
 @click.option(
     "--scenario",
     metavar="NAME|FILE",
     help="Errors on the model, on their time: demo, a scenario's name, or a TOML file. None by default.",
 )
-@click.option("--read-group", metavar="GROUP", help="Whose members may read over the control socket.")
+@click.option(
+    "--read-group", metavar="GROUP", help="Whose members may look over the control socket, besides whom [rights] lets."
+)
 @state_dir_option
 @socket_option
 @click.pass_context
 def run_command(  # noqa: PLR0913, PLR0917 (one argument an option)
     ctx: click.Context,
     hypervisor: str,
+    config: Path | None,
     policy: str | None,
     seed: int,
     scenario: str | None,
@@ -51,8 +55,8 @@ def run_command(  # noqa: PLR0913, PLR0917 (one argument an option)
     """Run until SIGTERM or SIGINT. What happens is in the journal in --state-dir, and at the control socket: see
     ringfence status, events, cases, domains, approve, reject, do.
 
-    SIGHUP loads the policy again; a file that is no good policy changes nothing, and is said so. Killed and started
-    again on the same state, the service goes on where it stood.
+    SIGHUP, as `ringfence config reload`, loads configuration and policy again; a file that is bad changes nothing, and
+    is said so. Killed and started again on the same state, the service goes on where it stood.
 
     \b
     Exit codes: 0 ended in order; 1 it could not go on; 2 usage, or a file cannot be read.
@@ -60,6 +64,7 @@ def run_command(  # noqa: PLR0913, PLR0917 (one argument an option)
     if hypervisor in _NOT_YET:
         raise click.UsageError(f"--hypervisor {hypervisor}: {_NOT_YET[hypervisor]}; use --hypervisor model")
 
+    from ringfence.service.configured import Asked  # noqa: PLC0415
     from ringfence.service.household import attendants  # noqa: PLC0415
     from ringfence.service.model_world import nothing, play  # noqa: PLC0415 (other commands start without all this)
     from ringfence.service.notify import Notifier  # noqa: PLC0415
@@ -75,10 +80,13 @@ def run_command(  # noqa: PLR0913, PLR0917 (one argument an option)
             socket=socket_path(state_dir, socket),
             play=nothing() if scenario is None else play(scenario, seed),
             seed=seed,
-            policy=policy,
-            reading_group=None if read_group is None else group_number(read_group),
+            asked=Asked(
+                config=config or default_config(), required=config is not None, policy=policy, read_group=read_group
+            ),
         )
-        process = Process(settings, Notifier.of_environment(), attendants(settings.configuration))
+        if read_group is not None:
+            group_number(read_group)
+        process = Process(settings, Notifier.of_environment(), attendants)
         state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
     except RingfenceError as error:
         click.echo(f"ringfence: {error}\n  {error.advice}", err=True)

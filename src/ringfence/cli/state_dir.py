@@ -1,4 +1,4 @@
-"""Where Ringfence keeps its journal, and where it listens."""
+"""Where Ringfence keeps its journal and its configuration, and where it listens."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 
 JOURNAL = "journal.sqlite"
 SOCKET = "control.sock"
+CONFIG = "ringfence.toml"
 
 
 def default_state_dir() -> Path:
@@ -43,4 +44,20 @@ socket_option = click.option(
     "--socket",
     type=click.Path(path_type=Path, dir_okay=False),
     help="The service's control socket.  [default: $RINGFENCE_SOCKET, control.sock in the state directory]",
+)
+
+
+def default_config() -> Path:
+    """/etc/ringfence/ringfence.toml for root, else $XDG_CONFIG_HOME/ringfence/ringfence.toml."""
+    if os.geteuid() == 0:
+        return Path("/etc/ringfence") / CONFIG
+    home = os.environ.get("XDG_CONFIG_HOME")
+    return (Path(home) if home else Path.home() / ".config") / "ringfence" / CONFIG
+
+
+config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The configuration's file. Without one, every key has its default.  "
+    "[default: /etc/ringfence/ringfence.toml for root, ~/.config/ringfence/ringfence.toml]",
 )

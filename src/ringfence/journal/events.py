@@ -136,10 +136,26 @@ class Stopped(_Event, frozen=True, kw_only=True):
 
 
 class PolicyLoaded(_Event, frozen=True, kw_only=True):
-    """A policy applies from now on."""
+    """A policy applies from now on, by the word of ``who`` (empty: it is the one that Ringfence started with)."""
 
     digest: str
     text: str = ""
+    who: str = ""
+
+
+class ConfigurationLoaded(_Event, frozen=True, kw_only=True):
+    """A configuration applies from now on, ``text`` without what is secret; ``path`` is empty for the default.
+
+    ``at_once`` and ``at_restart`` are the keys that differ from the one before, by when they hold; ``who`` is empty for
+    the one that Ringfence started with.
+    """
+
+    digest: str
+    text: str = ""
+    path: str = ""
+    at_once: tuple[str, ...] = ()
+    at_restart: tuple[str, ...] = ()
+    who: str = ""
 
 
 class Received(_Event, frozen=True, kw_only=True):
@@ -523,6 +539,7 @@ Event = (
     Started
     | Stopped
     | PolicyLoaded
+    | ConfigurationLoaded
     | Received
     | Repeated
     | AlsoSeen

@@ -46,6 +46,9 @@ SIGHTED_KEPT: Final = 4096
 POSITIONS_KEPT: Final = 256
 """Of sources, the ones read last: four times as many as a configuration may name."""
 
+MOST_LOST: Final = 1 << 32
+"""Of a damaged journal: no file of its size holds as many."""
+
 
 # --- parts of the state -------------------------------------------------------------------------------------------
 
@@ -279,6 +282,8 @@ def apply(state: State, event: ev.Stored) -> State:  # noqa: PLR0912, PLR0915 (o
             state.running = False
         case ev.PolicyLoaded():
             state.policy_digest = event.digest
+        case ev.ConfigurationLoaded():
+            pass  # what the service goes by is its own affair
         case ev.Compacted():
             pass  # nothing that counts was dropped
         case ev.Salvaged():
@@ -305,10 +310,11 @@ def _unread(state: State, event: ev.Unread) -> None:
 
 def _salvaged(state: State, event: ev.Salvaged) -> None:
     """No number that a lost event may have used is given away again: each used one of each kind at most."""
-    state.last_order += event.lost
-    state.last_case += event.lost
-    if state.last_seat_case + event.lost < OWN_CASES:
-        state.last_seat_case += event.lost
+    skipped = min(event.lost, MOST_LOST)
+    state.last_order += skipped
+    state.last_case += skipped
+    if state.last_seat_case + skipped < OWN_CASES:
+        state.last_seat_case += skipped
 
 
 # --- cases ----------------------------------------------------------------------------------------------------------

@@ -39,8 +39,10 @@ def health(  # noqa: PLR0913 (one argument a fact)
     started_wall_ms: int,
     policy_problem: str,
     problems: tuple[str, ...] = (),
+    configuration: tuple[str, str] = ("default", ""),
+    at_restart: tuple[str, ...] = (),
 ) -> say.Health:
-    """How the service is; ``problems`` are those of its attendants."""
+    """How the service is; ``problems`` are those of its attendants, ``configuration`` is its path with its digest."""
     state, host = desk.loop.state, desk.world.host
     situation = host.situation(None)
     halted = desk.world.reset_ms is not None
@@ -76,6 +78,9 @@ def health(  # noqa: PLR0913 (one argument a fact)
         bad_lines=door.bad_lines,
         lacks=tuple(each.name or "" for each in Capability if each not in host.capabilities),
         problems=(*_problems(desk, dom0=dom0, halted=halted, policy_problem=policy_problem), *problems),
+        configuration=configuration[0],
+        configuration_digest=configuration[1],
+        at_restart=at_restart,
     )
 
 
@@ -88,7 +93,7 @@ def _problems(desk: Desk, *, dom0: str, halted: bool, policy_problem: str) -> It
     elif dom0 != "able":
         yield f"Dom0 is {dom0}: it is not asked what shall become of guests"
     if policy_problem:
-        yield f"the policy's file is not in force, the policy before it is: {policy_problem}"
+        yield f"a file is not in force, what was loaded before it is: {policy_problem}"
     if desk.policy.policy.dry_run:
         yield "the policy is a dry run: everything is decided and journaled, nothing is ordered"
     waiting, unkept = desk.loop.unwritten

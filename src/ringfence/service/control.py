@@ -9,22 +9,24 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import stat
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar, assert_never
 
-from ringfence.errors import RingfenceError, SourceError
+import msgspec
+
+from ringfence.errors import RingfenceError
 from ringfence.service import answers
 from ringfence.service import control_protocol as say
 from ringfence.service.answers import Doorkeeping
 from ringfence.service.asking import ask
+from ringfence.service.control_socket import bound, open_to
 from ringfence.service.histories import BATCH, SILENT, Context, Words, batch_of
-from ringfence.service.rights import Peer, Right, allows, right_of
+from ringfence.service.rights import NEEDED, Peer, Right, Roster, allows
 from ringfence.service.writer import Desk, Writer
 
 T = TypeVar("T")
@@ -40,8 +42,6 @@ IDLE_S: Final = 60.0
 """Between two requests."""
 PARTING_S: Final = 1.0
 """For a client to see that it was the last reply, and to hang up."""
-MOST_PATH_BYTES: Final = 107
-"""Of a unix socket (unix(7): sun_path has 108 bytes, one of them the end)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,9 @@ class News:
 
 
 class Control:
-    """The control socket of one process. ``status`` makes the answer to ``Status`` in the writer's thread."""
+    """The control socket of one process. ``status`` makes the answer to ``Status`` in the writer's thread; ``roster``
+    says who may do what now; ``reload`` loads the configuration again, by whom it is told.
+    """
 
     def __init__(  # noqa: PLR0913 (what it reads, whom it asks, and who may)
         self,
@@ -84,11 +86,12 @@ class Control:
         news: News,
         *,
         status: Callable[[Desk, Doorkeeping], say.Health],
-        reading_group: int | None = None,
+        roster: Callable[[], Roster],
+        reload: Callable[[str], Awaitable[say.Reloaded | say.Refused]],
         bounds: Bounds = Bounds(),
     ) -> None:
         self.path, self._journal, self._writer, self._news = path, journal, writer, news
-        self._status, self._reading_group, self._bounds = status, reading_group, bounds
+        self._status, self._roster, self._reload, self._bounds = status, roster, reload, bounds
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._slow_readers = self._turned_away = self._bad_lines = 0
@@ -97,7 +100,7 @@ class Control:
 
     async def open(self, group: asyncio.TaskGroup) -> None:
         """Listen; each client is a task of ``group``. Raises SourceError if it cannot."""
-        listening = _bound(self.path, self._reading_group)
+        listening = bound(self.path, self._roster())
 
         def came(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             task = group.create_task(self._client(reader, writer))
@@ -105,6 +108,10 @@ class Control:
             task.add_done_callback(self._tasks.discard)
 
         self._server = await asyncio.start_unix_server(came, sock=listening, limit=say.MAX_LINE_BYTES)
+
+    def open_anew(self) -> None:
+        """The roster has changed: let those knock who have a right now. Raises SourceError if it cannot."""
+        open_to(self.path, self._roster())
 
     def close(self) -> None:
         """Listen no more, and let every client go."""
@@ -140,25 +147,27 @@ class Control:
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection: socket.socket = writer.get_extra_info("socket")
         peer = Peer.of(connection)
-        # In a thread: the user database may be far away.
-        right = await asyncio.to_thread(right_of, peer, own_uid=os.geteuid(), reading_group=self._reading_group)
-        if len(self._tasks) > self._bounds.clients or right is Right.NOTHING:
+        if len(self._tasks) > self._bounds.clients or self._right(peer) is Right.NOTHING:
             self._turned_away += 1
-            await self._say(writer, _NOT_ALLOWED if right is Right.NOTHING else _TOO_MANY)
+            await self._say(writer, _NOT_ALLOWED if self._right(peer) is Right.NOTHING else _TOO_MANY)
             return
         while (line := await self._line(reader, writer)) is not None:
             request = say.request_of(line)
             if isinstance(request, say.Refused):
                 self._bad_lines += 1
                 await self._say(writer, request)
-            elif not allows(right, request):
-                await self._say(writer, _ONLY_READING)
+            elif not allows(self._right(peer), request):
+                await self._say(writer, _too_little(self._right(peer), request))
             elif isinstance(request, say.Events):
                 await self._events(request, reader, writer)
                 if request.follow:
                     return
             else:
                 await self._say(writer, await self._answer(request, peer))
+
+    def _right(self, peer: Peer) -> Right:
+        """What the peer may do now: a right that is taken away does not outlive its connection."""
+        return self._roster().right_of(peer, own_uid=os.geteuid())
 
     async def _line(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes | None:
         """The next line; None if the client has nothing more to say."""
@@ -186,12 +195,11 @@ class Control:
     async def _ask(self, what: Callable[[Desk], T]) -> T | say.Refused:
         return await ask(self._writer, what)
 
-    async def _answer(
-        self, request: say.Status | say.Cases | say.Domains | say.Approvals | say.Approve | say.Do, peer: Peer
-    ) -> say.Reply:
+    async def _answer(self, request: say.Question | say.Change, peer: Peer) -> say.Reply:
         match request:
             case say.Status():
-                return await self._ask(lambda desk: self._status(desk, self.counted))
+                health = await self._ask(lambda desk: self._status(desk, self.counted))
+                return health if isinstance(health, say.Refused) else await self._to(peer, health)
             case say.Cases(closed=closed):
                 return await self._ask(lambda desk: answers.cases(desk, closed=closed))
             case say.Domains():
@@ -204,8 +212,15 @@ class Control:
             case say.Do():
                 who = await asyncio.to_thread(peer.in_words)
                 return await self._ask(lambda desk: answers.do(desk, request, who))
+            case say.Reload():
+                return await self._reload(await asyncio.to_thread(peer.in_words))
             case never:
                 assert_never(never)
+
+    async def _to(self, peer: Peer, health: say.Health) -> say.Health:
+        """The health as it is told to this client: with what it may do itself."""
+        who = await asyncio.to_thread(peer.in_words)
+        return msgspec.structs.replace(health, you=who, you_may=tuple(map(str, self._right(peer).held)))
 
     # --- histories ---------------------------------------------------------------------------------------------------
 
@@ -273,16 +288,18 @@ class Control:
         return number
 
 
-_NOT_ALLOWED: Final = say.Refused(
-    code=say.Code.NOT_ALLOWED,
-    message="you may not use this socket",
-    advice="Root and the service's own user may; others by the group that `ringfence run --read-group` names.",
+_ADVICE: Final = (
+    "Root and the service's own user may; others by [rights] in the configuration, or to look by the group that "
+    "`ringfence run --read-group` names."
 )
-_ONLY_READING: Final = say.Refused(
-    code=say.Code.NOT_ALLOWED,
-    message="you may read here, and change nothing",
-    advice="Root and the service's own user may.",
-)
+_NOT_ALLOWED: Final = say.Refused(code=say.Code.NOT_ALLOWED, message="you may not use this socket", advice=_ADVICE)
+
+
+def _too_little(right: Right, request: say.Request) -> say.Refused:
+    message = f"you may {', '.join(right.held) or 'do nothing'} here; this needs the right to {NEEDED[type(request)]}"
+    return say.Refused(code=say.Code.NOT_ALLOWED, message=message, advice=_ADVICE)
+
+
 _TOO_MANY: Final = say.Refused(
     code=say.Code.BUSY, message="too many clients are connected", advice="Try again, or end one that follows events."
 )
@@ -296,48 +313,3 @@ async def _part(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             while await reader.read(say.MAX_LINE_BYTES):
                 pass
     writer.close()
-
-
-# --- the socket's file ------------------------------------------------------------------------------------------------
-
-
-def _bound(path: Path, reading_group: int | None) -> socket.socket:
-    """A socket bound to a path, for its owner (and the reading group) alone; a dead one's file is replaced."""
-    advice = "Name another path with --socket."
-    if len(os.fsencode(path)) > MOST_PATH_BYTES:
-        raise SourceError(path, f"a socket's path has at most {MOST_PATH_BYTES} bytes", advice=advice)
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    mask = os.umask(0o177)
-    try:
-        _make_way(path)
-        listening.bind(os.fspath(path))
-        if reading_group is not None:
-            os.chown(path, -1, reading_group)
-            path.chmod(0o660)
-    except OSError as error:
-        listening.close()
-        raise SourceError(path, error.strerror or str(error), advice=advice) from error
-    except BaseException:
-        listening.close()
-        raise
-    finally:
-        os.umask(mask)
-    listening.setblocking(False)
-    return listening
-
-
-def _make_way(path: Path) -> None:
-    try:
-        known = path.lstat()
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(known.st_mode):
-        raise SourceError(path, "it is there, and is no socket", advice="Name another path with --socket.")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1.0)
-        try:
-            probe.connect(os.fspath(path))
-        except ConnectionRefusedError:
-            path.unlink(missing_ok=True)
-            return
-    raise SourceError(path, "somebody listens there already", advice="Stop the other Ringfence, or name another path.")

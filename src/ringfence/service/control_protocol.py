@@ -91,7 +91,17 @@ class Do(_Request, frozen=True, kw_only=True):
     domain: DomainId | str
 
 
-Request = Status | Events | Cases | Domains | Approvals | Approve | Do
+class Reload(_Request, frozen=True, kw_only=True):
+    """Load the configuration and the policy again; a file that is bad changes nothing."""
+
+
+Question = Status | Cases | Domains | Approvals
+"""What is answered in one reply and changes nothing."""
+
+Change = Approve | Do | Reload
+"""What changes something: it is journaled with who did it."""
+
+Request = Events | Question | Change
 """All that can be asked. Closed: ``match`` over it ends in ``assert_never``."""
 
 
@@ -128,7 +138,8 @@ class Health(_Reply, frozen=True, kw_only=True):
 
     ``problems`` are sentences about what is wrong now; empty if all is well. ``lacks`` is what the hypervisor cannot
     do. ``unwritten`` events wait for room on the disk, ``unkept`` ones are in the kernel's log
-    only. ``policy_problem``: the policy's file is not in force, and why.
+    only. ``policy_problem``: the configuration's or the policy's file is not in force, and why; ``at_restart`` are the
+    keys that were changed and hold at the next start only. ``you`` are who asks, ``you_may`` what you may do.
     """
 
     service_version: str
@@ -161,6 +172,11 @@ class Health(_Reply, frozen=True, kw_only=True):
     bad_lines: int
     lacks: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    configuration: str = "default"
+    configuration_digest: str = ""
+    at_restart: tuple[str, ...] = ()
+    you: str = ""
+    you_may: tuple[str, ...] = ()
 
 
 class Event(_Reply, frozen=True, kw_only=True):
@@ -260,7 +276,24 @@ class Done(_Reply, frozen=True, kw_only=True):
     because: str = ""
 
 
-Reply = Refused | Health | Event | End | CaseList | DomainList | ApprovalList | Done
+class Reloaded(_Reply, frozen=True, kw_only=True):
+    """The configuration is loaded again: the keys that differ from before hold ``at_once``, or ``at_restart`` only.
+
+    ``policy_changed``: another policy applies from now on. ``unknown`` are users and groups that are given rights and
+    that this machine does not know.
+    """
+
+    configuration: str
+    configuration_digest: str
+    policy: str
+    policy_digest: str
+    policy_changed: bool
+    at_once: tuple[str, ...] = ()
+    at_restart: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+
+Reply = Refused | Health | Event | End | CaseList | DomainList | ApprovalList | Done | Reloaded
 """All that can be answered."""
 
 
@@ -278,11 +311,16 @@ _VERSIONS: Final = msgspec.json.Decoder(_Versioned)
 
 
 def line_of(message: Request | Reply) -> bytes:
-    """A request or reply as its line. What UTF-8 cannot hold (half a surrogate pair) is replaced."""
+    """A request or reply as its line."""
+    return json_of(message) + b"\n"
+
+
+def json_of(value: msgspec.Struct) -> bytes:
+    """A struct as JSON. What UTF-8 cannot hold (half a surrogate pair) is replaced."""
     try:
-        return _ENCODER.encode(message) + b"\n"
+        return _ENCODER.encode(value)
     except UnicodeEncodeError:
-        return _ENCODER.encode(_legible(msgspec.to_builtins(message))) + b"\n"
+        return _ENCODER.encode(_legible(msgspec.to_builtins(value)))
 
 
 def _legible(value: object) -> object:

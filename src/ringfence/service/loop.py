@@ -149,9 +149,13 @@ class Loop:
         """End this life in order."""
         self._ledger.write(ev.Stopped(at_ms=self._ledger.now_ms, because=because))
 
-    def load_policy(self, policy: Policy, digest: str, text: str = "") -> None:
+    def note(self, event: ev.ConfigurationLoaded) -> None:
+        """Write down what the service goes by."""
+        self._ledger.write(event)
+
+    def load_policy(self, policy: Policy, digest: str, text: str = "", who: str = "") -> None:
         """A policy applies from now on: to what is decided next. A wait that has begun keeps its time."""
-        self._ledger.write(ev.PolicyLoaded(at_ms=self._ledger.now_ms, digest=digest, text=text))
+        self._ledger.write(ev.PolicyLoaded(at_ms=self._ledger.now_ms, digest=digest, text=text, who=who))
         self._policy = policy
         self._campaigning.reload(policy)
         self._ahead.reload(policy)

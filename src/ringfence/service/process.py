@@ -17,18 +17,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ringfence.decision.policy import DEFAULT
 from ringfence.errors import RingfenceError, SourceError
+from ringfence.journal import events as ev
 from ringfence.service import answers, plugins
 from ringfence.service.answers import Doorkeeping, wall_ms
 from ringfence.service.attendants import Attendant, House, Problems, keep
-from ringfence.service.configuration.configuration import DEFAULT as DEFAULT_CONFIGURATION
 from ringfence.service.configuration.configuration import Configuration
+from ringfence.service.configuration.file import Change, changes
+from ringfence.service.configuration.section import Applies
+from ringfence.service.configured import Asked, InForce, in_force, in_words
 from ringfence.service.control import Control, News
-from ringfence.service.control_protocol import Health
+from ringfence.service.control_protocol import Code, Health, Refused, Reloaded
 from ringfence.service.model_world import ModelWorld, Play
 from ringfence.service.notify import Notifier, watch
-from ringfence.service.policy_source import Loaded, loaded
 from ringfence.service.writer import BusyError, Desk, World, Writer
 
 STOPPING_S: Final = 20.0
@@ -37,29 +38,32 @@ STOPPING_S: Final = 20.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the process runs with. ``policy`` None: the one of what is played, or the default."""
+    """What the process runs with. Without a policy's file, the policy is the one of what is played, or the default."""
 
     state_dir: Path
     journal: Path
     socket: Path
     play: Play
     seed: int = 1
-    policy: str | None = None
-    reading_group: int | None = None
-    configuration: Configuration = DEFAULT_CONFIGURATION
+    asked: Asked
 
 
 class Process:
     """One life of the process. ``run`` it once."""
 
-    def __init__(self, settings: Settings, notifier: Notifier, attendants: Sequence[Attendant] = ()) -> None:
-        """Raises SourceError or PolicyError if the policy cannot be loaded."""
-        self._settings, self._notifier, self._attendants = settings, notifier, tuple(attendants)
-        self._configuration = settings.configuration
+    def __init__(
+        self,
+        settings: Settings,
+        notifier: Notifier,
+        attendants: Callable[[Configuration], Sequence[Attendant]] = lambda _: (),
+    ) -> None:
+        """Raises SourceError, ConfigurationError or PolicyError if configuration or policy cannot be loaded."""
+        self._settings, self._notifier = settings, notifier
         self._problems = Problems()
-        played = settings.play.scenario.policy if settings.policy is None else DEFAULT
-        self._policy = loaded(settings.policy, otherwise=played)
-        self._policy_problem = ""
+        self._in_force = self._first = in_force(settings.asked, settings.play.scenario.policy)
+        self._attendants = tuple(attendants(self._in_force.configuration))
+        self._file_problem = ""
+        self._reloading = asyncio.Lock()
         self._started_wall_ms = wall_ms()
         self._news = News()
         self._hangup = asyncio.Event()
@@ -95,7 +99,7 @@ class Process:
         writer = Writer(
             self._settings.journal,
             self._world,
-            self._policy,
+            self._in_force.policy,
             plugins=plugins.installed(),
             told=lambda last: _in_loop(loop, lambda: told(last)),
             ended=lambda error: _in_loop(loop, lambda: over(error)),
@@ -119,13 +123,16 @@ class Process:
             writer,
             self._news,
             status=self._health,
-            reading_group=self._settings.reading_group,
+            roster=lambda: self._in_force.roster,
+            reload=lambda who: self._reload(writer, control, who),
         )
+        with suppress(BusyError):  # it has ended by now
+            writer.ask(lambda desk: desk.configured(_loaded(desk.world.host.now_ms(), self._in_force, (), "")))
         async with asyncio.TaskGroup() as group:
             await control.open(group)
             house = self._house(writer)
             tasks = [
-                group.create_task(self._reloads(writer)),
+                group.create_task(self._reloads(writer, control)),
                 group.create_task(watch(self._notifier, lambda: writer.beat_s)),
                 *(group.create_task(keep(each, house), name=each.name) for each in self._attendants),
             ]
@@ -144,27 +151,38 @@ class Process:
             writer=writer,
             news=self._news,
             problems=self._problems,
-            configuration=lambda: self._configuration,
+            configuration=lambda: self._in_force.configuration,
             status=self._health,
         )
 
     def _world(self, boot: int) -> World:
         settings = self._settings
-        return ModelWorld(settings.play, self._policy.policy, seed=settings.seed, boot=boot)
+        return ModelWorld(settings.play, self._in_force.policy.policy, seed=settings.seed, boot=boot)
 
     @property
     def _status_line(self) -> str:
-        policy = self._policy.file.path or "the default policy"
-        return f"on the model host {self._settings.play.scenario.name!r}, policy: {policy} ({self._policy.digest})"
+        policy = self._in_force.policy
+        played = self._settings.play.scenario.name
+        return f"on the model host {played!r}, policy: {policy.file.path or 'the default policy'} ({policy.digest})"
+
+    @property
+    def _at_restart(self) -> tuple[str, ...]:
+        """The keys whose value now is not the one that the process started with, and that hold at a start only."""
+        found = changes(self._first.configuration, self._in_force.configuration)
+        return tuple(each.key for each in found if each.applies is Applies.AT_RESTART)
 
     def _health(self, desk: Desk, door: Doorkeeping) -> Health:
+        file, unknown = self._in_force.file, self._in_force.roster.unknown
+        problems = [f"[rights] names {', '.join(unknown)}: not known on this machine"] if unknown else []
         return answers.health(
             desk,
             door,
             state_dir=self._settings.state_dir,
             started_wall_ms=self._started_wall_ms,
-            policy_problem=self._policy_problem,
-            problems=tuple(self._problems),
+            policy_problem=self._file_problem,
+            problems=(*problems, *self._problems),
+            configuration=(file.path or "default", file.digest),
+            at_restart=self._at_restart,
         )
 
     # --- signals -----------------------------------------------------------------------------------------------------
@@ -180,37 +198,79 @@ class Process:
             loop.add_signal_handler(each, end, each.name)
         loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
 
-    async def _reloads(self, writer: Writer) -> None:
+    async def _reloads(self, writer: Writer, control: Control) -> None:
         while True:
             await self._hangup.wait()
             self._hangup.clear()
-            await self._reload(writer)
+            reply = await self._reload(writer, control, "SIGHUP")
+            if isinstance(reply, Refused):
+                _say(f"SIGHUP: {reply.message}\n{reply.advice}")
+            else:
+                _say(f"SIGHUP: {in_words(reply)}")
 
-    async def _reload(self, writer: Writer) -> None:
-        """Load the policy's file anew. One that is bad is not in force: what was before goes on, and it is said so."""
-        path = self._settings.policy
-        if path is None:
-            _say("SIGHUP: there is no policy file to load again")
-            return
-        self._notifier.reloading()
-        try:
-            policy = await asyncio.to_thread(loaded, path)
-            await self._put_in_force(writer, policy)
-        except RingfenceError as error:
-            self._policy_problem = str(error)
-            _say(f"SIGHUP: the policy is not loaded, the one before goes on:\n{error}\n{error.advice}")
-            self._notifier.ready(f"{self._status_line}; the file is not in force: {error}")
-            return
-        self._policy, self._policy_problem = policy, ""
-        _say(f"SIGHUP: the policy {path} is in force ({policy.digest})")
-        self._notifier.ready(self._status_line)
+    async def _reload(self, writer: Writer, control: Control, who: str) -> Reloaded | Refused:
+        """Load configuration and policy anew, by the word of ``who``. What is bad is not in force: what was before goes
+        on, and it is said so.
+        """
+        async with self._reloading:
+            self._notifier.reloading()
+            try:
+                found = await asyncio.to_thread(in_force, self._settings.asked, self._settings.play.scenario.policy)
+                reply = await self._put_in_force(writer, control, found, who)
+            except RingfenceError as error:
+                self._file_problem = str(error)
+                self._notifier.ready(f"{self._status_line}; a file is not in force: {error}")
+                message = f"nothing is loaded, what was before goes on:\n{error}"
+                return Refused(code=Code.REFUSED, message=message, advice=error.advice)
+            self._notifier.ready(self._status_line)
+            return reply
 
-    async def _put_in_force(self, writer: Writer, policy: Loaded) -> None:
+    async def _put_in_force(self, writer: Writer, control: Control, found: InForce, who: str) -> Reloaded:
+        before = self._in_force
+        changed = changes(before.configuration, found.configuration)
+
+        def load(desk: Desk) -> None:
+            desk.configured(_loaded(desk.world.host.now_ms(), found, changed, who))
+            desk.load(found.policy, who)
+
         try:
-            await asyncio.wrap_future(writer.ask(lambda desk: desk.load(policy)))
+            await asyncio.wrap_future(writer.ask(load))
         except BusyError as error:
-            advice = "Send SIGHUP again in a moment."
-            raise SourceError(policy.file.path, "the service is too busy to take it", advice=advice) from error
+            advice = "Try again in a moment."
+            raise SourceError(found.file.path, "the service is too busy to take it", advice=advice) from error
+        self._in_force, self._file_problem = found, ""
+        try:
+            control.open_anew()
+        except RingfenceError as error:
+            self._problems.says("the control socket", f"{error} ({error.advice})")
+        else:
+            self._problems.says("the control socket", "")
+        return Reloaded(
+            configuration=found.file.path or "default",
+            configuration_digest=found.file.digest,
+            policy=found.policy.file.path or "default",
+            policy_digest=found.policy.digest,
+            policy_changed=found.policy.digest != before.policy.digest,
+            at_once=_keys(changed, Applies.AT_ONCE),
+            at_restart=_keys(changed, Applies.AT_RESTART),
+            unknown=found.roster.unknown,
+        )
+
+
+def _loaded(at_ms: int, found: InForce, changed: tuple[Change, ...], who: str) -> ev.ConfigurationLoaded:
+    return ev.ConfigurationLoaded(
+        at_ms=at_ms,
+        digest=found.file.digest,
+        text=found.file.text,
+        path=found.file.path,
+        at_once=_keys(changed, Applies.AT_ONCE),
+        at_restart=_keys(changed, Applies.AT_RESTART),
+        who=who,
+    )
+
+
+def _keys(changed: tuple[Change, ...], applies: Applies) -> tuple[str, ...]:
+    return tuple(each.key for each in changed if each.applies is applies)
 
 
 def _in_loop(loop: asyncio.AbstractEventLoop, what: Callable[[], None]) -> None:

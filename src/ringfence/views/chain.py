@@ -228,7 +228,10 @@ def link(event: ev.Stored, names: Mapping[DomainId, str]) -> Link | None:  # noq
         case ev.Stopped():
             return Link(event.at_ms, "stop", "", f"Ringfence stops: {event.because}")
         case ev.PolicyLoaded():
-            return Link(event.at_ms, "policy", "", f"policy {event.digest} applies from now on")
+            by = f", loaded by {event.who}" if event.who else ""
+            return Link(event.at_ms, "policy", "", f"policy {event.digest} applies from now on{by}")
+        case ev.ConfigurationLoaded():
+            return _configuration(event)
         case ev.Compacted():
             text = f"{event.events} old events left the journal, up to {event.upto}: {event.because}"
             return Link(event.at_ms, "journal", "", text)
@@ -242,6 +245,17 @@ def link(event: ev.Stored, names: Mapping[DomainId, str]) -> Link | None:  # noq
             return Link(event.at_ms, "journal", "", text)
         case _:
             return None
+
+
+def _configuration(event: ev.ConfigurationLoaded) -> Link:
+    what = f"configuration {event.path} ({event.digest})" if event.path else "the default configuration"
+    by = f", loaded by {event.who}" if event.who else ""
+    details = tuple(
+        f"{', '.join(keys)}: changed, {when}"
+        for keys, when in ((event.at_once, "holds at once"), (event.at_restart, "holds at the next start"))
+        if keys
+    )
+    return Link(event.at_ms, "config", "", f"{what} applies from now on{by}", details)
 
 
 def registers_in_words(record: Record) -> str:
