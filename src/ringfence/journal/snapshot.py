@@ -1,15 +1,18 @@
 """A state of the journal as bytes and back, so that a start need not fold the whole journal anew.
 
-A snapshot stands beside the events and never instead of them: one that cannot be read, or that another version wrote,
-is not used, and the events are folded from the first. What it stands for (after which event, with which CRC) is for
-who keeps it to say (``journal.store``).
+A snapshot stands beside the events: one that cannot be read, or that another version wrote, is not used, and the events
+are folded from the first. Where those are gone (``journal.retention``) the snapshot of another version is read by the
+names of its fields: what that version did not know has its default. What a snapshot stands for (after which event, with
+which CRC) is for who keeps it to say (``journal.store``).
 """
 
 from __future__ import annotations
 
 import zlib
 from collections import deque
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, get_type_hints
 
 import msgspec
@@ -53,12 +56,17 @@ class _History(msgspec.Struct, array_like=True):
     sightings: list[int]
 
 
+_EMPTY: Final = State()
+_KINDS: Final = {name: kind for name, kind in get_type_hints(State).items() if name not in _APART}
+
 _Plain = msgspec.defstruct(
     "_Plain",
-    [(name, kind) for name, kind in get_type_hints(State).items() if name not in _APART],
-    array_like=True,
+    [
+        (name, kind, msgspec.field(default_factory=partial(deepcopy, getattr(_EMPTY, name))))
+        for name, kind in _KINDS.items()
+    ],
 )
-"""All other fields, in their order: complete by construction."""
+"""All other fields, by their names: complete by construction, and to be read by a version that has more of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +82,9 @@ _DECODER: Final[msgspec.msgpack.Decoder[_Wire]] = msgspec.msgpack.Decoder(_Wire)
 _PLAIN: Final = msgspec.msgpack.Decoder(_Plain)
 
 
-SHAPE: Final = zlib.crc32(f"{FOLD} {msgspec.inspect.multi_type_info([_Plain, _Wire])}".encode())
-"""From what the parts are called and of which types they are, all the way down. Versions that differ in it cannot read
-each other's snapshots."""
+SHAPE: Final = zlib.crc32(f"{FOLD} {[*_KINDS]} {msgspec.inspect.multi_type_info([*_KINDS.values(), _Wire])}".encode())
+"""From what the parts are called and of which types they are, all the way down. Versions that differ in it count
+differently: the events are folded anew if they are there."""
 
 
 def encode(state: State) -> bytes:
@@ -112,7 +120,7 @@ def decode(blob: bytes) -> State:
         for known in wire.history:
             seen = [wire.sightings[place] for place in known.sightings]
             state.history[known.suspect, known.name] = deque(seen, maxlen=SIGHTINGS_KEPT)
-    except (msgspec.DecodeError, IndexError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, IndexError, RecursionError) as error:
         raise FormatError(f"this is no snapshot of the journal's state: {error}") from error
     return state
 
