@@ -1,0 +1,126 @@
+"""The API's operations: each asks what the control socket asks, and answers as it does."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from ringfence.decision.policy import Operation
+from ringfence.service import answers
+from ringfence.service import control_protocol as say
+from ringfence.service.answers import Doorkeeping
+from ringfence.service.http.routes import Answer, Call, Method, Nothing, Route, Scope
+from ringfence.world.identities import CaseId, DomainId
+
+CaseNumber = Annotated[int, Meta(ge=1, le=say.MOST_NUMBER, description="The number of a case.")]
+DomainNumber = Annotated[int, Meta(ge=0, le=0xFFFF, description="The number of a domain.")]
+DomainName = Annotated[str, Meta(min_length=1, max_length=255)]
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A request."""
+
+
+class Cases(Asked, frozen=True, kw_only=True):
+    """Cases: the open ones; with ``closed``, the newest of the closed ones as well."""
+
+    closed: bool = False
+
+
+class Word(Asked, frozen=True, kw_only=True):
+    """A person's word on an operation that waits for it."""
+
+    case: CaseNumber
+    domain: DomainNumber
+    operation: Operation
+
+
+class Instruction(Asked, frozen=True, kw_only=True):
+    """An operation on a domain, which is named by its number or its name."""
+
+    operation: Operation
+    domain: DomainNumber | DomainName
+
+
+async def health(call: Call[Nothing]) -> Answer:
+    """How the service is, and what is wrong."""
+    return await call.ask(lambda desk: call.house.status(desk, Doorkeeping()))
+
+
+async def cases(call: Call[Cases]) -> Answer:
+    """Cases, the oldest first."""
+    return await call.ask(lambda desk: answers.cases(desk, closed=call.asked.closed))
+
+
+async def domains(call: Call[Nothing]) -> Answer:
+    """The domains of the host."""
+    return await call.ask(answers.domains)
+
+
+async def approvals(call: Call[Nothing]) -> Answer:
+    """What waits for a person's word."""
+    return await call.ask(answers.approvals)
+
+
+async def approve(call: Call[Word]) -> Answer:
+    """Grant what waits."""
+    return await _say_word(call, granted=True)
+
+
+async def reject(call: Call[Word]) -> Answer:
+    """Deny what waits."""
+    return await _say_word(call, granted=False)
+
+
+async def _say_word(call: Call[Word], *, granted: bool) -> Answer:
+    asked = call.asked
+    word = say.Approve(
+        case=CaseId(asked.case), domain=DomainId(asked.domain), operation=asked.operation, granted=granted
+    )
+    return await call.ask(lambda desk: answers.approve(desk, word, call.who.words))
+
+
+async def do(call: Call[Instruction]) -> Answer:
+    """Do an operation on a domain."""
+    asked = call.asked
+    whom = DomainId(asked.domain) if isinstance(asked.domain, int) else asked.domain
+    request = say.Do(operation=asked.operation, domain=whom)
+    return await call.ask(lambda desk: answers.do(desk, request, call.who.words))
+
+
+_CHECKED = (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
+
+ROUTES = (
+    Route(
+        method=Method.GET, path="/api/v1/health", name="health", needs=Scope.READ, asked=Nothing, answers=say.Health,
+        handler=health, summary="How the service is, and what is wrong",
+    ),
+    Route(
+        method=Method.GET, path="/api/v1/cases", name="cases", needs=Scope.READ, asked=Cases, answers=say.CaseList,
+        handler=cases, summary="The open cases, and how far each part is",
+    ),
+    Route(
+        method=Method.GET, path="/api/v1/domains", name="domains", needs=Scope.READ, asked=Nothing,
+        answers=say.DomainList, handler=domains, summary="The domains of the host",
+    ),
+    Route(
+        method=Method.GET, path="/api/v1/approvals", name="approvals", needs=Scope.READ, asked=Nothing,
+        answers=say.ApprovalList, handler=approvals, summary="What waits for a person's word, the most urgent first",
+    ),
+    Route(
+        method=Method.POST, path="/api/v1/approve", name="approve", needs=Scope.APPROVE, asked=Word, answers=say.Done,
+        handler=approve, refuses=_CHECKED, summary="Grant an operation that waits for a person's word",
+    ),
+    Route(
+        method=Method.POST, path="/api/v1/reject", name="reject", needs=Scope.APPROVE, asked=Word, answers=say.Done,
+        handler=reject, refuses=_CHECKED, summary="Deny an operation that waits for a person's word",
+    ),
+    Route(
+        method=Method.POST, path="/api/v1/do", name="do", needs=Scope.OPERATE, asked=Instruction, answers=say.Done,
+        handler=do, refuses=_CHECKED, summary="Do an operation on a domain; it is checked, and journaled (II.4)",
+    ),
+)  # fmt: skip
+"""What the control socket answers, too."""
