@@ -9,6 +9,8 @@ import re
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from heapq import nlargest
+from operator import itemgetter
 from typing import Final
 
 from ringfence.decode.meaning import UnitKind
@@ -190,9 +192,9 @@ def _told(fault: Fault, told: Told, at_ms: int) -> Fault:
 # --- what errors are counted by ---------------------------------------------------------------------------------------
 
 
-SPOTS_OF_A_STORM: Final = 16
+SPOTS_OF_A_STORM: Final = 2
 """Pages of one ``Repeated`` that the history of its rank, its DIMM and so on tells apart, those with most errors; the
-others count there without a page. Four times what a rule asks for, a fraction of ``spread.SPOTS_KEPT``."""
+others count there without a page. A storm has many, one after the other, and no rule asks for more than a few."""
 
 
 def sighting_of(event: ev.Received | ev.Repeated) -> Sighting:
@@ -206,10 +208,13 @@ def sighting_of(event: ev.Received | ev.Repeated) -> Sighting:
 def storm_of(event: ev.Repeated) -> Iterator[tuple[Key, Sighting]]:
     """What corrected errors that came together count for, and how much: each page, then the parts that they share."""
     each = sighting_of(event)
+    count, at_ms, syndrome, cpu = event.count, each.at_ms, each.syndrome, each.cpu
     for page, reports in event.pages:
-        yield page_key(page), replace(each, count=event.count * reports, frame=page)
-    most = sorted(event.pages, key=lambda counted: counted[1], reverse=True)[:SPOTS_OF_A_STORM]
-    spots = [replace(each, count=event.count * reports, frame=page) for page, reports in most]
+        # By hand: thousands at a time, while an uncorrected error may be waiting.
+        seen = Sighting(at_ms, count * reports, syndrome, page, cpu, each.location, each.unit, each.kind)
+        yield (Suspect.PAGE, f"{page:#x}"), seen
+    most = nlargest(SPOTS_OF_A_STORM, event.pages, key=itemgetter(1))
+    spots = [replace(each, count=count * reports, frame=page) for page, reports in most]
     if (rest := event.reports - sum(reports for _, reports in most)) > 0:
         spots.insert(0, replace(each, count=event.count * rest))
     for key in counted_by(event, each):

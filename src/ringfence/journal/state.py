@@ -11,6 +11,7 @@ import zlib
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Final, Self, assert_never
 
 from ringfence.diagnosis.severity import is_judgeable
@@ -502,16 +503,18 @@ def _count(state: State, event: ev.Received, only: Iterable[Suspect] = Suspect) 
 
 
 def _remember(state: State, counted: Iterable[tuple[faults.Key, Sighting]]) -> None:
+    history, oldest_ms = state.history, state.now_ms - HISTORY_MS
     for key, seen in counted:
-        sightings = state.history.pop(key, None)
+        sightings = history.pop(key, None)
         if sightings is None:
-            sightings = deque(maxlen=SIGHTINGS_KEPT)
-        while sightings and sightings[0].at_ms < state.now_ms - HISTORY_MS:
-            sightings.popleft()
-        faults.remember(sightings, seen)
-        state.history[key] = sightings  # the last one seen stands last
-    while len(state.history) > SUSPECTS_KEPT:
-        del state.history[next(iter(state.history))]
+            sightings = deque((seen,), SIGHTINGS_KEPT)
+        else:
+            while sightings and sightings[0].at_ms < oldest_ms:
+                sightings.popleft()
+            faults.remember(sightings, seen)
+        history[key] = sightings  # the last one seen stands last
+    for key in tuple(islice(history, max(0, len(history) - SUSPECTS_KEPT))):
+        del history[key]
 
 
 # --- orders ---------------------------------------------------------------------------------------------------------

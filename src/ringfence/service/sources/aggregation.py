@@ -33,7 +33,7 @@ HELD_STRUCTS: Final = 65_536
 """Eight MiB of the longest form: two thirds of a second of 100,000 a second, while the disk takes its time."""
 RELEASED_STRUCTS: Final = 4_096
 """Handed over at a time: an uncorrected error waits at most for the writing of so many, some ten milliseconds."""
-KINDS_APART: Final = 32
+KINDS_APART: Final = 16
 """Kinds told apart at a time: each is diagnosed, and is an event of the journal."""
 KINDS_MIXED: Final = 64
 """Kinds of what is put together beyond these. Who finds no room waits for the writer, as when all is full."""
