@@ -209,14 +209,16 @@ def storm_of(event: ev.Repeated) -> Iterator[tuple[Key, Sighting]]:
     """What corrected errors that came together count for, and how much: each page, then the parts that they share."""
     each = sighting_of(event)
     count, at_ms, syndrome, cpu = event.count, each.at_ms, each.syndrome, each.cpu
+
+    def of_page(page: Frame | None, reports: int) -> Sighting:
+        return Sighting(at_ms, count * reports, syndrome, page, cpu, each.location, each.unit, each.kind)
+
     for page, reports in event.pages:
-        # By hand: thousands at a time, while an uncorrected error may be waiting.
-        seen = Sighting(at_ms, count * reports, syndrome, page, cpu, each.location, each.unit, each.kind)
-        yield (Suspect.PAGE, f"{page:#x}"), seen
+        yield (Suspect.PAGE, f"{page:#x}"), of_page(page, reports)
     most = nlargest(SPOTS_OF_A_STORM, event.pages, key=itemgetter(1))
-    spots = [replace(each, count=count * reports, frame=page) for page, reports in most]
+    spots = [of_page(page, reports) for page, reports in most]
     if (rest := event.reports - sum(reports for _, reports in most)) > 0:
-        spots.insert(0, replace(each, count=event.count * rest))
+        spots.insert(0, of_page(None, rest))
     for key in counted_by(event, each):
         for spot in spots:
             yield key, spot
