@@ -18,8 +18,8 @@ from ringfence.hypervisor.model.carrying import Context
 from ringfence.hypervisor.model.clock import Clock
 from ringfence.hypervisor.model.observer import Caller, Carried, Observer, nobody
 from ringfence.hypervisor.model.stage import HostSettings, Stage
-from ringfence.hypervisor.model.telemetry import Dom0Reader, Fetched, records_of
 from ringfence.hypervisor.port import Arrival, Capability, Telemetry, Token
+from ringfence.hypervisor.telemetry import Dom0Reader, Fetched, records_of
 from ringfence.record.evidence import Record
 from ringfence.world.domain import DomainKind
 from ringfence.world.identities import CaseId, DomainId, StepId

@@ -33,7 +33,7 @@ from ringfence.hypervisor.model.queues import Slot, Telemetry
 from ringfence.hypervisor.model.seat_driver import SeatDriver
 from ringfence.hypervisor.model.situations import Known, Situations
 from ringfence.hypervisor.model.start_up import enable_machine_check
-from ringfence.hypervisor.model.telemetry import records_of
+from ringfence.hypervisor.telemetry import records_of
 from ringfence.record.binary.xen_mc_info import McFlag, McInfo, McInfoGlobal
 from ringfence.record.evidence import Record
 from ringfence.world.identities import CaseId, CpuId, DomainId, GuestFrame, PhysAddr

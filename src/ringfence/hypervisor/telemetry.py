@@ -23,12 +23,9 @@ Hypercall = Callable[[DomainId, bytes, int], tuple[int, bytes, bytes]]
 
 SOURCE: Final = "XEN_MC_fetch"
 
-_BUFFER: Final = 0x1000
-"""Where the buffer stands in the caller's memory: any address but 0."""
+ANYWHERE: Final = 0x1000
+"""Where the buffer stands in the caller's memory, if nobody looks: any address but 0."""
 
-
-_ASKS_URGENT: Final = Fetch(flags=FetchFlag.URGENT, data=_BUFFER).pack()
-_ASKS_NONURGENT: Final = Fetch(flags=FetchFlag.NONURGENT, data=_BUFFER).pack()
 _NOTHING: Final = int(Answer.NODATA | Answer.FETCHFAILED)
 
 
@@ -42,14 +39,18 @@ class Fetched:
 
 
 class Dom0Reader:
-    """Dom0's side of the hypercall."""
+    """Dom0's side of the hypercall. ``buffer`` is the address at which the caller's buffer stands."""
 
-    def __init__(self, hypercall: Hypercall) -> None:
-        self._hypercall = hypercall
+    def __init__(self, hypercall: Hypercall, buffer: int = ANYWHERE) -> None:
+        self._hypercall, self._buffer = hypercall, buffer
+        self._asks_urgent = Fetch(flags=FetchFlag.URGENT, data=buffer).pack()
+        self._asks_nonurgent = Fetch(flags=FetchFlag.NONURGENT, data=buffer).pack()
 
     def fetch(self, *, urgent: bool) -> Fetched | None:
         """The oldest entry of a class, None if there is none."""
-        result, argument, buffer = self._hypercall(DOM0, _ASKS_URGENT if urgent else _ASKS_NONURGENT, MC_INFO_BYTES)
+        result, argument, buffer = self._hypercall(
+            DOM0, self._asks_urgent if urgent else self._asks_nonurgent, MC_INFO_BYTES
+        )
         answer = Fetch.unpack(argument)
         if result or answer.flags & _NOTHING:
             return None
@@ -64,7 +65,7 @@ class Dom0Reader:
         """All CPUs, as XEN_MC_physcpuinfo gives them."""
         _, argument, _ = self._hypercall(DOM0, PhysCpuInfo().pack(), 0)
         count = PhysCpuInfo.unpack(argument).ncpus
-        call = PhysCpuInfo(ncpus=count, info=_BUFFER)
+        call = PhysCpuInfo(ncpus=count, info=self._buffer)
         _, argument, buffer = self._hypercall(DOM0, call.pack(), count * LOGICAL_CPU_BYTES)
         return tuple(
             LogicalCpu.unpack(buffer[at : at + LOGICAL_CPU_BYTES])
