@@ -15,6 +15,7 @@ from ringfence.cli.policy import policy_command
 from ringfence.cli.replay import replay_command
 from ringfence.cli.run import run_command
 from ringfence.cli.simulate import simulate_command
+from ringfence.cli.token import token_command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -49,3 +50,4 @@ main.add_command(replay_command)
 main.add_command(simulate_command)
 main.add_command(compare_command)
 main.add_command(badlist_command)
+main.add_command(token_command)
