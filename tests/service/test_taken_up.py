@@ -15,9 +15,9 @@ from ringfence.hypervisor.port import Arrival, Token
 from ringfence.journal import events as ev
 from ringfence.journal.store import Journal
 from ringfence.record.evidence import Unrecognised
-from ringfence.service import replay
 from ringfence.service.loop import Loop
 from ringfence.service.simulation.metered import KilledError, Meter, MeteredHost, MeteredJournal
+from ringfence.service.stand_in import STAND_INS, StandInHost
 from ringfence.service.wiring import model_host
 from ringfence.world.domain import DomainState
 from ringfence.world.identities import CaseId, DomainId
@@ -69,10 +69,10 @@ def run(path: Path, policy: Policy, stand_in: str, kill_at: int | None = None) -
     (event,) = api.findings(str(log))
     assert not isinstance(event, Unrecognised)
     model = model_host(policy, seed=1)
-    guest = model.create(replay.STAND_INS[stand_in])
+    guest = model.create(STAND_INS[stand_in])
     model.set_dom0_handler(True)
     model.advance(1)
-    host = replay.StandInHost(model, guest)
+    host = StandInHost(model)
     host.feed(event.finding)
     seen, meter = Seen(), Meter()
     meter.kill_at = kill_at

@@ -27,7 +27,6 @@ from ringfence.service.sources.joining import (
     Interval,
     Joined,
     Sighting,
-    closed,
     contradiction,
     facts,
     join,
@@ -171,12 +170,6 @@ def test_a_counter_is_accounted_for_by_the_reports_of_what_it_counted() -> None:
     assert events[2].sightings == (counter,)
     less = join([*seen, replace(counter, record=replace(counted, count=2))])
     assert [event.count for event in less] == [1, 1] and "counter" in less[1].rules
-
-
-def test_an_event_is_closed_when_nothing_more_can_come_to_it() -> None:
-    seen = sightings(("kmsg", registers(ONE)), ("kmsg", registers(replace(ONE, time=1010.0))))
-    done, waiting = closed(seen, 1011.0)
-    assert numbers(done) == [[0]] and waiting == (seen[1],)
 
 
 def test_each_rule_says_what_it_rests_on() -> None:

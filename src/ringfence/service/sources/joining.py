@@ -33,9 +33,6 @@ WINDOW_S: Final = 2.5
 """The reports of one error lie so close together: the kernel hands it to all its ways within milliseconds, but
 ``struct mce`` and rasdaemon's table have whole seconds, cut off, and clocks made wall time later differ a bit."""
 
-MAX_OPEN: Final = 512
-"""The service keeps no more sightings waiting for others than these: in a storm the window closes earlier."""
-
 _LINE_SHIFT, _PAGE_SHIFT = 6, 12
 
 
@@ -108,8 +105,8 @@ _TSC: Final = FACTS.index("tsc")
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
-    """A sighting and what the rules ask for, worked out once."""
+class Seen:
+    """A sighting and what the rules ask for, worked out once (``seen_of``)."""
 
     sighting: Sighting
     aspect: Aspect
@@ -118,13 +115,15 @@ class _Seen:
 
     @property
     def channel(self) -> tuple[str, Aspect]:
+        """What gives an error once: a source, in one aspect."""
         return self.sighting.source, self.aspect
 
     def fact(self, name: str) -> Hashable:
+        """One of ``FACTS``."""
         return self.facts[FACTS.index(name)]
 
 
-def _is_corrected(record: Record) -> bool | None:
+def is_corrected(record: Record) -> bool | None:
     """Whether hardware corrected it; None if nobody says. Deferred errors (AMD) are not corrected."""
     status, memory = record.registers.status, record.memory
     if status is not None:
@@ -152,14 +151,15 @@ def facts(record: Record) -> Facts:
         *(getattr(record, name) if has_registers else None for name in _PLACES),
         *(getattr(memory.location, name) if memory is not None else None for name in _MEMORY),
         record.count if memory is not None else None,
-        _is_corrected(record),
+        is_corrected(record),
         line,
         frame,
     )
 
 
-def _seen(sighting: Sighting) -> _Seen:
-    return _Seen(sighting, sighting.aspect, sighting.record.time, facts(sighting.record))
+def seen_of(sighting: Sighting) -> Seen:
+    """A sighting with what the rules ask for."""
+    return Seen(sighting, sighting.aspect, sighting.record.time, facts(sighting.record))
 
 
 def contradiction(one: Facts, other: Facts) -> str | None:
@@ -183,35 +183,35 @@ class Rule:
 
     name: str
     doc: str
-    key: Callable[[_Seen], Hashable | None]
+    key: Callable[[Seen], Hashable | None]
     pairs: frozenset[frozenset[Aspect]]
     needs_time: bool = True
 
 
-def _tsc(seen: _Seen) -> Hashable | None:
+def _tsc(seen: Seen) -> Hashable | None:
     registers = seen.sighting.record.registers
     return (registers.status, registers.tsc) if registers.status is not None and registers.tsc else None
 
 
-def _registers(seen: _Seen) -> Hashable | None:
+def _registers(seen: Seen) -> Hashable | None:
     record = seen.sighting.record
     if record.registers.status is None or record.bank is None:
         return None
     return record.registers.status, record.bank
 
 
-def _line(seen: _Seen) -> Hashable | None:
+def _line(seen: Seen) -> Hashable | None:
     return seen.fact("line")
 
 
-def _device(seen: _Seen) -> Hashable | None:
+def _device(seen: Seen) -> Hashable | None:
     memory = seen.sighting.record.memory
     if memory is None or memory.location.label is None or seen.sighting.record.registers.status is not None:
         return None
     return memory.location.label, memory.error, memory.severity
 
 
-def _page(seen: _Seen) -> Hashable | None:
+def _page(seen: Seen) -> Hashable | None:
     return None if seen.fact("corrected") is True else seen.fact("frame")
 
 
@@ -267,15 +267,16 @@ RULES: Final = (
 
 
 @dataclass(slots=True)
-class _Group:
+class Group:
     """An event in the making."""
 
-    members: list[_Seen]
+    members: list[Seen]
     rules: list[str] = field(default_factory=list)
     could_be: set[int] = field(default_factory=set)
 
     @property
     def first(self) -> int:
+        """The number of the sighting that came first."""
         return min(seen.sighting.number for seen in self.members)
 
     @property
@@ -297,19 +298,19 @@ class _Group:
         known = [frozenset(values) - {None} for values in zip(*(seen.facts for seen in self.members), strict=True)]
         return tuple(known[:_TSC] + known[_TSC + 1 :])
 
-    def fits(self, other: _Group) -> bool:
+    def fits(self, other: Group) -> bool:
         """Whether no fact of the one speaks against a fact of the other."""
         pairs = product(self.members, other.members)
         return all(contradiction(mine.facts, theirs.facts) is None for mine, theirs in pairs)
 
-    def is_near(self, other: _Group, window_s: float) -> bool:
+    def is_near(self, other: Group, window_s: float) -> bool:
         """Whether all reports of both have a time, within the window."""
         times = [seen.time for seen in (*self.members, *other.members)]
         known = [time for time in times if time is not None]
         return len(known) == len(times) and max(known) - min(known) <= window_s
 
 
-def _meet(one: _Group, other: _Group, rule: Rule) -> bool:
+def meet(one: Group, other: Group, rule: Rule) -> bool:
     """Whether a rule joins a report of the one with one of the other, and nothing speaks against it but time."""
     if one.channels & other.channels:
         return False
@@ -321,7 +322,7 @@ def _meet(one: _Group, other: _Group, rule: Rule) -> bool:
     ) and one.fits(other)
 
 
-def _are_one(one: _Group, other: _Group) -> bool:
+def are_one(one: Group, other: Group) -> bool:
     """Whether two that a third would go with can be of one error, or are equal, so that either will do."""
     return one.identity == other.identity if one.channels & other.channels else one.fits(other)
 
@@ -329,9 +330,9 @@ def _are_one(one: _Group, other: _Group) -> bool:
 class _Kinds:
     """The groups of a bucket by kind: what rules and facts say is asked once for each pair of kinds."""
 
-    def __init__(self, bucket: Sequence[_Group], rule: Rule, window_s: float) -> None:
+    def __init__(self, bucket: Sequence[Group], rule: Rule, window_s: float) -> None:
         self._rule, self._window_s = rule, window_s
-        self.by_kind: dict[Hashable, list[_Group]] = {}
+        self.by_kind: dict[Hashable, list[Group]] = {}
         self._kind_of: dict[int, Hashable] = {}
         for group in bucket:
             kind = self._kind_of[id(group)] = group.kind
@@ -342,13 +343,13 @@ class _Kinds:
             kind: [
                 theirs
                 for theirs, other in examples
-                if kind != theirs and _meet(_untimed(example), _untimed(other), rule)
+                if kind != theirs and meet(_untimed(example), _untimed(other), rule)
             ]
             for kind, example in examples
         }
         self._one: dict[frozenset[Hashable], bool] = {}
 
-    def partners(self, group: _Group) -> dict[Hashable, list[_Group]]:
+    def partners(self, group: Group) -> dict[Hashable, list[Group]]:
         """The groups that this one may be joined with, by kind, each in the order of time."""
         found = {}
         for kind in self._partners[self._kind_of[id(group)]]:
@@ -357,7 +358,7 @@ class _Kinds:
                 found[kind] = near
         return found
 
-    def agree(self, group: _Group, other: _Group) -> bool:
+    def agree(self, group: Group, other: Group) -> bool:
         """Whether time and time stamp counters do not speak against two of kinds that are partners."""
         if self._rule.needs_time and not group.is_near(other, self._window_s):
             return False
@@ -371,19 +372,19 @@ class _Kinds:
             key = frozenset(pair)
             if key not in self._one:
                 one, other = (_untimed(self.by_kind[kind][0]) for kind in pair)
-                self._one[key] = _are_one(one, other)
+                self._one[key] = are_one(one, other)
             if not self._one[key]:
                 return True
         return False
 
 
-def _untimed(group: _Group) -> _Group:
+def _untimed(group: Group) -> Group:
     """A group without its time stamp counters."""
-    return _Group([replace(seen, facts=(*seen.facts[:_TSC], None, *seen.facts[_TSC + 1 :])) for seen in group.members])
+    return Group([replace(seen, facts=(*seen.facts[:_TSC], None, *seen.facts[_TSC + 1 :])) for seen in group.members])
 
 
-def _buckets(groups: Sequence[_Group], rule: Rule) -> dict[Hashable, list[_Group]]:
-    found: dict[Hashable, list[_Group]] = {}
+def _buckets(groups: Sequence[Group], rule: Rule) -> dict[Hashable, list[Group]]:
+    found: dict[Hashable, list[Group]] = {}
     for group in groups:
         for key in dict.fromkeys(rule.key(seen) for seen in group.members):
             if key is not None:
@@ -391,7 +392,7 @@ def _buckets(groups: Sequence[_Group], rule: Rule) -> dict[Hashable, list[_Group
     return {key: bucket for key, bucket in found.items() if len(bucket) > 1}
 
 
-def _apply(rule: Rule, groups: list[_Group], window_s: float) -> list[_Group]:
+def _apply(rule: Rule, groups: list[Group], window_s: float) -> list[Group]:
     """The groups after a rule. Alike candidates are taken in the order of time: which is which makes no difference."""
     gone: set[int] = set()
     for whole in _buckets(groups, rule).values():
@@ -426,9 +427,9 @@ def join(sightings: Iterable[Sighting], window_s: float = WINDOW_S) -> tuple[Joi
 
     The result does not depend on the order in which sightings with different times arrived.
     """
-    seen = [_seen(sighting) for sighting in sightings]
+    seen = [seen_of(sighting) for sighting in sightings]
     seen.sort(key=lambda item: (item.time if item.time is not None else float("inf"), item.sighting.number))
-    groups = [_Group([item]) for item in seen if item.aspect is not Aspect.COUNTER]
+    groups = [Group([item]) for item in seen if item.aspect is not Aspect.COUNTER]
     for rule in RULES:
         groups = _apply(rule, groups, window_s)
     events = [_event(group) for group in groups]
@@ -436,7 +437,7 @@ def join(sightings: Iterable[Sighting], window_s: float = WINDOW_S) -> tuple[Joi
     return tuple(sorted(events, key=lambda event: event.sightings[0].number))
 
 
-def _event(group: _Group) -> Joined:
+def _event(group: Group) -> Joined:
     members = sorted((seen.sighting for seen in group.members), key=lambda sighting: sighting.number)
     count = max(sighting.record.count for sighting in members)
     could_be = tuple(sorted(group.could_be - {sighting.number for sighting in members}))
@@ -446,7 +447,7 @@ def _event(group: _Group) -> Joined:
 # --- counters --------------------------------------------------------------------------------------------------------
 
 
-def _with_counters(events: list[Joined], counters: Sequence[_Seen], window_s: float) -> Iterator[Joined]:
+def _with_counters(events: list[Joined], counters: Sequence[Seen], window_s: float) -> Iterator[Joined]:
     """A counter's difference is accounted for by the reports of the same errors; what is left is an event of its own.
 
     EDAC counts in the same function in which it prints and traces: only what the other sources lost is left over.
@@ -459,7 +460,8 @@ def _with_counters(events: list[Joined], counters: Sequence[_Seen], window_s: fl
         matching = [
             event
             for event in events
-            if (event.sightings[0].number, sighting.source) not in spent and _accounts(event, counter, window_s)
+            if (event.sightings[0].number, sighting.source) not in spent
+            and accounts(event.sightings, counter, window_s)
         ]
         rest = sighting.record.count
         last: int | None = None
@@ -480,12 +482,12 @@ def _with_counters(events: list[Joined], counters: Sequence[_Seen], window_s: fl
     yield from alone
 
 
-def _accounts(event: Joined, counter: _Seen, window_s: float) -> bool:
-    """Whether an event is one of those that EDAC counted: of the same DIMM, of the same kind, while it was watched."""
+def accounts(sightings: Iterable[Sighting], counter: Seen, window_s: float = WINDOW_S) -> bool:
+    """Whether an error is one of those that EDAC counted: of the same DIMM, of the same kind, while it was watched."""
     interval, counted = counter.sighting.interval, counter.sighting.record.memory
     if interval is None or counted is None:
         return False
-    for sighting in event.sightings:
+    for sighting in sightings:
         record = sighting.record
         if record.memory is None or (record.format is not Format.EDAC and record.registers.status is None):
             continue
@@ -493,30 +495,6 @@ def _accounts(event: Joined, counter: _Seen, window_s: float) -> bool:
             continue
         if record.memory.location.label is None or record.memory.location.label != counted.location.label:
             continue
-        if _is_corrected(record) is counter.fact("corrected"):
+        if is_corrected(record) is counter.fact("corrected"):
             return True
     return False
-
-
-# --- over time -------------------------------------------------------------------------------------------------------
-
-
-def closed(
-    open_: Sequence[Sighting], now_s: float, window_s: float = WINDOW_S
-) -> tuple[tuple[Joined, ...], tuple[Sighting, ...]]:
-    """The events to which nothing more can come, and the sightings that go on waiting.
-
-    ``now_s`` in seconds since 1970. Beyond ``MAX_OPEN`` sightings, the oldest events are closed at once.
-    """
-    events = join(open_, window_s)
-    waiting = 0
-    done: list[Joined] = []
-    kept: list[Sighting] = []
-    for event in reversed(events):
-        latest = max((sighting.record.time or 0.0) for sighting in event.sightings)
-        waiting += len(event.sightings)
-        if now_s - latest > 2 * window_s or waiting > MAX_OPEN:
-            done.append(event)
-        else:
-            kept.extend(event.sightings)
-    return tuple(reversed(done)), tuple(sorted(kept, key=lambda sighting: sighting.number))
