@@ -18,9 +18,10 @@ from ringfence.record.binary.struct_mce import StructMce
 from ringfence.record.evidence import ClaimedSeverity, Record, Unrecognised
 from ringfence.service.sources.cper_directory import CperDirectorySource, Eraser
 from ringfence.service.sources.edac_sysfs import EdacSource, interval
-from ringfence.service.sources.file_source import FileSource, SocketSource
+from ringfence.service.sources.file_source import FileSource
 from ringfence.service.sources.mcelog_device import GET_LOG_LEN, GET_RECORD_LEN, GETCLEAR_FLAGS, follow_device
 from ringfence.service.sources.rasdaemon_follow import RasdaemonSource
+from ringfence.service.sources.socket_source import SocketSource
 from ringfence.service.sources.source import Availability, Batch, Lost, Presence, Source
 from tests.service.sources.running import batches, items, last
 

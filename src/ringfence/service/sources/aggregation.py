@@ -25,7 +25,7 @@ from ringfence.decode.significance import (
     smca_class,
 )
 from ringfence.record.binary.struct_mce import StructMce
-from ringfence.record.evidence import Origin, Record
+from ringfence.record.evidence import Origin, Record, Unrecognised
 from ringfence.record.repeats import ADDR_AT, TIME_AT, TSC_AT, Repeats, column
 from ringfence.service.sources.source import may_be_uncorrected
 
@@ -60,12 +60,15 @@ class Aggregation:
         """Whether nothing more is to be taken before some is released."""
         return self.held >= HELD_STRUCTS or len(self._mixed) >= KINDS_MIXED
 
-    def take(self, structs: bytes, struct_bytes: int) -> tuple[Record, ...]:
+    def take(self, structs: bytes, struct_bytes: int) -> tuple[Record | Unrecognised, ...]:
         """Hold whole structs, of a length that ``struct_mce.LENGTHS`` has.
 
-        Returns those that may be uncorrected, in their order: they are not held, and must not wait.
+        Returns those that may be uncorrected, in their order: they are not held, and must not wait. What would be
+        uncorrected, and is nothing that a kernel could have written, is returned as unrecognised.
         """
-        pressing: list[Record] = []
+        if not structs:
+            return ()
+        pressing: list[Record | Unrecognised] = []
         # A storm has few values of MCi_STATUS: to look at each once is much quicker than at all structs.
         suspicious = {each for each in set(column(structs, struct_bytes, _STATUS_AT)) if each & _PRESSING}
         plain = not suspicious and _are_ordinary(column(structs, struct_bytes, ADDR_AT))
@@ -73,9 +76,9 @@ class Aggregation:
         for start in range(0, len(structs), struct_bytes):
             struct = structs[start : start + struct_bytes]
             if suspicious and int.from_bytes(struct[:8], "little") in suspicious:
-                record = self._record(struct)
-                if may_be_uncorrected(record):
-                    pressing.append(record)
+                found = self._read(struct)
+                if isinstance(found, Unrecognised) or may_be_uncorrected(found):
+                    pressing.append(found)
                     continue
             special = _address_key(struct)
             if not plain:
@@ -117,6 +120,11 @@ class Aggregation:
     def _together(self, structs: bytes, struct_bytes: int, *, alike: bool) -> Record | Repeats:
         first = self._record(structs[:struct_bytes])
         return first if len(structs) == struct_bytes else Repeats(first, structs, struct_bytes, alike)
+
+    def _read(self, struct: bytes) -> Record | Unrecognised:
+        if not StructMce.unpack(struct).is_plausible():
+            return Unrecognised(self._origin, struct, "no kernel writes such a struct mce")
+        return self._record(struct)
 
     def _record(self, struct: bytes) -> Record:
         return StructMce.unpack(struct).record(origin=self._origin, raw=struct)

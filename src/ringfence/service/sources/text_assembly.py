@@ -13,6 +13,7 @@ from itertools import takewhile
 from typing import Final
 
 from ringfence.record.evidence import Evidence, Lull
+from ringfence.record.sources import MAX_PARTIAL_LINE_BYTES
 from ringfence.record.text import reader
 from ringfence.record.text.assemble import Piece, assemble, bursts
 from ringfence.record.text.lines import RawLine
@@ -127,3 +128,17 @@ class TextAssembly:
 
 def _evidence(burst: list[Piece], file: str) -> Iterator[Evidence]:
     return (item for item in assemble(burst, file) if not isinstance(item, Lull))
+
+
+def feed_lines(text: TextAssembly, data: bytes, end: int, number: Iterator[int]) -> bytes:
+    """Hand on the whole lines of ``data``, which ends at byte ``end``; returns the beginning of a line."""
+    start = end - len(data)
+    at = 0
+    while (stop := data.find(b"\n", at)) >= 0:
+        text.feed(Marked(RawLine(next(number), data[at:stop].removesuffix(b"\r")), start + stop + 1))
+        at = stop + 1
+    rest = data[at:]
+    if len(rest) > MAX_PARTIAL_LINE_BYTES:
+        text.feed(Marked(RawLine(next(number), rest), end))
+        return b""
+    return rest
