@@ -126,6 +126,8 @@ class Journal(Readable):
         self._limit_bytes = limit_bytes
         self._reserve = self.path.with_name(self.path.name + ".reserve")
         self._reserve_bytes = reserve_bytes
+        self.trouble = ""
+        """Why the last events could not be written; empty if they were."""
         self._lock = self._locked()
         try:
             super().__init__(sqlite3.connect(path, isolation_level=None, timeout=5.0), path)
@@ -231,9 +233,11 @@ class Journal(Readable):
         try:
             self._write(rows)
         except FAULTS as error:
+            self.trouble = str(error)
             if code_of(error) != sqlite3.SQLITE_FULL:
                 raise self._not_written(rows, error) from error
             self._write_with_reserve(rows)
+        self.trouble = ""
         self._last, self._crc = rows[-1][0], rows[-1][-1]
         return self._last
 

@@ -6,15 +6,15 @@ Everything else in the service writes through here, so that state and journal ca
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from ringfence.action.carry import again, carry_out
-from ringfence.errors import JournalFullError
+from ringfence.errors import NotWrittenError
 from ringfence.hypervisor.port import Hypervisor
 from ringfence.journal import events as ev
-from ringfence.journal.state import apply, replay
+from ringfence.journal.recall import recall
+from ringfence.journal.state import apply
 from ringfence.journal.store import Journal
 from ringfence.service.kernel_log import to_kernel_log
 from ringfence.world.identities import OWN_CASES, CaseId, StepId
@@ -23,6 +23,9 @@ from ringfence.world.steps import Order, Result, Step
 MOST_UNWRITTEN: Final = 10_000
 """Events that wait in memory for room on the disk: an hour of a bad day. What comes then has the kernel's log only."""
 
+RETRY_MS: Final = 500
+"""Between two tries to write what waits: each try encodes all of it anew, and acting must not wait for that."""
+
 LastResort = Callable[[tuple[str, ...]], object]
 """Where events go, one line each, that found no room on the disk."""
 
@@ -30,31 +33,40 @@ LastResort = Callable[[tuple[str, ...]], object]
 class Ledger:
     """The journal of one life of this process, with the host that it is about.
 
-    Acting does not wait for a disk that is full: events count all the same, go to the last resort (the kernel's log),
-    and are written as soon as there is room. Until then nothing is acknowledged (``is_durable``).
+    Acting does not wait for a disk that is full, fails or is read-only: events count all the same, go to the last
+    resort (the kernel's log), and are written once it takes them. Until then nothing is acknowledged (``is_durable``).
     """
 
     def __init__(self, host: Hypervisor, journal: Journal, last_resort: LastResort = to_kernel_log) -> None:
         self.host, self.journal = host, journal
-        self.state = replay(journal.events())
+        self.state = recall(journal).state
         self._last_resort = last_resort
         self._unwritten: deque[ev.Event] = deque()
+        self._retry_ms = 0
         self.unkept = 0
         """Events that are in the kernel's log only."""
 
     def write(self, *events: ev.Event) -> None:
         """Make events durable, then let them count; where there is no room, let them count all the same."""
-        try:
-            self.journal.append(*self._unwritten, *events)
-        except JournalFullError:
+        if not self._written(events):
             self._last_resort(tuple(ev.to_text(event) for event in events))
             room = max(0, MOST_UNWRITTEN - len(self._unwritten))
             self._unwritten.extend(events[:room])
             self.unkept += len(events[room:])
-        else:
-            self._unwritten.clear()
         for event in events:
             apply(self.state, event)
+
+    def _written(self, events: Sequence[ev.Event]) -> bool:
+        """Whether all that waits, and then these events, are on the disk now."""
+        if self._unwritten and self.now_ms < self._retry_ms:
+            return False
+        try:
+            self.journal.append(*self._unwritten, *events)
+        except NotWrittenError:
+            self._retry_ms = self.now_ms + RETRY_MS
+            return False
+        self._unwritten.clear()
+        return True
 
     @property
     def unwritten(self) -> int:
@@ -64,11 +76,8 @@ class Ledger:
     @property
     def is_durable(self) -> bool:
         """Whether everything that was written is on the disk; what is not is tried again first."""
-        if self._unwritten:
+        if self._unwritten and self._written(()):
             self.journal.refill()
-            with suppress(JournalFullError):
-                self.journal.append(*self._unwritten)
-                self._unwritten.clear()
         return not self._unwritten and not self.unkept
 
     @property
