@@ -22,6 +22,7 @@ from ringfence.service.model_world import ModelWorld, nothing
 from ringfence.service.policy_source import loaded
 from ringfence.service.rights import Roster
 from ringfence.service.writer import INBOX, BusyError, Desk, Writer
+from ringfence.views.exposition import Exposition
 from ringfence.world.identities import DomainId
 
 EVENTS = 3_000
@@ -58,6 +59,10 @@ class Place:
         return reply
 
 
+async def no_numbers(form: Exposition) -> str:
+    return f"nothing in {form.name}"
+
+
 async def no_files(_: str) -> say.Refused:
     return say.Refused(code=say.Code.FAILED, message="there are no files here")
 
@@ -83,7 +88,15 @@ async def place(tmp_path: Path, bounds: Bounds) -> AsyncIterator[Place]:
         ended=over,
     )
     control = Control(
-        tmp_path / "s", journal, writer, news, status=health, roster=Roster, reload=no_files, bounds=bounds
+        tmp_path / "s",
+        journal,
+        writer,
+        news,
+        status=health,
+        roster=Roster,
+        reload=no_files,
+        metrics=no_numbers,
+        bounds=bounds,
     )
     writer.start()
     await news.after(EVENTS)

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from ringfence.errors import RingfenceError
 from ringfence.service.configuration.configuration import Configuration
+from ringfence.service.measures import Measures
+from ringfence.views.metrics import Sample
 
 if TYPE_CHECKING:
     from ringfence.service.answers import Doorkeeping
@@ -52,7 +54,8 @@ class House:
     """What an attendant has to do with. ``configuration`` gives what holds now: a reload may change it.
 
     ``journal`` is for readers of their own (``journal.store.Reader``), ``news`` says how far it is; ``status`` makes
-    the service's health in the writer's thread (``writer.ask``); ``problems`` is what health says of the attendants.
+    the service's health in the writer's thread (``writer.ask``), ``samples`` its numbers; ``problems`` is what health
+    says of the attendants, ``measures`` what they measure of themselves.
     """
 
     state_dir: Path
@@ -62,6 +65,8 @@ class House:
     problems: Problems
     configuration: Callable[[], Configuration]
     status: Callable[[Desk, Doorkeeping], Health]
+    samples: Callable[[Desk], tuple[Sample, ...]]
+    measures: Measures
 
 
 class Attendant(Protocol):

@@ -28,6 +28,7 @@ from ringfence.service.control_socket import bound, open_to
 from ringfence.service.histories import BATCH, SILENT, Context, Words, batch_of
 from ringfence.service.rights import NEEDED, Peer, Right, Roster, allows
 from ringfence.service.writer import Desk, Writer
+from ringfence.views.exposition import Exposition
 
 T = TypeVar("T")
 
@@ -75,7 +76,8 @@ class News:
 
 class Control:
     """The control socket of one process. ``status`` makes the answer to ``Status`` in the writer's thread; ``roster``
-    says who may do what now; ``reload`` loads the configuration again, by whom it is told.
+    says who may do what now; ``reload`` loads the configuration again, by whom it is told; ``metrics`` gives the
+    service's numbers as text.
     """
 
     def __init__(  # noqa: PLR0913 (what it reads, whom it asks, and who may)
@@ -88,10 +90,12 @@ class Control:
         status: Callable[[Desk, Doorkeeping], say.Health],
         roster: Callable[[], Roster],
         reload: Callable[[str], Awaitable[say.Reloaded | say.Refused]],
+        metrics: Callable[[Exposition], Awaitable[str | say.Refused]],
         bounds: Bounds = Bounds(),
     ) -> None:
         self.path, self._journal, self._writer, self._news = path, journal, writer, news
         self._status, self._roster, self._reload, self._bounds = status, roster, reload, bounds
+        self._metrics = metrics
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._slow_readers = self._turned_away = self._bad_lines = 0
@@ -214,6 +218,10 @@ class Control:
                 return await self._ask(lambda desk: answers.do(desk, request, who))
             case say.Reload():
                 return await self._reload(await asyncio.to_thread(peer.in_words))
+            case say.Metrics(openmetrics=openmetrics):
+                form = Exposition.OPENMETRICS if openmetrics else Exposition.PROMETHEUS
+                text = await self._metrics(form)
+                return text if isinstance(text, say.Refused) else say.Exposed(media=form.value, text=text)
             case never:
                 assert_never(never)
 

@@ -91,11 +91,17 @@ class Do(_Request, frozen=True, kw_only=True):
     domain: DomainId | str
 
 
+class Metrics(_Request, frozen=True, kw_only=True):
+    """The service's numbers as a monitoring system reads them: Prometheus' text, or OpenMetrics."""
+
+    openmetrics: bool = False
+
+
 class Reload(_Request, frozen=True, kw_only=True):
     """Load the configuration and the policy again; a file that is bad changes nothing."""
 
 
-Question = Status | Cases | Domains | Approvals
+Question = Status | Cases | Domains | Approvals | Metrics
 """What is answered in one reply and changes nothing."""
 
 Change = Approve | Do | Reload
@@ -276,6 +282,13 @@ class Done(_Reply, frozen=True, kw_only=True):
     because: str = ""
 
 
+class Exposed(_Reply, frozen=True, kw_only=True):
+    """The service's numbers: a text of the media type ``media``. Each is explained in docs/metrics.md."""
+
+    media: str
+    text: str
+
+
 class Reloaded(_Reply, frozen=True, kw_only=True):
     """The configuration is loaded again: the keys that differ from before hold ``at_once``, or ``at_restart`` only.
 
@@ -293,7 +306,7 @@ class Reloaded(_Reply, frozen=True, kw_only=True):
     unknown: tuple[str, ...] = ()
 
 
-Reply = Refused | Health | Event | End | CaseList | DomainList | ApprovalList | Done | Reloaded
+Reply = Refused | Health | Event | End | CaseList | DomainList | ApprovalList | Done | Reloaded | Exposed
 """All that can be answered."""
 
 

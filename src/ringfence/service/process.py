@@ -28,9 +28,12 @@ from ringfence.service.configuration.section import Applies
 from ringfence.service.configured import Asked, InForce, in_force, in_words
 from ringfence.service.control import Control, News
 from ringfence.service.control_protocol import Code, Health, Refused, Reloaded
+from ringfence.service.measures import Measures
+from ringfence.service.measuring import exposed, measured
 from ringfence.service.model_world import ModelWorld, Play
 from ringfence.service.notify import Notifier, watch
 from ringfence.service.writer import BusyError, Desk, World, Writer
+from ringfence.views.metrics import Sample
 
 STOPPING_S: Final = 20.0
 """The writer's last turn and the journal's end; systemd waits 90 s (DefaultTimeoutStopSec)."""
@@ -60,6 +63,7 @@ class Process:
         """Raises SourceError, ConfigurationError or PolicyError if configuration or policy cannot be loaded."""
         self._settings, self._notifier = settings, notifier
         self._problems = Problems()
+        self._measures = Measures()
         self._in_force = self._first = in_force(settings.asked, settings.play.scenario.policy)
         self._attendants = tuple(attendants(self._in_force.configuration))
         self._file_problem = ""
@@ -103,6 +107,7 @@ class Process:
             plugins=plugins.installed(),
             told=lambda last: _in_loop(loop, lambda: told(last)),
             ended=lambda error: _in_loop(loop, lambda: over(error)),
+            measures=self._measures,
         )
         self._heed_signals(writer)
         writer.start()
@@ -125,12 +130,13 @@ class Process:
             status=self._health,
             roster=lambda: self._in_force.roster,
             reload=lambda who: self._reload(writer, control, who),
+            metrics=lambda form: exposed(house, form),
         )
+        house = self._house(writer, control)
         with suppress(BusyError):  # it has ended by now
             writer.ask(lambda desk: desk.configured(_loaded(desk.world.host.now_ms(), self._in_force, (), "")))
         async with asyncio.TaskGroup() as group:
             await control.open(group)
-            house = self._house(writer)
             tasks = [
                 group.create_task(self._reloads(writer, control)),
                 group.create_task(watch(self._notifier, lambda: writer.beat_s)),
@@ -144,7 +150,11 @@ class Process:
                     task.cancel()
                 control.close()
 
-    def _house(self, writer: Writer) -> House:
+    def _house(self, writer: Writer, control: Control) -> House:
+        def samples(desk: Desk) -> tuple[Sample, ...]:
+            health = self._health(desk, control.counted)
+            return measured(desk, health, self._measures, waiting=writer.waiting)
+
         return House(
             state_dir=self._settings.state_dir,
             journal=self._settings.journal,
@@ -153,6 +163,8 @@ class Process:
             problems=self._problems,
             configuration=lambda: self._in_force.configuration,
             status=self._health,
+            samples=samples,
+            measures=self._measures,
         )
 
     def _world(self, boot: int) -> World:

@@ -55,6 +55,7 @@ NEEDED: Final[Mapping[type[say.Request], Right]] = MappingProxyType(
         say.Cases: Right.READ,
         say.Domains: Right.READ,
         say.Approvals: Right.READ,
+        say.Metrics: Right.READ,
         say.Approve: Right.APPROVE,
         say.Do: Right.OPERATE,
         say.Reload: Right.ADMINISTER,
