@@ -6,6 +6,7 @@ A fault is opened by ``TrendSeen``, acted upon by the case that this names, and 
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -202,7 +203,10 @@ def sighting_of(event: ev.Received | ev.Repeated) -> Sighting:
     location = Location(**{name: value for name, value in event.place if name in Location.__slots__})  # type: ignore[arg-type]  # numbers and a label, as Location has them; msgspec has checked that they are either
     cpu = CpuId(event.record.cpu) if event.record.cpu is not None else None
     kind = UnitKind(event.unit_kind) if event.unit_kind in list(UnitKind) else UnitKind.OTHER
-    return Sighting(event.at_ms, event.count, event.syndrome, event.frame, cpu, location, event.unit, kind)
+    at_ms = event.at_ms
+    if isinstance(event, ev.Received) and event.happened_ms is not None:
+        at_ms = event.happened_ms
+    return Sighting(at_ms, event.count, event.syndrome, event.frame, cpu, location, event.unit, kind)
 
 
 def storm_of(event: ev.Repeated) -> Iterator[tuple[Key, Sighting]]:
@@ -250,9 +254,14 @@ def remember(sightings: deque[Sighting], seen: Sighting) -> None:
     """Add a sighting. When there is no room, those of the same spot become one: details go, the count stays exact.
 
     So a storm from one cell does not push the other syndromes of its rank out (B.8). The older half goes first, so that
-    what the last window holds stays as it is.
+    what the last window holds stays as it is. What is heard of late takes its place in the order of time.
     """
     room = sightings.maxlen
+    if sightings and seen.at_ms < sightings[-1].at_ms:
+        if room is not None and len(sightings) >= room:
+            _make_room(sightings, room)
+        sightings.insert(bisect_right(sightings, seen.at_ms, key=lambda each: each.at_ms), seen)
+        return
     if room is not None and len(sightings) >= room:
         if spot_of(sightings[-1]) == spot_of(seen):
             sightings[-1] = replace(seen, count=seen.count + sightings[-1].count)

@@ -450,16 +450,26 @@ def _received(state: State, event: ev.Received) -> None:
     if counts:
         _count(state, event)
     if event.sighting is not None:
-        counted = tuple(suspect for suspect, _ in faults.counted_by(event, faults.sighting_of(event))) if counts else ()
-        known = Sighted(event.case, counts, counted, event.frame, event.syndrome, event.place)
-        _remember_sighted(state, event.sighting, known)
+        state.last_sighting = max(state.last_sighting, event.sighting)
+        state.sighted[event.sighting] = sighted(event)
+        while len(state.sighted) > SIGHTED_KEPT:
+            del state.sighted[next(iter(state.sighted))]
 
 
-def _remember_sighted(state: State, number: int, known: Sighted) -> None:
-    state.last_sighting = max(state.last_sighting, number)
-    state.sighted[number] = known
-    while len(state.sighted) > SIGHTED_KEPT:
-        del state.sighted[next(iter(state.sighted))]
+def sighted(event: ev.Received) -> Sighted:
+    """What its first report tells of an error."""
+    counts = event.corrected and not event.left_over
+    counted = tuple(suspect for suspect, _ in faults.counted_by(event, faults.sighting_of(event))) if counts else ()
+    return Sighted(event.case, counts, counted, event.frame, event.syndrome, event.place)
+
+
+def sighted_again(known: Sighted, event: ev.AlsoSeen) -> Sighted:
+    """What is known of an error after a further report, which has all that was known before."""
+    report = event.report
+    return replace(
+        known, case=known.case if event.case is None else event.case, counted=(*known.counted, *event.adds),
+        frame=report.frame, syndrome=report.syndrome, place=report.place,
+    )  # fmt: skip
 
 
 def _also_seen(state: State, event: ev.AlsoSeen) -> None:
@@ -471,11 +481,7 @@ def _also_seen(state: State, event: ev.AlsoSeen) -> None:
     if event.adds:
         _count(state, event.report, event.adds)
     if (known := state.sighted.get(event.of)) is not None:
-        report = event.report
-        state.sighted[event.of] = replace(
-            known, counted=(*known.counted, *event.adds), frame=report.frame, syndrome=report.syndrome,
-            place=report.place,
-        )  # fmt: skip
+        state.sighted[event.of] = sighted_again(known, event)
 
 
 def _evidence_of(state: State, event: ev.Received, number: CaseId) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from ringfence.decision.answer import Ahead, ahead
@@ -16,6 +17,7 @@ from ringfence.service import seen, written
 from ringfence.service.campaigning import Campaigning, part_begun, part_ended
 from ringfence.service.ledger import Ledger
 from ringfence.world.identities import CaseId
+from ringfence.world.situation import Suspect
 from ringfence.world.steps import ExchangeFrame, OfflineCpu, OfflineFrame, Result, Status, Step
 
 
@@ -30,9 +32,11 @@ class ActingAhead:
         """What is seen from now on goes by this policy."""
         self._policy, self._rules = policy, seen.rules_of(policy.trends)
 
-    def counted(self, event: ev.Received) -> None:
-        """A corrected error was written down: act on the parts that passed their threshold by it."""
-        for found in seen.trends_of(event, self._ledger.state, self._rules):
+    def counted(self, event: ev.Received, only: Collection[Suspect] = seen.EVERY_KIND) -> None:
+        """A corrected error was written down: act on the parts (of the kinds ``only``) that passed their threshold by
+        it.
+        """
+        for found in seen.trends_of(event, self._ledger.state, self._rules, only):
             self._act(found, event.record, event.dimm)
 
     def counted_together(self, key: Key, record: Record, where: seen.Where) -> bool:

@@ -84,10 +84,12 @@ def _open_evidence(ledger: Ledger, cases: Mapping[CaseId, Case], alone: Alone) -
     """The first record of each open case; what its guests were told is handed to ``alone``."""
     evidence: dict[CaseId, Record] = {}
     told: dict[StepId, tuple[CaseId, Step, Result]] = {}
-    for _, event in ledger.journal.events(kinds=(ev.Received, ev.Intended, ev.Carried)):
+    for _, event in ledger.journal.events(kinds=(ev.Received, ev.AlsoSeen, ev.Intended, ev.Carried)):
         match event:
             case ev.Received() if event.case is not None and event.case in cases:
                 evidence.setdefault(event.case, event.record)
+            case ev.AlsoSeen() if event.case is not None and event.case in cases:
+                evidence.setdefault(event.case, event.report.record)
             case ev.Intended() if event.case in cases and isinstance(event.step.step, _TOLD):
                 told[event.order] = event.case, event.step.step, Result(Status.UNKNOWN)
             case ev.Carried() if event.order in told:

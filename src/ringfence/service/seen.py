@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -144,6 +144,9 @@ class Found:
     suspicion: Suspicion
 
 
+EVERY_KIND: Final = frozenset(Suspect)
+"""Every kind of part that errors are counted for."""
+
 Rules = Mapping[Suspect, SerdRule]
 """The threshold of each kind of part that has one."""
 
@@ -163,15 +166,20 @@ class Where:
     frame: Frame | None
 
 
-def trends_of(event: ev.Received, state: State, rules: Rules) -> tuple[Found, ...]:
-    """The parts that a corrected error counts for and that have passed their threshold by it."""
+def trends_of(
+    event: ev.Received, state: State, rules: Rules, only: Collection[Suspect] = EVERY_KIND
+) -> tuple[Found, ...]:
+    """The parts that a corrected error counts for (those of the kinds ``only``) and that have passed their threshold by
+    it. An error that is heard of late is held against what was seen until it happened.
+    """
     where = Where(event.record.cpu, event.dimm, event.frame)
-    found = (trend_of(key, where, state, rules) for key in counted_by(event, sighting_of(event)))
+    keys = (key for key in counted_by(event, sighting_of(event)) if key[0] in only)
+    found = (trend_of(key, where, state, rules, until_ms=event.happened_ms) for key in keys)
     return tuple(each for each in found if each is not None)
 
 
-def trend_of(key: Key, where: Where, state: State, rules: Rules) -> Found | None:
-    """What is found of a part that was just counted for, if it has passed its threshold.
+def trend_of(key: Key, where: Where, state: State, rules: Rules, *, until_ms: int | None = None) -> Found | None:
+    """What is found of a part that was just counted for, if it has passed its threshold (by what was seen until then).
 
     The history is the journal's, so that it outlives this process. A part that is being dealt with or is out of use is
     not found again, nor one of which too little was seen since the last try (``diagnosis.fault_case``).
@@ -185,10 +193,12 @@ def trend_of(key: Key, where: Where, state: State, rules: Rules) -> Found | None
         rule = replace(rule, n=n)
     # A bucket holds what neighbouring windows left in it.
     reaches_ms = rule.window_ms if rule.engine is Engine.WINDOW else HISTORY_MS
-    after_ms = state.now_ms - reaches_ms
+    after_ms = (state.now_ms if until_ms is None else until_ms) - reaches_ms
     if (since_ms := counts_from_ms(fault)) is not None:
         after_ms = max(after_ms, since_ms)
-    history = state.history.get(key, ())
+    history: Sequence[Sighting] = state.history.get(key, ())
+    if until_ms is not None:
+        history = [each for each in history if each.at_ms <= until_ms]
     if not _fires(rule, history, after_ms):
         return None
     seen = tuple(each for each in history if each.at_ms > after_ms)
