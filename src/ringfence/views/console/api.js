@@ -1,0 +1,68 @@
+// The HTTP API as functions: one place that knows paths, the session and its CSRF word, and what a refusal looks like.
+
+import { learn } from './time.js';
+
+const BASE = 'api/v1';
+const TIMEOUT_MS = 15_000; // longer than a full disk or a busy writer lets anybody wait
+
+/** Nothing was done: `status` (0: nobody answered), `detail` and `advice` are sentences. */
+export class Refused extends Error {
+  constructor(status, detail, advice = '') {
+    super(detail);
+    Object.assign(this, { status, detail, advice });
+  }
+}
+
+let csrf = '';
+
+async function call(method, path, body) {
+  const headers = { Accept: 'application/json' };
+  if (method !== 'GET') headers['X-CSRF-Token'] = csrf;
+  if (body !== undefined) headers['Content-Type'] = 'application/json';
+  let answer;
+  try {
+    answer = await fetch(`${BASE}/${path}`, {
+      method, headers, body: body === undefined ? undefined : JSON.stringify(body), cache: 'no-store',
+      credentials: 'same-origin', redirect: 'error', signal: AbortSignal.timeout(TIMEOUT_MS),
+    });
+  } catch (error) {
+    throw new Refused(0, error.name === 'TimeoutError' ? 'The service did not answer in time.' : 'The service cannot be reached.');
+  }
+  learn(answer.headers.get('Date'));
+  const text = await answer.text();
+  let value = null;
+  try { value = text ? JSON.parse(text) : null; } catch { /* below: an answer that is not the API's */ }
+  if (!answer.ok) {
+    throw new Refused(answer.status, value?.detail ?? `The service answered ${answer.status}.`, value?.advice ?? '');
+  }
+  return value;
+}
+
+const get = (path, query = {}) => {
+  const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== null && value !== '');
+  return call('GET', given.length ? `${path}?${new URLSearchParams(given)}` : path);
+};
+
+const session = (value) => {
+  csrf = value.csrf;
+  return value;
+};
+
+export const api = {
+  session: async () => session(await get('session')),
+  login: async (token) => session(await call('POST', 'session', { token })),
+  logout: () => call('DELETE', 'session'),
+  status: () => get('health'),
+  host: () => get('host'),
+  events: (query) => get('events', query),
+  cases: () => get('cases', { closed: true }),
+  explain: (number) => get(`explain/${number}`),
+  domains: () => get('domains'),
+  approvals: () => get('approvals'),
+  approve: (word) => call('POST', 'approve', word),
+  reject: (word) => call('POST', 'reject', word),
+  policy: () => get('policy'),
+  tryPolicy: (text) => call('POST', 'policy/try', { text }),
+  rows: () => get('rows'),
+  stream: (after) => new EventSource(`${BASE}/events/stream${after === null ? '' : `?after=${after}`}`),
+};

@@ -1,0 +1,107 @@
+// The first page: is anything wrong, what waits for me, who was hit. Quiet when there is nothing to say.
+
+import { h } from '../dom.js';
+import { approval, caseLink, eventRow, severity, tag } from '../pieces.js';
+import { store } from '../store.js';
+import { ago, length, now } from '../time.js';
+import { plural, stageOf, stateOf } from '../words.js';
+import { actions as hostActions, picture } from './host.js';
+
+const RECENT_MS = 24 * 3600 * 1000;
+const HIT_SHOWN = 8;
+const LATEST_SHOWN = 9;
+
+export const title = () => 'Overview';
+
+export function render() {
+  const { status } = store;
+  const person = forPersons();
+  return [
+    verdict(status, person),
+    h('div.grid.three',
+      h('section.card', { 'aria-labelledby': 'wrong-now' }, h('h2', { id: 'wrong-now' }, 'Wrong now'), problems(status)),
+      h('section.card', { 'aria-labelledby': 'waits' }, h('h2', { id: 'waits' }, 'Waits for you'), waiting(person)),
+      h('section.card', { 'aria-labelledby': 'hit' }, h('h2', { id: 'hit' }, 'Who was hit, last 24 h', h('a', { href: '#/cases' }, 'all cases')), hit())),
+    h('div.grid.wide.below',
+      h('section.card', { 'aria-labelledby': 'host-now' }, h('h2', { id: 'host-now' }, 'The host', h('a', { href: '#/host' }, 'look closer')), picture({ small: true })),
+      h('section.card', { 'aria-labelledby': 'latest' }, h('h2', { id: 'latest' }, 'Latest', h('a', { href: '#/events' }, 'all events')),
+        store.events.length ? h('ol.feed', store.events.slice(0, LATEST_SHOWN).map((event) =>
+          h('li', { 'data-key': event.number, 'data-item': true, tabindex: '-1' }, eventRow(event, { short: true }))))
+          : h('p.empty', 'Nothing has happened yet.'))),
+  ];
+}
+
+/** What a person has to do beside approvals: parts to be replaced, domains that are stuck, steps nobody can tell of. */
+function forPersons() {
+  const faults = (store.host?.faults ?? []).filter((fault) => fault.stage === 'untreated');
+  const stuck = recent().filter(({ part: one }) => ['stuck', 'unknown', 'not_halted'].includes(one.state));
+  return { faults, stuck };
+}
+
+function judge(status, waits, open) {
+  const wrong = status.problems.length;
+  const tone = status.halted || wrong ? 'bad' : waits ? 'warn' : open ? 'work' : 'good';
+  if (status.halted) return [tone, 'The host has halted'];
+  const parts = [wrong ? plural(wrong, 'thing is wrong', 'things are wrong') : '', waits ? plural(waits, 'thing waits for you', 'things wait for you') : ''];
+  return [tone, parts.filter(Boolean).join(', ') || (open ? `Ringfence is at work on ${plural(open, 'case')}` : 'Nothing is wrong, and nothing waits for you')];
+}
+
+/** The state of the host in one sentence. */
+export function sentence() {
+  const { faults, stuck } = forPersons();
+  return judge(store.status, store.approvals.length + faults.length + stuck.length, store.cases.filter((each) => each.open).length)[1];
+}
+
+function verdict(status, { faults, stuck }) {
+  const open = store.cases.filter((each) => each.open);
+  const [tone, say] = judge(status, store.approvals.length + faults.length + stuck.length, open.length);
+  const sign = { bad: '■', warn: '▲', work: '◔', good: '✓' }[tone];
+  const newest = store.events.find((event) => event.kind === 'Received');
+  return h(`section.verdict.${tone}`, { 'aria-label': 'The state of the host' },
+    h('span.sign', { 'aria-hidden': 'true' }, sign),
+    h('div', h('h1', `${say}.`),
+      h('p', plural(status.domains, 'domain'), ' on ', status.hypervisor, '; ',
+        open.length ? `${plural(open.length, 'case')} open; ` : 'no case open; ',
+        newest ? ['newest evidence ', ago(newest.wall_ms)] : 'no evidence yet',
+        '; watching for ', h('span', { title: 'How long this life of the service lasts so far' }, length(now() - status.started_wall_ms)), '.')));
+}
+
+function problems(status) {
+  if (!status.problems.length) return h('p.empty', 'Nothing.');
+  return h('ul.items', status.problems.map((sentence) => h('li.problem', h('span.mark', { 'aria-hidden': 'true' }, '■'), h('span', sentence))));
+}
+
+function waiting({ faults, stuck }) {
+  if (!store.approvals.length && !faults.length && !stuck.length) return h('p.empty', 'Nothing.');
+  return h('ul.items',
+    store.approvals.map(approval),
+    faults.map((fault) => h('li', { 'data-key': `fault ${fault.suspect} ${fault.name}`, 'data-item': true, tabindex: '0' },
+      h('div.line', h('b', named(fault)), tag(stageOf(fault.stage))),
+      h('div.small.muted', 'Then say so: ', h('code', `ringfence repaired ${fault.suspect} '${fault.name}'`)))),
+    stuck.map(({ part: one, line }) => h('li', { 'data-key': `stuck ${line.case} ${one.whom}` },
+      h('div.line', h('b', one.whom), tag(stateOf(one.state)), caseLink(line.case)), h('div.small.muted', one.because))));
+}
+
+export const named = (fault) => (fault.name.startsWith(`${fault.suspect} `) ? fault.name : `${fault.suspect} ${fault.name}`);
+
+/** Parts of cases of the last day, the newest first, each with its case. A superseded part is told by the other case. */
+function recent() {
+  const limit = now() - RECENT_MS;
+  return store.cases.filter((line) => line.open || (line.closed_wall_ms ?? line.opened_wall_ms ?? 0) >= limit)
+    .flatMap((line) => line.parts.map((one) => ({ part: one, line }))).reverse();
+}
+
+const WEIGHT = { bad: 0, warn: 1, work: 2, good: 3, calm: 4 };
+
+function hit() {
+  const found = recent().filter(({ part: one }) => one.state !== 'superseded' && one.state !== 'counted');
+  if (!found.length) return h('p.empty', 'Nobody.');
+  const sorted = [...found].sort((a, b) => Number(b.line.open) - Number(a.line.open)
+    || WEIGHT[stateOf(a.part.state).tone] - WEIGHT[stateOf(b.part.state).tone]);
+  const more = sorted.length - HIT_SHOWN;
+  return [h('ul.items', sorted.slice(0, HIT_SHOWN).map(({ part: one, line }) => h('li', { 'data-key': `${line.case} ${one.whom}` },
+    h('div.line', h('b', one.whom), tag(stateOf(one.state)), severity(line.severity), h('span.grow'), caseLink(line.case, 'why'), ago(line.closed_wall_ms ?? line.opened_wall_ms))))),
+  more > 0 ? h('p.small', h('a', { href: '#/cases' }, `and ${plural(more, 'more')}`)) : null];
+}
+
+export const actions = { dimm: (name) => hostActions.dimm(name) };
