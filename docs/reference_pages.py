@@ -12,13 +12,13 @@ from types import ModuleType
 import msgspec
 
 import ringfence.arch
-from docs import concept_pages, control_page, today_page
+from docs import concept_pages, configuration_page, control_page, today_page
 from docs.declared import declared, first_sentence, modules
 from ringfence.arch import models, smca_banks
 from ringfence.arch.bitfield import Field, Register
 from ringfence.arch.cpuid import Vendor
 from ringfence.arch.intel_recovery import INTEL_SER_P
-from ringfence.decision import policy_file, policy_keys
+from ringfence.decision import policy_file, policy_keys, toml_document
 from ringfence.diagnosis import severity_amd, severity_claims, severity_intel
 from ringfence.diagnosis.containment_consumer import CONSUMER, ConsumerRule
 from ringfence.diagnosis.containment_losers import FRAMES, LOSERS, MAPPINGS, FrameRule, LoserRule, MappingRule
@@ -402,7 +402,7 @@ def policy() -> str:
         "`ringfence policy default` prints a file with every key, `ringfence policy check FILE` names every problem "
         "with its line, and `ringfence policy explain FILE` says in words what would happen. For editors there is a "
         "JSON Schema, docs/policy-schema.json. Durations are in quotes, a number with ms, s, min or h. A file has at "
-        f"most {policy_file.MAX_BYTES // 1024} KiB and {policy_keys.MAX_RULES} rules. A rule that is never reached, "
+        f"most {toml_document.MAX_BYTES // 1024} KiB and {policy_keys.MAX_RULES} rules. A rule that is never reached, "
         "because an earlier one matches all its domains, is an error; so is an answer to operate where no operation is "
         "allowed.",
         parts,
@@ -470,5 +470,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "docs/decode-schema.json": schema,
     "docs/summary-schema.json": summary_schema,
     "docs/policy-schema.json": policy_schema,
+    "docs/reference/configuration.md": lambda: configuration_page.configuration(page, table),
+    "docs/configuration-schema.json": configuration_page.schema,
 }
 """Each generated file, by its path from the root, and what writes it."""

@@ -26,7 +26,7 @@ _OPERATIONS = ("pause", "save", "restore", "migrate", "shutdown", "restart", "de
 """As ``decision.policy.Operation``; a test holds them together. Completion starts without all that."""
 
 
-class _Service:
+class Service:
     """One connection to the service. Ends the command with the right exit code where there is none."""
 
     def __init__(self, ctx: click.Context, path: Path) -> None:
@@ -37,7 +37,7 @@ class _Service:
         try:
             self._socket.connect(str(path))
         except PermissionError:
-            advice = "Root and the service's own user may; others by the group that `ringfence run --read-group` names."
+            advice = "Root and the service's own user may; others by [rights] in the configuration."
             self.end(EXIT_REFUSED, f"{path}: you may not use this socket", advice)
         except OSError as error:
             why = error.strerror or str(error)
@@ -85,7 +85,7 @@ class _Service:
         return next(self.replies(request))
 
 
-def _show(line: bytes) -> None:
+def show(line: bytes) -> None:
     """A reply as it came."""
     click.echo(line.decode(), nl=False)
 
@@ -104,9 +104,9 @@ def status_command(ctx: click.Context, as_json: bool, state_dir: Path, socket: P
     from ringfence.cli import control_text  # noqa: PLC0415 (other commands start without it)
     from ringfence.service import control_protocol as say  # noqa: PLC0415
 
-    line, reply = _Service(ctx, socket_path(state_dir, socket)).ask(say.Status())
+    line, reply = Service(ctx, socket_path(state_dir, socket)).ask(say.Status())
     if as_json:
-        _show(line)
+        show(line)
     elif isinstance(reply, say.Health):
         click.echo(control_text.status(reply), nl=False)
 
@@ -138,7 +138,7 @@ def events_command(  # noqa: PLR0913, PLR0917 (one argument an option)
     from ringfence.cli import control_text  # noqa: PLC0415 (other commands start without it)
     from ringfence.service import control_protocol as say  # noqa: PLC0415
 
-    service = _Service(ctx, socket_path(state_dir, socket))
+    service = Service(ctx, socket_path(state_dir, socket))
     try:
         for line, reply in service.replies(say.Events(last=last, after=after, follow=follow)):
             if isinstance(reply, say.Event):
@@ -162,9 +162,9 @@ def cases_command(ctx: click.Context, closed: bool, as_json: bool, state_dir: Pa
     from ringfence.cli import control_text  # noqa: PLC0415 (other commands start without it)
     from ringfence.service import control_protocol as say  # noqa: PLC0415
 
-    line, reply = _Service(ctx, socket_path(state_dir, socket)).ask(say.Cases(closed=closed))
+    line, reply = Service(ctx, socket_path(state_dir, socket)).ask(say.Cases(closed=closed))
     if as_json:
-        _show(line)
+        show(line)
     elif isinstance(reply, say.CaseList):
         click.echo(control_text.cases(reply), nl=False)
 
@@ -183,9 +183,9 @@ def domains_command(ctx: click.Context, as_json: bool, state_dir: Path, socket: 
     from ringfence.cli import control_text  # noqa: PLC0415 (other commands start without it)
     from ringfence.service import control_protocol as say  # noqa: PLC0415
 
-    line, reply = _Service(ctx, socket_path(state_dir, socket)).ask(say.Domains())
+    line, reply = Service(ctx, socket_path(state_dir, socket)).ask(say.Domains())
     if as_json:
-        _show(line)
+        show(line)
     elif isinstance(reply, say.DomainList):
         click.echo(control_text.domains(reply), nl=False)
 
@@ -258,7 +258,7 @@ def _say_word(  # noqa: PLR0913, PLR0917 (one argument an option)
     from ringfence.service import control_protocol as say  # noqa: PLC0415
     from ringfence.world.identities import CaseId, DomainId  # noqa: PLC0415
 
-    service = _Service(ctx, path)
+    service = Service(ctx, path)
     line, reply = service.ask(say.Approvals())
     assert isinstance(reply, say.ApprovalList)  # noqa: S101 (the protocol says so; narrowed for the type checker)
     if case is None:
@@ -315,7 +315,7 @@ def do_command(  # noqa: PLR0913, PLR0917 (one argument an option)
     from ringfence.world.steps import Status  # noqa: PLC0415
 
     whom = DomainId(int(domain)) if domain.isdecimal() and domain.isascii() else domain
-    service = _Service(ctx, socket_path(state_dir, socket))
+    service = Service(ctx, socket_path(state_dir, socket))
     line, reply = service.ask(say.Do(operation=Operation(operation), domain=whom))
     assert isinstance(reply, say.Done)  # noqa: S101 (the protocol says so; narrowed for the type checker)
     because = f": {reply.because}" if reply.because else ""

@@ -85,6 +85,13 @@ def status(health: say.Health) -> str:
         ("evidence lost", f"{health.lost_urgent} urgent, {health.lost_nonurgent} nonurgent"),
         ("journal", f"{health.journal_events} events in {health.state_dir}, {health.unwritten} wait for room"),
         ("policy", f"{health.policy} ({health.policy_digest})"),
+        ("configuration", f"{health.configuration} ({health.configuration_digest})"),
+        *(
+            (("at restart", f"{', '.join(health.at_restart)}: changed, and not yet in force"),)
+            if health.at_restart
+            else ()
+        ),
+        ("you", f"{health.you}: you may {', '.join(health.you_may)}"),
         ("cannot do", ", ".join(health.lacks) or "-"),
         (
             "clients",

@@ -7,6 +7,7 @@ import click
 from ringfence import __version__
 from ringfence.cli.badlist import badlist_command
 from ringfence.cli.compare import compare_command
+from ringfence.cli.config import config_command
 from ringfence.cli.control import COMMANDS as CONTROL_COMMANDS
 from ringfence.cli.decode import decode_command
 from ringfence.cli.demo import demo_command
@@ -44,6 +45,7 @@ for _each in CONTROL_COMMANDS:
     main.add_command(_each)
 main.add_command(decode_command)
 main.add_command(policy_command)
+main.add_command(config_command)
 main.add_command(explain_command)
 main.add_command(demo_command)
 main.add_command(replay_command)

@@ -63,7 +63,7 @@ class ConfigurationFile:
         named_file = self.configuration.policy
         return None if named_file is None else str(Path(self.path).parent / named_file)
 
-    def origin(self, *path: str) -> str:
+    def origin(self, path: KeyPath) -> str:
         """Where a key's value comes from: ``ringfence.toml:12`` or ``default``."""
         line = self.lines.get(path)
         return "default" if line is None else f"{self.path}:{line}"
@@ -205,6 +205,35 @@ def all_keys(
             yield from all_keys(cast(type[Section], key.table.cls), (*path, name))
 
 
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A key with the value that it has; ``path`` is where it stands. ``shown`` is the value as a file has it, empty for
+    none, and nothing that is secret.
+    """
+
+    path: KeyPath
+    key: Key
+    shown: str
+
+    @property
+    def name(self) -> str:
+        """As messages name it: ``webhook[1].url``."""
+        return _full(self.path)
+
+
+def settings(section: Section, path: KeyPath = ()) -> Iterator[Setting]:
+    """Every key that holds a value, in the order of a file; those of tables in double brackets for each of them."""
+    for name, key in keys_of(type(section)).items():
+        value = getattr(section, key.field)
+        if key.table is None:
+            yield Setting((*path, name), key, written(_HIDDEN if key.secret and value else value))
+        elif isinstance(value, Section):
+            yield from settings(value, (*path, name))
+        else:
+            for number, each in enumerate(value or ()):
+                yield from settings(each, (*path, name, number))
+
+
 # --- what changed -----------------------------------------------------------------------------------------------------
 
 
@@ -289,7 +318,7 @@ def _tables(key: Key, tables: tuple[Section, ...], path: tuple[str, ...], *, com
     text = "\n" + _comment(key.meaning) if commented else ""
     if not tables and commented:
         lines = (
-            _comment(each.meaning) + f"# {each.name} = {_example(each)}\n"
+            _comment(each.meaning) + f"# {each.name} = {written(each.default)}\n"
             for each in keys_of(cast(type[Section], key.table.cls)).values()
             if each.table is None
         )
@@ -302,16 +331,19 @@ def _tables(key: Key, tables: tuple[Section, ...], path: tuple[str, ...], *, com
 
 
 def _line(key: Key, value: object, *, commented: bool) -> str:
-    text = ""
-    if commented:
-        text = "\n" + _comment(key.meaning) + _comment(f"Allowed: {key.allowed}. A change applies {key.applies}.")
+    text = "\n" + _comment(key.meaning) + _comment(_rules_of(key)) if commented else ""
     if value is None:
         return f"{text}# {key.name} =\n" if commented else ""
     return f"{text}{key.name} = {_toml(_HIDDEN if key.secret and value else value)}\n"
 
 
-def _example(key: Key) -> str:
-    return "" if key.default is None else _toml(key.default)
+def _rules_of(key: Key) -> str:
+    return f"Allowed: {key.allowed}. A change applies {key.applies}."
+
+
+def written(value: object) -> str:
+    """A key's value as it stands in a file; empty for none."""
+    return "" if value is None else _toml(value)
 
 
 def _toml(value: object) -> str:
