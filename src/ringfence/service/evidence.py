@@ -24,11 +24,13 @@ from ringfence.service import resumption, seen, written
 from ringfence.service.ahead import ActingAhead
 from ringfence.service.alone import Alone
 from ringfence.service.campaigning import Campaigning, part_begun, part_ended
+from ringfence.service.hearing import Told, for_the_seat, heard, records_of, sink_of
 from ringfence.service.ledger import Ledger
+from ringfence.service.sources.attaching import New
 from ringfence.service.storms import Storms, uncorrected
 from ringfence.world.identities import CaseId, Frame
-from ringfence.world.situation import Seat
-from ringfence.world.steps import Status
+from ringfence.world.situation import Seat, Suspect
+from ringfence.world.steps import Order, Result, Status
 
 MOST_INFORMED: Final = 4_096
 """Pages of which a guest was told: a page that errs again after so many others is told of again."""
@@ -111,25 +113,67 @@ class Evidence:
 
     def left_over(self, records: Sequence[Record], *, token: Token | None, sink: str) -> None:
         """Evidence of an earlier boot: joined to its case if it is known, else a case of its own that has ended."""
-        now_ms = self._ledger.now_ms
         for part, record in enumerate(records):
-            if not is_judgeable(record):
-                why, origin = UNJUDGED, record.origin
-                self._ledger.write(
-                    ev.Unrecognised(at_ms=now_ms, raw=record.raw, why=why, origin=origin, token=token, part=part)
-                )
+            if is_judgeable(record):
+                self._ledger.write(*self._history(record, token=token, part=part, sink=sink, own=0))
                 continue
-            finding = diagnose(record)
-            events: list[ev.Event] = []
-            is_uncorrected = ErrorClass.of(finding.severity) is ErrorClass.UNCORRECTED
-            is_known, case = resumption.known(self._ledger, record) if is_uncorrected else (True, None)
-            if not is_known:
-                case = self._ledger.own_case()
-                why = f"found in {sink} after the reset: the host did not live on"
-                entry = ev.OutcomeEntry(None, State.HALTED, Row.LAST_WORDS, why)
-                events.append(ev.Closed(at_ms=now_ms, case=case, outcome=(entry,)))
-            received = seen.received(finding, at_ms=now_ms, token=token, case=case, urgent=True, part=part, sink=sink)
-            self._ledger.write(received, *events)
+            why, origin = UNJUDGED, record.origin
+            self._ledger.write(
+                ev.Unrecognised(
+                    at_ms=self._ledger.now_ms, raw=record.raw, why=why, origin=origin, token=token, part=part
+                )
+            )
+
+    def _history(
+        self, record: Record, *, token: Token | None, part: int, sink: str, own: int
+    ) -> tuple[ev.Received, *tuple[ev.Event, ...]]:
+        """What is written of a record that an earlier boot left. ``own``: so many cases of Dom0's own wait to be
+        written.
+        """
+        now_ms, finding = self._ledger.now_ms, diagnose(record)
+        events: list[ev.Event] = []
+        is_uncorrected = ErrorClass.of(finding.severity) is ErrorClass.UNCORRECTED
+        is_known, case = resumption.known(self._ledger, record) if is_uncorrected else (True, None)
+        if not is_known:
+            case = CaseId(self._ledger.own_case() + own)
+            why = f"found in {sink} after the reset: the host did not live on"
+            entry = ev.OutcomeEntry(None, State.HALTED, Row.LAST_WORDS, why)
+            events.append(ev.Closed(at_ms=now_ms, case=case, outcome=(entry,)))
+        received = seen.received(finding, at_ms=now_ms, token=token, case=case, urgent=True, part=part, sink=sink)
+        return (received, *events)
+
+    def hear(self, told: Told) -> None:
+        """Write down what a source of the host's own told, with how far it was read, all or none (``hearing``); then do
+        what follows from it, as for what comes by the port.
+        """
+        cases: dict[int, CaseId | None] = {}
+        first_aid: list[tuple[Order, Result]] = []
+        if self._alone is not None:
+            for moment in for_the_seat(told):
+                cases.update(zip(moment, self._alone.reported(tuple(records_of(told, moment))), strict=True))
+            first_aid = self._alone.first_aid()
+        now_ms = self._ledger.now_ms
+        left_over: dict[int, tuple[ev.Received, *tuple[ev.Event, ...]]] = {}
+        own = 0
+        for place, item in enumerate(told.items):
+            if isinstance(item, New) and (sink := sink_of(told, item)):
+                left_over[place] = self._history(item.record, token=None, part=0, sink=sink, own=own)
+                own += len(left_over[place]) - 1
+        found = heard(told, self._ledger.state, cases, now_ms=now_ms, left_over=left_over)
+        judged = self._alone.judged() if self._alone is not None else ()
+        storms = self._storms.events(told.repeats, now_ms)
+        self._ledger.write(
+            *found.events,
+            *(event for entry in judged for event in written.judged(entry, Seat.DOM0, now_ms, None)),
+            *storms,
+        )
+        if self._alone is not None:
+            self._alone.go_on(first_aid)
+        for report, parts in found.counted:
+            if Suspect.PAGE in parts:
+                self._inform(report)
+            self._ahead.counted(report, parts)
+        self._storms.counted(told.repeats, storms)
 
     def _inform(self, event: ev.Received) -> None:
         """Tell the guest whose page it is, if the policy wants it to hear of corrected errors: once for each page."""

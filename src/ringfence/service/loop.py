@@ -41,6 +41,7 @@ from ringfence.service.ahead import ActingAhead
 from ringfence.service.alone import Alone
 from ringfence.service.campaigning import Campaigning, part_ended
 from ringfence.service.evidence import Evidence, Piece
+from ringfence.service.hearing import Told
 from ringfence.service.instructing import instruct
 from ringfence.service.ledger import Ledger
 from ringfence.service.plugins import Asked, Plugin, verdicts
@@ -179,6 +180,17 @@ class Loop:
         same and is written when there is room (``unwritten``), and must not be handed in again.
         """
         self._evidence.take(pieces, urgent=urgent, repeats=repeats)
+        return self._ledger.is_durable
+
+    def hear(self, told: Told) -> bool:
+        """What a source of the host's own told, with how far it was read; a turn is due after it. As ``take``."""
+        self._ledger.note_domains()
+        self._evidence.hear(told)
+        return self._ledger.is_durable
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether everything that was written is on the disk; what is not is tried again."""
         return self._ledger.is_durable
 
     # --- arrivals
