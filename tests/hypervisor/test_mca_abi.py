@@ -3,8 +3,7 @@ errors in its order (xen/arch/x86/cpu/mcheck/mce.c)."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+import msgspec
 import pytest
 
 from ringfence.hypervisor import mca_abi
@@ -133,7 +132,7 @@ def test_a_fetch_gives_768_bytes_that_read_back_and_the_same_ones_until_they_are
     other_class = Fetch(flags=FetchFlag.NONURGENT | FetchFlag.ACK, fetch_id=first.fetch_id)
     assert staged.host.hypercall_mca(DOM0, other_class.pack())[0] == 0
     assert fetch(staged, FetchFlag.URGENT)[2] == blob
-    right = replace(wrong, fetch_id=first.fetch_id)
+    right = msgspec.structs.replace(wrong, fetch_id=first.fetch_id)
     assert staged.host.hypercall_mca(DOM0, right.pack())[0] == 0
     assert fetch(staged, FetchFlag.URGENT)[1].fetch_id not in {0, first.fetch_id}
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
+
 
 class Row(StrEnum):
     """A row of the concept."""
@@ -104,8 +106,7 @@ MEANINGS: dict[Row, Meaning] = {
 """What each row says, in our words."""
 
 
-@dataclass(frozen=True, slots=True)
-class Because:
+class Because(msgspec.Struct, frozen=True):
     """Why something is done: the row of the concept, a sentence, and what it rests on (a rule's name or a source)."""
 
     row: Row

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+import msgspec
+
 from ringfence.arch import mci_status
 from ringfence.arch.bitfield import Field
 from ringfence.arch.cpuid import Signature, Vendor
@@ -57,8 +59,7 @@ class ErrorClass(StrEnum):
                 return ErrorClass.UNCORRECTED
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(msgspec.Struct, frozen=True):
     """Why something is said: the rule's name, its sentence, and the manual section or source behind it."""
 
     rule: str

@@ -11,6 +11,8 @@ from enum import IntEnum, IntFlag
 from struct import Struct
 from typing import Final
 
+import msgspec
+
 INTERFACE_VERSION: Final = 0x01EC_C003
 """XEN_MCA_INTERFACE_VERSION."""
 
@@ -73,8 +75,7 @@ def header(blob: bytes) -> tuple[int, int]:
     return int(command), int(version)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fetch:
+class Fetch(msgspec.Struct, frozen=True, kw_only=True):
     """struct xen_mc_fetch. ``data`` is the guest's address of a ``struct mc_info``, 0 for none."""
 
     flags: int

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import msgspec
+
 from ringfence.journal.events import Deadline, Impacted, OutcomeEntry
 from ringfence.world.identities import CaseId, DomainId, Frame, StepId
 from ringfence.world.situation import PluginVerdict
@@ -11,8 +13,7 @@ from ringfence.world.steps import Order, Result, Status
 from ringfence.world.treatment import Dom0Says
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(msgspec.Struct, frozen=True):
     """How far one part of a case is: a loser's, or the host's own.
 
     ``since_ms`` is when it came to its state, ``position`` all that it must not forget (``events.Progressed``).
@@ -57,8 +58,7 @@ class Case:
         return bool(self.parts) and all(part.ended for part in self.parts.values())
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(msgspec.Struct, frozen=True):
     """What was decided for a domain, or for the host."""
 
     row: str
@@ -93,8 +93,7 @@ class Approval:
     deadline_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class OpenOrder:
+class OpenOrder(msgspec.Struct, frozen=True):
     """An order that was intended and whose end is not known. ``running``: the backend said that it has begun.
 
     ``life`` and ``boot`` are those in which it was intended last.
@@ -110,8 +109,7 @@ class OpenOrder:
     dimm: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """The outcome of a closed case; ``superseded_by`` names the case that took it over."""
 
     entries: tuple[OutcomeEntry, ...]

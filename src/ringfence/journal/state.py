@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Final, Self, assert_never
 
+import msgspec
+
 from ringfence.diagnosis.severity import is_judgeable
 from ringfence.diagnosis.spread import Sighting
 from ringfence.hypervisor.port import Token
@@ -547,7 +549,7 @@ def _carried(state: State, event: ev.Carried) -> None:
         state.strays += 1
         return
     if event.status is Status.RUNNING:
-        state.orders[event.order] = replace(known, running=True)
+        state.orders[event.order] = msgspec.structs.replace(known, running=True)
         return
     del state.orders[event.order]
     result = Result(event.status, event.because, event.declared)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, Protocol
+
+import msgspec
 
 from ringfence.action.carry import carry_out
 from ringfence.decision.flow import State
@@ -150,7 +152,7 @@ class Alone:
                     self.alarms[alarm] = at_ms
                 case Entry() as entry:
                     dry = f"{entry.because} (dry run: nothing was carried out)"
-                    self.clerk.progressed(replace(entry, because=dry) if self.dry_run else entry)
+                    self.clerk.progressed(msgspec.structs.replace(entry, because=dry) if self.dry_run else entry)
 
     def tell(self, what: Told) -> None:
         """Something happened; what follows from it is carried out."""

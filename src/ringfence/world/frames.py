@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
+
 from ringfence.world.identities import DomainId, Frame, GuestFrame
 
 
@@ -30,8 +32,7 @@ class MappingKind(StrEnum):
     IOMMU = "device DMA"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mapping:
+class Mapping(msgspec.Struct, frozen=True, kw_only=True):
     """One way in which a domain reaches a frame.
 
     ``guest_frame`` is the frame's number as that domain counts, None if the backend cannot tell. ``removable``: the

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
+
 from ringfence.world.domain import Dom0State, Domain
 from ringfence.world.frames import FrameFacts
 from ringfence.world.identities import CaseId, CpuId, DomainId, Frame, VcpuId
@@ -81,8 +83,7 @@ class Platform:
         return next((peers for owner, peers in self.shared_caches if owner == cpu), frozenset())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Destination:
+class Destination(msgspec.Struct, frozen=True, kw_only=True):
     """Another host that guests can be moved to."""
 
     name: str

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
 
+import msgspec
+
 from ringfence.record.evidence import Record
 from ringfence.world.identities import CaseId, CpuId, DomainId, Frame, GuestFrame, StepId
 from ringfence.world.situation import Situation
@@ -92,8 +94,7 @@ class Hit:
     unnumbered: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(msgspec.Struct, frozen=True):
     """Why: a row of the concept, a sentence, and the rule or source that it rests on."""
 
     row: str
@@ -117,8 +118,7 @@ class Judgement:
     consumed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """One transition of a case, for Dom0's journal; or (``judgement``) what the seat judged and why it decided so.
 
     ``domain`` is None for the host's own part. ``state`` and ``event`` are names of the flow's table, ``row`` the

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache, reduce
 from operator import or_
 
+import msgspec
+
 from ringfence.arch.mci_status import MSCOD
 from ringfence.decode.intel.codes import Code, CodeKind
 from ringfence.decode.meaning import Placed
@@ -39,8 +41,7 @@ class Logged:
 NOWHERE = Location()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Specific:
+class Specific(msgspec.Struct, frozen=True, kw_only=True):
     """What the model-specific tables add. ``phrases`` refine the error, ``details`` stand beside it.
 
     ``replaces``: a better phrase than the MCA error code's own (the manual names the code for this bank).

@@ -7,9 +7,11 @@ mcaction.c (mc_memerr_dhandler), vmce.c (unmmap_broken_page, fill_vmsr_data, inj
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final, Protocol
+
+import msgspec
 
 from ringfence.arch import mcg, mci_misc
 from ringfence.arch.mci_status import ADDRV, AR, EN, MISCV, OVER, PCC, UC, S
@@ -219,8 +221,8 @@ class XenAlone:
 
     def _owned(self, log: _Log, bank: McInfoBank, frame: Frame, owner: DomainId, otherwise: Outcome) -> Outcome:
         self._core.print(f"MCE: This error page is ownded by DOM {owner}")
-        log.info = _changed(log.info, bank, replace(bank, domid=owner))
-        bank = replace(bank, domid=owner)
+        log.info = _changed(log.info, bank, msgspec.structs.replace(bank, domid=owner))
+        bank = msgspec.structs.replace(bank, domid=owner)
         domain = self._life.living(owner)
         page = self._life.frames.owner(frame)
         if owner == DOMID_COW or domain is None or page is None or page.guest_frame is None:
@@ -235,7 +237,7 @@ class XenAlone:
         if not domain.is_dom0:
             self._life.mappings.unmap_owner(frame)
             log.done.append(AlreadyDone(Deed.ISOLATED_FRAME, domain=owner, frame=frame))
-        told = replace(bank, addr=page.guest_frame << PAGE_SHIFT | bank.addr % PAGE_BYTES)
+        told = msgspec.structs.replace(bank, addr=page.guest_frame << PAGE_SHIFT | bank.addr % PAGE_BYTES)
         log.info = _changed(log.info, bank, told)
         if domain.in_machine_check:
             self._core.print(f"MCE: d{owner}v0: guest has not handled previous vMCE yet!")

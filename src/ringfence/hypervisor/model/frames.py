@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag, StrEnum
 from typing import Final
+
+import msgspec
 
 from ringfence.world.identities import SUPERPAGE_FRAMES, DomainId, Frame, GuestFrame
 
@@ -71,8 +73,7 @@ class Holder(StrEnum):
     XEN_HEAP = "Xen's heap"
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(msgspec.Struct, frozen=True):
     """Who has a frame. ``guest_frame`` is its number in a domain's own counting."""
 
     holder: Holder
@@ -92,8 +93,7 @@ class _Run:
         return self.first + self.pages
 
 
-@dataclass(frozen=True, slots=True)
-class PageOp:
+class PageOp(msgspec.Struct, frozen=True):
     """The answer of a page operation: 0 or a negative errno, and the status word.
 
     ``crash``: Xen crashes this owner, whose page was broken already and is offlined again.
@@ -158,7 +158,7 @@ class FrameTable:
         for part in taken:
             self._cut(part)
             number = GuestFrame(at) if owner.holder is Holder.DOMAIN else None
-            self._put(_Run(part.start, len(part), replace(owner, guest_frame=number)))
+            self._put(_Run(part.start, len(part), msgspec.structs.replace(owner, guest_frame=number)))
             at += len(part)
         return tuple(taken)
 
@@ -350,7 +350,7 @@ class FrameTable:
             if first < end:
                 number = run.owner.guest_frame
                 moved = None if number is None else GuestFrame(number + first - run.first)
-                self._put(_Run(first, end - first, replace(run.owner, guest_frame=moved)))
+                self._put(_Run(first, end - first, msgspec.structs.replace(run.owner, guest_frame=moved)))
 
     def _insert(self, part: range) -> None:
         """Puts frames back to the free memory, joined to their neighbours."""

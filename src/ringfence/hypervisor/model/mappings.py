@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import msgspec
+
 from ringfence.hypervisor.model.frames import DOMID_COW, FrameTable, Holder
 from ringfence.world.frames import FrameFacts, FrameUse, Mapping, MappingKind
 from ringfence.world.identities import DomainId, Frame, GuestFrame
@@ -144,7 +146,7 @@ class Mappings:
             return self.of(first)
         parts = sorted(frame for frame in self._others if first < frame < first + pages)
         beyond = (mapping for frame in parts for mapping in self._others[frame])
-        return (*self.of(first), *(replace(mapping, guest_frame=None) for mapping in beyond))
+        return (*self.of(first), *(msgspec.structs.replace(mapping, guest_frame=None) for mapping in beyond))
 
     def _use(self, frame: Frame) -> FrameUse:
         if not self._frames.is_memory(frame):

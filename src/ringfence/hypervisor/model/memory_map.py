@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from ringfence.record.evidence import Location
 from ringfence.world.identities import PAGE_BYTES, Frame, PhysAddr, SocketId
 
@@ -25,8 +27,7 @@ _HOLE: Final = 3 * _GIB
 _ABOVE: Final = 4 * _GIB
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DramPlace:
+class DramPlace(msgspec.Struct, frozen=True, kw_only=True):
     """Where a line is. ``channel`` counts through the socket, ``rank`` within the DIMM, ``column`` in lines."""
 
     socket: SocketId

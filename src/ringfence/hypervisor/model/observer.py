@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NewType
 
+import msgspec
+
 from ringfence.hypervisor.model.clock import Nanoseconds
 from ringfence.hypervisor.model.faults import Fault
 from ringfence.hypervisor.model.interrupts import MachineCheck
@@ -133,8 +135,7 @@ class DomainChanged:
     because: str
 
 
-@dataclass(frozen=True, slots=True)
-class MappingsChanged:
+class MappingsChanged(msgspec.Struct, frozen=True):
     """Ways to a page were taken away; ``left`` are those that remain."""
 
     at_ns: Nanoseconds

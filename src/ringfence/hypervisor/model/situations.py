@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from ringfence.arch import mci_misc
 from ringfence.arch.mci_status import ADDRV, MISCV
@@ -26,8 +27,7 @@ KNOWN_KEPT: Final = 4096
 _ADDRESS_BITS: Final = (1 << 52) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(msgspec.Struct, frozen=True):
     """What the hypervisor knows of a record beyond its bytes."""
 
     running: Running = Running()

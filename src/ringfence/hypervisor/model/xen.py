@@ -7,8 +7,9 @@ telemetry on its queue, and only then let the CPUs go on. What ends the machine 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Final
+
+import msgspec
 
 from ringfence.arch import mcg, msrs
 from ringfence.arch.mci_status import PCC, UC
@@ -297,7 +298,9 @@ def _marked_as_reset(info: McInfo) -> McInfo:
     common, *others = info.entries
     if not isinstance(common, McInfoGlobal):
         return info
-    return replace(info, entries=(replace(common, flags=common.flags | McFlag.RESET), *others))
+    return msgspec.structs.replace(
+        info, entries=(msgspec.structs.replace(common, flags=common.flags | McFlag.RESET), *others)
+    )
 
 
 def _nobody_waits(result: Result) -> None:

@@ -12,6 +12,8 @@ from enum import IntEnum, IntFlag
 from struct import Struct
 from typing import Final
 
+import msgspec
+
 from ringfence.arch import mci_status
 from ringfence.arch.mcg import LMCE_S
 from ringfence.errors import FormatError
@@ -84,8 +86,7 @@ class McAction(IntFlag):
     CACHE_SHRINK = 4
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class McInfoGlobal:
+class McInfoGlobal(msgspec.Struct, frozen=True, kw_only=True):
     """struct mcinfo_global: where the event was taken in, by whom, and the MCG_STATUS there."""
 
     domid: int = DOMID_INVALID
@@ -105,8 +106,7 @@ class McInfoGlobal:
         )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class McInfoBank:
+class McInfoBank(msgspec.Struct, frozen=True, kw_only=True):
     """struct mcinfo_bank: one bank's registers. ``domid`` owns the page that ``addr`` named, when Xen could tell."""
 
     bank: int
@@ -195,8 +195,7 @@ class McInfoOpaque:
 McInfoEntry = McInfoGlobal | McInfoBank | McInfoExtended | McInfoRecovery | McInfoOpaque
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class McInfo:
+class McInfo(msgspec.Struct, frozen=True, kw_only=True):
     """struct mc_info. ``incomplete`` is MCINFO_FLAGS_UNCOMPLETE: Xen ran out of room and left entries out.
 
     ``missing`` counts entries that mi_nentries announces and that are not there.
