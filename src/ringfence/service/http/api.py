@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from http import HTTPStatus
 from typing import Annotated
 
@@ -13,6 +14,8 @@ from ringfence.service import answers
 from ringfence.service import control_protocol as say
 from ringfence.service.answers import Doorkeeping
 from ringfence.service.http.routes import Answer, Call, Method, Nothing, Route, Scope
+from ringfence.views import host_picture
+from ringfence.views.host_picture import HostPicture, Ingredients
 from ringfence.world.identities import CaseId, DomainId
 
 CaseNumber = Annotated[int, Meta(ge=1, le=say.MOST_NUMBER, description="The number of a case.")]
@@ -60,6 +63,14 @@ async def domains(call: Call[Nothing]) -> Answer:
     return await call.ask(answers.domains)
 
 
+async def picture(call: Call[Nothing]) -> Answer:
+    """The host as a picture: taken in the writer's thread, drawn in another."""
+    known = await call.ask(lambda desk: (Ingredients.of(desk.loop.state), desk.world.host.name))
+    if isinstance(known, say.Refused):
+        return known
+    return await asyncio.to_thread(host_picture.picture, *known)
+
+
 async def approvals(call: Call[Nothing]) -> Answer:
     """What waits for a person's word."""
     return await call.ask(answers.approvals)
@@ -105,6 +116,10 @@ ROUTES = (
     Route(
         method=Method.GET, path="/api/v1/domains", name="domains", needs=Scope.READ, asked=Nothing,
         answers=say.DomainList, handler=domains, summary="The domains of the host",
+    ),
+    Route(
+        method=Method.GET, path="/api/v1/host", name="host", needs=Scope.READ, asked=Nothing, answers=HostPicture,
+        handler=picture, summary="The host as a picture: what erred, how much, and what was taken out of use",
     ),
     Route(
         method=Method.GET, path="/api/v1/approvals", name="approvals", needs=Scope.READ, asked=Nothing,

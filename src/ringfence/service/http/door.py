@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -47,6 +48,8 @@ class Door:
     wrong: Rates
     counted: Counted = field(default_factory=Counted)
     following: dict[str, int] = field(default_factory=dict)
+    trying: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while a policy is tried: one at a time."""
 
     @classmethod
     def of(cls, state_dir: Path, bounds: Bounds) -> Self:

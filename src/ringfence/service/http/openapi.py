@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
+from inspect import cleandoc
 from typing import Final
 
 import msgspec
@@ -11,12 +12,14 @@ import msgspec
 from ringfence import __version__
 from ringfence.service.http import problems
 from ringfence.service.http.problems import Problem
-from ringfence.service.http.routes import AnyRoute, Method, Nothing
+from ringfence.service.http.routes import JSON, AnyRoute, Method, Nothing
 from ringfence.service.http.sessions import COOKIE, CSRF_HEADER
 
 Json = dict[str, object]
 
 VERSION: Final = "3.1.0"
+
+_REFERENCE: Final = "#/components/schemas/{name}"
 
 _ALWAYS: Final = (HTTPStatus.BAD_REQUEST, HTTPStatus.MISDIRECTED_REQUEST, HTTPStatus.TOO_MANY_REQUESTS)
 _NEEDING: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
@@ -50,14 +53,10 @@ def statuses(route: AnyRoute) -> tuple[HTTPStatus, ...]:
 def description(routes: Iterable[AnyRoute]) -> Json:
     """The whole description."""
     table = tuple(routes)
-    bodies = {each.asked for each in table if each.has_body}
-    kinds = dict.fromkeys([Problem, *bodies, *(each.answers for each in table if each.answers is not None)])
-    _, components = msgspec.json.schema_components(
-        sorted(kinds, key=lambda kind: kind.__name__), ref_template="#/components/schemas/{name}"
-    )
+    schemas, components = _schemas(table)
     paths: dict[str, Json] = {}
     for each in table:
-        paths.setdefault(each.path, {})[each.method.lower()] = _operation(each)
+        paths.setdefault(each.path, {})[each.method.lower()] = _operation(each, schemas)
     return {
         "openapi": VERSION,
         "info": {
@@ -70,7 +69,7 @@ def description(routes: Iterable[AnyRoute]) -> Json:
         "servers": [{"url": "/"}],
         "paths": paths,
         "components": {
-            "schemas": components,
+            "schemas": {name: _dedented(each) for name, each in components.items()},
             "securitySchemes": {
                 "token": {
                     "type": "http",
@@ -89,54 +88,64 @@ def description(routes: Iterable[AnyRoute]) -> Json:
     }
 
 
-def _operation(route: AnyRoute) -> Json:
+def _dedented(component: Json) -> Json:
+    """A component whose description is as Python 3.13 has docstrings: without the indentation of the source."""
+    said = component.get("description")
+    return component | {"description": cleandoc(said).replace("``", "`")} if isinstance(said, str) else component
+
+
+def _schemas(table: Iterable[AnyRoute]) -> tuple[Mapping[type, Json], Mapping[str, Json]]:
+    """The schema of each struct that routes name, and the components that these refer to."""
+    bodies = (each.asked for each in table if each.has_body)
+    answers = (each.answers for each in table if each.answers is not None)
+    kinds: dict[type, None] = dict.fromkeys((Problem, *bodies, *answers))
+    found, components = msgspec.json.schema_components(kinds, ref_template=_REFERENCE)
+    return dict(zip(kinds, found, strict=True)), components
+
+
+def _operation(route: AnyRoute, schemas: Mapping[type, Json]) -> Json:
+    refused = {str(int(each)): _response(_SAID[each], problems.MEDIA, schemas[Problem]) for each in statuses(route)}
+    schema: Json = schemas[route.answers] if route.answers is not None else {"type": "string"}
     found: Json = {
         "operationId": route.name,
         "summary": route.summary,
         "parameters": [] if route.has_body else _parameters(route),
-        "responses": {"200": _success(route), **{str(int(each)): _problem(each) for each in statuses(route)}},
+        "responses": {"200": _response("Done.", route.media, schema), **refused},
     }
     if route.has_body:
-        schema = _reference(route.asked)
-        found["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+        found["requestBody"] = {"required": True, "content": {JSON: {"schema": schemas[route.asked]}}}
     if route.needs is not None:
         found["security"] = [{"token": []}, {"session": []}]
         found["x-ringfence-scope"] = route.needs
     return found
 
 
-def _success(route: AnyRoute) -> Json:
-    schema = _reference(route.answers) if route.answers is not None else {"type": "string"}
-    return {"description": "Done.", "content": {route.media: {"schema": schema}}}
-
-
-def _problem(status: HTTPStatus) -> Json:
-    return {"description": _SAID[status], "content": {problems.MEDIA: {"schema": _reference(Problem)}}}
-
-
-def _reference(kind: type) -> Json:
-    return {"$ref": f"#/components/schemas/{kind.__name__}"}
+def _response(said: str, media: str, schema: Json) -> Json:
+    return {"description": said, "content": {media: {"schema": schema}}}
 
 
 def _parameters(route: AnyRoute) -> list[Json]:
     """The fields of what is asked for, each in the path or the query."""
     if route.asked is Nothing:
         return []
-    _, found = msgspec.json.schema_components([route.asked], ref_template="#/components/schemas/{name}")
-    own = found[route.asked.__name__]
-    required = own.get("required", [])
-    parameters: list[Json] = []
-    for name, schema in own["properties"].items():
-        kept = {
-            key: value for key, value in schema.items() if key not in {"description", "default"} or value is not None
-        }
-        parameters.append(
-            {
-                "name": name,
-                "in": "path" if name in route.in_path else "query",
-                "required": name in required or name in route.in_path,
-                "description": kept.pop("description", ""),
-                "schema": kept,
-            }
-        )
-    return parameters
+    (own,), found = msgspec.json.schema_components([route.asked], ref_template=_REFERENCE)
+    declared = found[str(own["$ref"]).rpartition("/")[2]]
+    return [
+        _parameter(name, schema, in_path=name in route.in_path, required=name in declared.get("required", ()))
+        for name, schema in declared["properties"].items()
+    ]
+
+
+def _parameter(name: str, schema: Json, *, in_path: bool, required: bool) -> Json:
+    """One of them. What may be None may be left out: a query has no word for it."""
+    forms = schema.get("anyOf", [schema])
+    assert isinstance(forms, list)  # noqa: S101 (JSON Schema's; narrowed for the type checker)
+    (kept,) = (dict(form) for form in forms if form != {"type": "null"})
+    said = kept.pop("description", "")
+    return {
+        "name": name,
+        "in": "path" if in_path else "query",
+        "required": required or in_path,
+        **({"description": said} if said else {}),
+        "schema": kept,
+    }

@@ -6,7 +6,7 @@ from functools import cache
 
 import msgspec
 
-from ringfence.service.http import api, login
+from ringfence.service.http import api, history, login, policies
 from ringfence.service.http.openapi import description
 from ringfence.service.http.routes import (
     EVENT_STREAM,
@@ -32,6 +32,8 @@ async def described(call: Call[Nothing]) -> Answer:
 ROUTES: tuple[AnyRoute, ...] = (
     *login.ROUTES,
     *api.ROUTES,
+    *history.ROUTES,
+    *policies.ROUTES,
     Route(
         method=Method.GET, path="/api/v1/events/stream", name="followEvents", needs=Scope.READ, asked=Followed,
         handler=follow, media=EVENT_STREAM,
