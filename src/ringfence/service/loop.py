@@ -124,7 +124,6 @@ class Loop:
             if self._held:
                 # The disk is full: the same arrivals would come again and again.
                 break
-        self._evidence.go_on()
         self._campaigning.run()
         if self._alone is not None:
             self._alone.notice_gone()
@@ -137,6 +136,10 @@ class Loop:
         if self._acknowledged:
             self._ledger.write(ev.Acknowledged(at_ms=self._ledger.now_ms, tokens=tuple(self._acknowledged)))
             self._acknowledged.clear()
+
+    def catch_up(self) -> None:
+        """Do one of the things that a storm has put off, if there are any: it may take some milliseconds."""
+        self._evidence.go_on()
 
     @property
     def wake_ms(self) -> int | None:

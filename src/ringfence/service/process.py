@@ -32,6 +32,7 @@ from ringfence.service.measures import Measures
 from ringfence.service.measuring import exposed, measured
 from ringfence.service.model_world import ModelWorld, Play
 from ringfence.service.notify import Notifier, watch
+from ringfence.service.promptness import prompt
 from ringfence.service.writer import BusyError, Desk, World, Writer
 from ringfence.views.metrics import Sample
 
@@ -114,6 +115,7 @@ class Process:
         try:
             await asyncio.wait({began, ended}, return_when=asyncio.FIRST_COMPLETED)
             if not ended.done():
+                prompt()
                 await self._attend(writer, ended)
             await ended
         finally:

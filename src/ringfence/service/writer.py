@@ -243,7 +243,9 @@ class Writer(threading.Thread):
                     desk.loop = self._begin(desk.journal, desk.world, desk.policy, desk.lives)
                 self._turn(desk)
             if not more or self._because is not None:
-                return
+                break
+        if desk.world.reset_ms is None:
+            desk.loop.catch_up()
 
     def _turn(self, desk: Desk) -> None:
         began_s, written = time.monotonic(), desk.journal.last
