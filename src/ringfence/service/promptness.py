@@ -14,12 +14,12 @@ SWITCH_S: Final = 0.0001
 """After so long a thread that computes lets another one go on that wants to (CPython: 5 ms). SQLite lets go of the lock
 at each step of a statement, and must have it again after it."""
 COLLECT_AFTER: Final = (20_000, 20, 100)
-"""New objects before the youngest are looked at, and how often that is before older ones are (CPython: 700, 10, 10). The
-service keeps tens of thousands of values alive that hold no cycles."""
+"""New objects before the youngest are looked at, and how often that is before older ones are (CPython: 700, 10, 10).
+The service keeps tens of thousands of values alive that hold no cycles."""
 
 
 def prompt() -> None:
-    """Make the settings. What there is by now is left out of every later collection: it lives as long as the process."""
+    """Make the settings. What there is by now is left out of later collections: it lives as long as the process."""
     sys.setswitchinterval(SWITCH_S)
     gc.collect()
     gc.freeze()
