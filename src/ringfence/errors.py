@@ -153,3 +153,7 @@ class ConfigurationError(FileError):
     """A configuration file is not one, or the policy that stands in it is not."""
 
     ADVICE = "Nothing of the file is in force. `ringfence config default` prints every key with its meaning."
+
+
+class HypervisorError(RingfenceError):
+    """The hypervisor cannot be reached at all, or answers what this version does not understand."""

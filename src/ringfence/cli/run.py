@@ -14,7 +14,6 @@ EXIT_FAILED = 1
 EXIT_UNREADABLE = 2
 
 _NOT_YET = {
-    "xen": "this version has no backend for Xen yet",
     "kvm": "this version has no backend for KVM yet",
 }
 
@@ -71,7 +70,10 @@ def run_command(  # noqa: PLR0913, PLR0917 (one argument an option)
     from ringfence.service.process import Process, Settings  # noqa: PLC0415
     from ringfence.service.rights import group_number  # noqa: PLC0415
 
-    if hypervisor == "auto":
+    if hypervisor == "auto" and Path("/proc/xen/privcmd").exists():
+        hypervisor = "xen"
+    elif hypervisor == "auto":
+        hypervisor = "model"
         click.echo("ringfence: no hypervisor that this version can talk to: it runs on the model host", err=True)
     try:
         settings = Settings(
@@ -80,6 +82,7 @@ def run_command(  # noqa: PLR0913, PLR0917 (one argument an option)
             socket=socket_path(state_dir, socket),
             play=nothing() if scenario is None else play(scenario, seed),
             seed=seed,
+            hypervisor=hypervisor,
             asked=Asked(
                 config=config or default_config(), required=config is not None, policy=policy, read_group=read_group
             ),

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from ringfence.arch import msrs
+from ringfence.arch import mci_misc, msrs
 from ringfence.arch.cpuid import Signature, eax, vendor_of
+from ringfence.arch.mci_status import ADDRV, MISCV
 from ringfence.hypervisor.mca_abi import LOGICAL_CPU_BYTES, Answer, Fetch, FetchFlag, LogicalCpu, PhysCpuInfo
 from ringfence.record.binary import xen_mc_info
 from ringfence.record.binary.xen_mc_info import MC_INFO_BYTES, McInfo
 from ringfence.record.evidence import Origin, Record
-from ringfence.world.identities import DOM0, DomainId
+from ringfence.world.identities import DOM0, PAGE_SHIFT, DomainId, Frame
 
 Hypercall = Callable[[DomainId, bytes, int], tuple[int, bytes, bytes]]
 """Hypercall 48: caller, ``struct xen_mc``, size of the caller's buffer; result, struct and buffer afterwards."""
@@ -112,3 +113,25 @@ def smca_of(record: Record) -> dict[str, int | None]:
         "destat": values.get(msrs.Smca.DESTAT),
         "deaddr": values.get(msrs.Smca.DEADDR),
     }
+
+
+MOST_FRAMES: Final = 1024
+"""Frames of one record that are listed: more is more than one can treat."""
+
+_ADDRESS_BITS: Final = (1 << 52) - 1
+
+
+def frames_named(record: Record) -> tuple[Frame, ...]:
+    """The frames that a record's address stands for, if it is one of the machine's memory: what it is, is decode's."""
+    seen, held = record.hypervisor, record.registers
+    if seen is not None and seen.machine_frame is not None:
+        return (Frame(seen.machine_frame),)
+    if held.status is None or held.addr is None or not ADDRV.of(held.status):
+        return ()
+    frame = (held.addr & _ADDRESS_BITS) >> PAGE_SHIFT
+    pages = 1
+    if MISCV.of(held.status) and mci_misc.ADDRESS_MODE.of(held.misc or 0) == mci_misc.AddressMode.PHYSICAL:
+        lsb = mci_misc.ADDRESS_LSB.of(held.misc or 0)
+        pages = 1 << max(0, lsb - PAGE_SHIFT)
+    first = frame & ~(pages - 1)
+    return tuple(Frame(first + each) for each in range(min(pages, MOST_FRAMES)))

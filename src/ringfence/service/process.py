@@ -33,6 +33,7 @@ from ringfence.service.measuring import exposed, measured
 from ringfence.service.model_world import ModelWorld, Play
 from ringfence.service.notify import Notifier, watch
 from ringfence.service.promptness import prompt
+from ringfence.service.wiring import xen_world
 from ringfence.service.writer import BusyError, Desk, World, Writer
 from ringfence.views.metrics import Sample
 
@@ -49,6 +50,7 @@ class Settings:
     socket: Path
     play: Play
     seed: int = 1
+    hypervisor: str = "model"
     asked: Asked
 
 
@@ -101,9 +103,9 @@ class Process:
             else:
                 ended.set_exception(error)
 
-        writer = Writer(
+        writer: Writer = Writer(
             self._settings.journal,
-            self._world,
+            lambda boot: self._world(boot, writer.wake),
             self._in_force.policy,
             plugins=plugins.installed(),
             told=lambda last: _in_loop(loop, lambda: told(last)),
@@ -169,15 +171,18 @@ class Process:
             measures=self._measures,
         )
 
-    def _world(self, boot: int) -> World:
+    def _world(self, boot: int, wake: Callable[[], None]) -> World:
         settings = self._settings
+        if settings.hypervisor == "xen":
+            return xen_world(settings.state_dir, boot, wake)
         return ModelWorld(settings.play, self._in_force.policy.policy, seed=settings.seed, boot=boot)
 
     @property
     def _status_line(self) -> str:
         policy = self._in_force.policy
-        played = self._settings.play.scenario.name
-        return f"on the model host {played!r}, policy: {policy.file.path or 'the default policy'} ({policy.digest})"
+        played, host = self._settings.play.scenario.name, self._settings.hypervisor
+        where = f"on the model host {played!r}" if host == "model" else f"on {host}"
+        return f"{where}, policy: {policy.file.path or 'the default policy'} ({policy.digest})"
 
     @property
     def _at_restart(self) -> tuple[str, ...]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from ringfence.decision.policy import Policy
+from ringfence.hypervisor.boot import Least, this_boot
 from ringfence.hypervisor.model.clock import Clock
 from ringfence.hypervisor.model.host import HostSettings, ModelHost
 from ringfence.hypervisor.model.machine import Settings
 from ringfence.hypervisor.model.observer import Observer, nobody
 from ringfence.hypervisor.model.platforms import PLATFORMS
+from ringfence.service.real_world import RealWorld
 from ringfence.service.treatment import Treatment
 
 CASES_A_BOOT: Final = 1 << 20
@@ -38,3 +42,13 @@ def model_host(  # noqa: PLR0913 (one argument a choice)
     settings = HostSettings(name=name, personality=personality, machine=Settings(platform=PLATFORMS[platform]))
     sits = seat(policy, 1) if personality == "concept" else None
     return ModelHost(settings, seed=seed, seat=sits, clock=clock, observer=observer)
+
+
+def xen_world(state_dir: Path, boot: int, wake: Callable[[], None]) -> RealWorld:
+    """The Xen that this Dom0 runs on; ``boot`` is the next number that no boot in the journal has.
+
+    Raises HypervisorError if it cannot be reached.
+    """
+    from ringfence.hypervisor.xen.host import XenHost  # noqa: PLC0415 (it is loaded where there is a Xen)
+
+    return RealWorld(XenHost(this_boot(state_dir, Least(boot=boot - 1)), state_dir), wake)

@@ -169,6 +169,11 @@ class Writer(threading.Thread):
         """How many wait in the inbox now."""
         return self._inbox.qsize()
 
+    def wake(self) -> None:
+        """Something has come: look at once."""
+        with suppress(queue.Full):  # then it is awake
+            self._inbox.put_nowait(None)
+
     def stop(self, because: str) -> None:
         """End in order, soon: the loop's end is journaled."""
         self._because = self._because or because

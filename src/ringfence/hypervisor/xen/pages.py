@@ -1,0 +1,114 @@
+"""A page of the machine: whose it is by Xen's word, and taking it out of use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from ringfence.hypervisor.xen.sysctl import OWNER_SHIFT, PageCommand, PageStatus, Sysctl
+from ringfence.record.evidence import Record
+from ringfence.world.domain import Domain, DomainKind
+from ringfence.world.frames import FrameFacts, FrameUse, Mapping, MappingKind
+from ringfence.world.identities import DOM0, PAGE_SHIFT, DomainId, Frame, GuestFrame
+from ringfence.world.steps import Result, Status
+
+_MASK: Final = 0xFFFF
+
+Owns = Callable[[DomainId, Frame], bool]
+
+
+def owner(record: Record) -> DomainId | None:
+    """The domain that has the page, by the telemetry's word: the recovery entry first, then the bank's."""
+    seen = record.hypervisor
+    if seen is None:
+        return None
+    if seen.page_status is not None and seen.page_status & PageStatus.OWNED:
+        return DomainId(seen.page_status >> OWNER_SHIFT & _MASK)
+    return None if seen.owner is None else DomainId(seen.owner)
+
+
+def is_offlined(record: Record) -> bool:
+    """Whether Xen has taken the page out of use: it was nobody's."""
+    seen = record.hypervisor
+    return seen is not None and seen.page_status is not None and bool(seen.page_status & PageStatus.OFFLINED)
+
+
+def is_told(record: Record) -> bool:
+    """Whether Xen unmapped the page and told its owner: it has then put the owner's own address into MCi_ADDR."""
+    seen, addr = record.hypervisor, record.registers.addr
+    return (
+        seen is not None and seen.machine_frame is not None and addr is not None
+        and addr >> PAGE_SHIFT != seen.machine_frame
+    )  # fmt: skip
+
+
+def facts(frame: Frame, record: Record, domains: Sequence[Domain], owns: Owns) -> FrameFacts:
+    """What is known of a frame that a record names: by the record, else by asking each PV domain if it is its own.
+
+    Xen tells nobody who else maps a page: only the owner's own mapping is listed, which cannot be taken away here.
+    """
+    seen = record.hypervisor
+    named = seen is not None and seen.machine_frame == frame
+    status = PageStatus((seen.page_status or 0) & _MASK) if seen is not None and named else PageStatus(0)
+    broken = bool(status)
+    if PageStatus.OFFLINED in status:
+        return FrameFacts(frame=frame, use=FrameUse.OFFLINE, broken=broken)
+    if PageStatus.XENPAGE in status:
+        return FrameFacts(frame=frame, use=FrameUse.HYPERVISOR, broken=broken)
+    if PageStatus.NOT_CONV_RAM in status:
+        return FrameFacts(frame=frame, use=FrameUse.NOT_MEMORY, broken=broken)
+    has = owner(record)
+    if has is None:
+        has = next((each.id for each in domains if each.kind in _ASKED and each.lives and owns(each.id, frame)), None)
+    if has is None:
+        return FrameFacts(frame=frame, use=FrameUse.UNKNOWN, broken=broken)
+    own = GuestFrame((record.registers.addr or 0) >> PAGE_SHIFT) if named and is_told(record) else None
+    left = own is None or has == DOM0
+    mappings = (Mapping(domain=has, kind=MappingKind.CPU, guest_frame=own, removable=False),) if left else ()
+    return FrameFacts(frame=frame, use=FrameUse.DOMAIN, owner=has, guest_frame=own, mappings=mappings, broken=broken)
+
+
+_ASKED: Final = frozenset({DomainKind.PV, DomainKind.DOM0})
+
+_WHY: Final = (
+    (PageStatus.XENPAGE, "it is Xen's own"),
+    (PageStatus.NOT_CONV_RAM, "it is no ordinary memory"),
+    (PageStatus.ANONYMOUS, "it belongs to nobody who could let it go"),
+    (PageStatus.BROKEN, "it is known to be broken"),
+    (PageStatus.OWNED, "it is a domain's"),
+)
+
+
+def offlined(sysctl: Sysctl, first: Frame, count: int) -> Result:
+    """Take frames out of use: DONE if all are, PENDING if some wait for their owner, FAILED if one cannot be."""
+    results = [_one(sysctl, Frame(first + at)) for at in range(count)]
+    for status in (Status.FAILED, Status.PENDING, Status.DONE):
+        if found := next((each for each in results if each.status is status), None):
+            return found
+    return Result(Status.REFUSED, "no frame is named")
+
+
+def _one(sysctl: Sysctl, frame: Frame) -> Result:
+    try:
+        answer = sysctl.page(PageCommand.OFFLINE, frame)
+    except OSError as error:
+        return Result(Status.FAILED, f"Xen answers {error.strerror} ({error.errno}) for frame {frame:#x}")
+    status = PageStatus(answer & _MASK)
+    words = ", ".join(why for bit, why in _WHY if bit in status)
+    if PageStatus.OFFLINED in status:
+        return Result(Status.DONE)
+    if PageStatus.PENDING in status:
+        whose = f" (domain {answer >> OWNER_SHIFT & _MASK})" if PageStatus.OWNED in status else ""
+        return Result(Status.PENDING, f"{words or 'it is in use'}{whose}: out of use as soon as it is let go")
+    return Result(Status.FAILED, f"frame {frame:#x}: {words or f'status {answer:#x}'}")
+
+
+def onlined(sysctl: Sysctl, frame: Frame) -> Result:
+    """Put a frame back into use."""
+    try:
+        answer = sysctl.page(PageCommand.ONLINE, frame)
+    except OSError as error:
+        return Result(Status.FAILED, f"Xen answers {error.strerror} ({error.errno})")
+    if PageStatus(answer & _MASK) & PageStatus.OFFLINED:  # PG_ONLINE_ONLINED is the same bit
+        return Result(Status.DONE)
+    return Result(Status.FAILED, f"frame {frame:#x}: status {answer:#x}")

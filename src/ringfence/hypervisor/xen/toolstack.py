@@ -1,0 +1,154 @@
+"""Domains' operations by Xen's own toolstack: ``xl``, whose locks and bookkeeping are respected.
+
+An operation is a process of its own that outlives Ringfence: its end is a file, so that the next life sees what became
+of it (law L9). Nothing here waits.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from ringfence.errors import HypervisorError
+from ringfence.world.identities import DomainId, StepId
+from ringfence.world.steps import Result, Status
+
+LONGEST_S: Final = 3600.0
+"""A process that has not ended by then is not waited for: a large guest's save takes minutes."""
+USER_DATA: Final = Path("/var/lib/xen")
+"""Where libxl keeps what belongs to a domain (tools/libs/light/libxl_internal.c, libxl__userdata_path)."""
+BEGUN_S: Final = 10.0
+"""From the order to the first sign of its process."""
+WORDS_BYTES: Final = 500
+"""Of what ``xl`` said, for the outcome's reason: its last words."""
+KEPT: Final = 256
+"""Ends of operations that are kept; the oldest go first."""
+
+# The first line says who runs it; the end comes whole or not at all.
+_SCRIPT: Final = """\
+exec >"$1.log" 2>&1
+end="$1"
+shift
+echo $$ >"$end.pid"
+"$@"
+echo $? >"$end.code.making"
+mv "$end.code.making" "$end.code"
+"""
+
+
+@dataclass(slots=True)
+class Toolstack:
+    """``xl`` with a directory in which its operations leave their ends. Raises HypervisorError if it cannot be had."""
+
+    home: Path
+    xl: str = "xl"
+    _running: dict[StepId, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        found = shutil.which(self.xl)
+        if found is None:
+            raise HypervisorError("xl is not installed", advice="Install Xen's toolstack in Dom0 (xen-utils).")
+        self.xl = found
+        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for old in sorted(self.home.glob("*.code"), key=lambda path: path.stat().st_mtime)[:-KEPT]:
+            for suffix in (".code", ".log", ".pid", ".cfg"):
+                old.with_suffix(suffix).unlink(missing_ok=True)
+
+    def begin(self, order: StepId, words: Sequence[str]) -> Result:
+        """Begin ``xl WORDS``; RUNNING unless it cannot even be started."""
+        return self._begin(order, (self.xl, *words))
+
+    def _begin(self, order: StepId, command: Sequence[str]) -> Result:
+        try:
+            subprocess.Popen(  # noqa: S603 (numbers and paths of its own, no shell between)
+                ["/bin/sh", "-c", _SCRIPT, "sh", str(self._end(order)), *command],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                close_fds=True,
+                cwd="/",
+            )
+        except OSError as error:
+            return Result(Status.FAILED, f"xl cannot be started: {error.strerror}")
+        self._running[order] = time.monotonic()
+        return Result(Status.RUNNING)
+
+    def restart(self, order: StepId, domain: DomainId, uuid: str) -> Result:
+        """Destroy a domain and create it anew from the configuration that ``xl`` keeps of it."""
+        kept = USER_DATA / f"userdata-d.{domain}.{uuid}.xl"
+        if not kept.is_file():
+            return Result(Status.REFUSED, f"xl has kept no configuration of it ({kept})")
+        script = 'cp "$1" "$2" && "$3" destroy "$4" && "$3" create "$2"'
+        copy = str(self._end(order).with_suffix(".cfg"))
+        return self._begin(order, ("/bin/sh", "-c", script, "sh", str(kept), copy, self.xl, str(domain)))
+
+    def ended(self) -> tuple[tuple[StepId, Result], ...]:
+        """The operations that have ended since the last look."""
+        looked = [(order, self.probe(order)) for order in self._running]
+        found = [(order, result) for order, result in looked if result.status is not Status.RUNNING]
+        for order, _ in found:
+            del self._running[order]
+        _reap()
+        return tuple(found)
+
+    def watch(self, order: StepId) -> None:
+        """An operation of an earlier life: its end shall be told, too."""
+        self._running.setdefault(order, time.monotonic())
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the end of an operation is waited for."""
+        return bool(self._running)
+
+    def probe(self, order: StepId) -> Result:
+        """What became of an operation."""
+        end = self._end(order)
+        try:
+            code = int(end.with_suffix(".code").read_text())
+        except FileNotFoundError:
+            return self._unended(order)
+        except ValueError:
+            return Result(Status.UNKNOWN, "xl's end cannot be read")
+        if code == 0:
+            return Result(Status.DONE)
+        return Result(Status.FAILED, f"xl ended with {code}: {self._words(end)}")
+
+    def _unended(self, order: StepId) -> Result:
+        began_s = self._running.get(order)
+        if began_s is not None and time.monotonic() - began_s > LONGEST_S:
+            return Result(Status.UNKNOWN, f"xl has not ended within {LONGEST_S:.0f} s")
+        try:
+            pid = int(self._end(order).with_suffix(".pid").read_text())
+        except (FileNotFoundError, ValueError):
+            if began_s is not None and time.monotonic() - began_s < BEGUN_S:
+                return Result(Status.RUNNING)
+            return Result(Status.UNKNOWN, "it was not begun, or its traces are gone")
+        if Path(f"/proc/{pid}").exists():
+            return Result(Status.RUNNING)
+        if self._end(order).with_suffix(".code").exists():
+            return self.probe(order)
+        return Result(Status.UNKNOWN, "its process was ended before it could say how it went")
+
+    def _end(self, order: StepId) -> Path:
+        return self.home / str(order)
+
+    def _words(self, end: Path) -> str:
+        try:
+            said = end.with_suffix(".log").read_bytes()[-WORDS_BYTES:]
+        except OSError:
+            return "it said nothing"
+        return " ".join(said.decode("utf-8", "backslashreplace").split()) or "it said nothing"
+
+
+def _reap() -> None:
+    """Let ended children go."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return
