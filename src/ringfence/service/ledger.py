@@ -6,7 +6,7 @@ Everything else in the service writes through here, so that state and journal ca
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from ringfence.action.carry import again, carry_out
@@ -14,6 +14,7 @@ from ringfence.errors import NotWrittenError
 from ringfence.hypervisor.port import Hypervisor
 from ringfence.journal import events as ev
 from ringfence.journal.recall import recall
+from ringfence.journal.snapshot import SHAPE, encode
 from ringfence.journal.state import apply
 from ringfence.journal.store import Journal
 from ringfence.service.kernel_log import to_kernel_log
@@ -79,6 +80,16 @@ class Ledger:
         if self._unwritten and self._written(()):
             self.journal.refill()
         return not self._unwritten and not self.unkept
+
+    def remember(self) -> Iterator[None]:
+        """Put a snapshot of the state into the journal, a part at each step, so that the next start is a short one.
+
+        Nothing is put in while events wait for room: they count in the state, and are not in the journal yet. Raises
+        ``JournalError`` if the disk fails or is full.
+        """
+        if not self._unwritten and not self.unkept:
+            last = self.journal.last
+            yield from self.journal.put_snapshot(last, self.journal.crc_at(last), SHAPE, encode(self.state))
 
     @property
     def now_ms(self) -> int:

@@ -7,7 +7,7 @@ turn does what is due now, and ``wake_ms`` says when the next one is due at the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Final, assert_never
@@ -190,6 +190,10 @@ class Loop:
         self._ledger.note_domains()
         self._evidence.hear(told)
         return self._ledger.is_durable
+
+    def remember(self) -> Iterator[None]:
+        """As ``Ledger.remember``: what upkeep does now and then, between two turns."""
+        return self._ledger.remember()
 
     @property
     def is_durable(self) -> bool:

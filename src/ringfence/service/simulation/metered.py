@@ -5,6 +5,7 @@ What only looks (the time, the situation, the capabilities) does nothing, so a k
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -158,3 +159,10 @@ class MeteredJournal(Journal):
         number = super().append(*events)
         self._meter.tick()
         return number
+
+    def put_snapshot(self, number: int, event_crc: int, version: int, data: bytes) -> Iterator[None]:
+        """As ``Journal.put_snapshot``."""
+        for _ in super().put_snapshot(number, event_crc, version, data):
+            self._meter.tick()
+            yield
+        self._meter.tick()

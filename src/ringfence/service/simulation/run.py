@@ -30,6 +30,7 @@ from ringfence.hypervisor.model.platforms import PLATFORMS
 from ringfence.hypervisor.model.topology import Topology
 from ringfence.hypervisor.port import Arrival, Question, Telemetry, Token
 from ringfence.journal.events import STEPS
+from ringfence.journal.snapshot import decode, encode
 from ringfence.journal.state import State
 from ringfence.journal.store import Reader
 from ringfence.service.loop import Loop
@@ -77,6 +78,8 @@ DOM0_PAGES: Final = 1 << 15
 XEN_PAGES: Final = 1 << 12
 TURNS: Final = 16
 """What Dom0 does has consequences that it hears of at once, and so on: a case has fewer."""
+SNAPSHOT_EVENTS: Final = 200
+"""Between two snapshots of the state: far fewer than in service, so that starts from one are many, and kills in one."""
 SAMPLES: Final = 2
 """States that are kept of a run, besides those at each kill."""
 
@@ -115,6 +118,7 @@ class Run:
         self._dom0 = (False, False)
         self._strikes = Strikes(self.host, self._witness, self._ids)
         self._turned_at = -1
+        self._remembers = SNAPSHOT_EVENTS
         self.watch: Callable[[], None] = _look_away
         """Called after everything that happens: for who shows the run while it goes on."""
 
@@ -237,6 +241,15 @@ class Run:
                 break
         self._note(Turned(self._clock.now_ns))
         self._sample()
+        self._alive(self._remember)
+
+    def _remember(self) -> None:
+        """Now and then the state is put beside the events, as the service does, so that a start is a short one."""
+        if self._loop is None or self._journal is None or self._journal.last < self._remembers:
+            return
+        for _ in self._loop.remember():
+            pass
+        self._remembers = self._journal.last + SNAPSHOT_EVENTS
 
     def _alive(self, what: Callable[[], object]) -> bool:
         """Let Ringfence do something; False if it is killed in it."""
@@ -296,7 +309,7 @@ class Run:
             self._keep(self._loop.state, copied=True)
 
     def _keep(self, state: State, *, copied: bool) -> None:
-        self.trace.samples.append(Sample(state.applied, state.snapshot() if copied else state))
+        self.trace.samples.append(Sample(state.applied, decode(encode(state)) if copied else state))
 
     # --- what passes through the port (metered.Spectator) ----------------------------------------------------------
 
