@@ -120,8 +120,8 @@ class CaseExplained(msgspec.Struct, frozen=True, kw_only=True):
     """A case, from raw registers to outcome, as `ringfence explain` tells it.
 
     ``links`` are in the order in which things happened, ``at_ms`` on the host's clock, whose 0 was at ``epoch_wall_ms``
-    (None if that is not known). ``evidence`` are the records that it rests on, decoded. ``outcome`` is empty while it
-    is open; ``whole`` is False if the case is longer than one request looks at.
+    (None if that is not known). ``evidence`` are the records that it rests on, decoded;
+    ``suspects`` is what its last trend points at, the best first. ``outcome`` is empty while it is open; ``whole`` is False if the case is longer than one request looks at.
     """
 
     case: int
@@ -130,6 +130,7 @@ class CaseExplained(msgspec.Struct, frozen=True, kw_only=True):
     links: tuple[chain.Link, ...]
     outcome: tuple[str, ...]
     evidence: tuple[jsonl.FindingLine, ...]
+    suspects: tuple[ev.Accused, ...] = ()
     epoch_wall_ms: int | None = None
     whole: bool = True
 
@@ -181,6 +182,7 @@ def _case(journal: Path, number: CaseId, context: Context) -> CaseExplained | Pr
         links=shown.links,
         outcome=shown.outcome,
         evidence=tuple(_finding_line(each) for each in found if not isinstance(each, Unrecognised)),
+        suspects=next((each.accused for _, each in reversed(own) if isinstance(each, ev.TrendSeen)), ()),
         epoch_wall_ms=life.epoch_ms if life is not None else None,
         whole=len(own) < MOST_SCANNED,
     )

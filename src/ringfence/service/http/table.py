@@ -6,7 +6,7 @@ from functools import cache
 
 import msgspec
 
-from ringfence.service.http import api, history, login, policies
+from ringfence.service.http import api, history, login, policies, words
 from ringfence.service.http.openapi import description
 from ringfence.service.http.routes import (
     EVENT_STREAM,
@@ -34,6 +34,7 @@ ROUTES: tuple[AnyRoute, ...] = (
     *api.ROUTES,
     *history.ROUTES,
     *policies.ROUTES,
+    *words.ROUTES,
     Route(
         method=Method.GET, path="/api/v1/events/stream", name="followEvents", needs=Scope.READ, asked=Followed,
         handler=follow, media=EVENT_STREAM,
