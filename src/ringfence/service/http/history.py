@@ -121,8 +121,8 @@ class CaseExplained(msgspec.Struct, frozen=True, kw_only=True):
 
     ``links`` are in the order in which things happened, ``at_ms`` on the host's clock, whose 0 was at ``epoch_wall_ms``
     (None if that is not known). ``evidence`` are the records that it rests on, decoded; ``suspects`` is what its last
-    trend points at, the best first. ``outcome`` is empty while it is open; ``whole`` is False if the case is longer than
-    one request looks at.
+    trend points at, the best first. ``outcome`` is empty while it is open; ``whole`` is False if the case is longer
+    than one request looks at.
     """
 
     case: int
