@@ -125,6 +125,52 @@ class Readable:
             raise damaged(self.path, "its head is missing")
         return head
 
+    @property
+    def last(self) -> int:
+        """The number of the last event, 0 if there is none."""
+        try:
+            return self._head()
+        except FAULTS as error:
+            raise failure(self.path, error) from error
+
+    @property
+    def used_bytes(self) -> int:
+        """What the file holds; what was dropped leaves room in it, which is used again."""
+        try:
+            size, free, page = (
+                self._connection.execute(f"PRAGMA {name}").fetchone()[0]
+                for name in ("page_count", "freelist_count", "page_size")
+            )
+        except FAULTS as error:
+            raise failure(self.path, error) from error
+        used: int = (size - free) * page
+        return used
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """The numbers of the events that were kept when the base passed them, oldest first."""
+        try:
+            return tuple(number for (number,) in self._connection.execute("SELECT number FROM kept ORDER BY number"))
+        except FAULTS as error:
+            raise failure(self.path, error) from error
+
+    def at_ms(self, number: int) -> int:
+        """The time of an event on the host's clock, as its row has it. Raises ``JournalDamagedError``."""
+        return self._of_row("SELECT at_ms FROM event WHERE number = ?", number)
+
+    def crc_at(self, number: int) -> int:
+        """The CRC of an event's row. Raises ``JournalDamagedError``."""
+        return self._of_row("SELECT crc FROM event WHERE number = ?", number)
+
+    def _of_row(self, query: str, number: int) -> int:
+        try:
+            (value,) = self._connection.execute(query, (number,)).fetchone() or (None,)
+        except FAULTS as error:
+            raise failure(self.path, error) from error
+        if not isinstance(value, int):
+            raise damaged(self.path, f"event {number} is missing")
+        return value
+
     def events(
         self, after: int = 0, *, case: CaseId | None = None, kinds: Iterable[type[Event]] = ()
     ) -> Iterator[tuple[int, Stored]]:

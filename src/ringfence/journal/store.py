@@ -295,16 +295,6 @@ class Journal(Readable):
 
     # --- upkeep: each call is one short transaction, and a kill between any two of them loses nothing
 
-    @property
-    def used_bytes(self) -> int:
-        """What the file holds; what was dropped leaves room in it, which is used again."""
-        size, free, page = (
-            self._connection.execute(f"PRAGMA {name}").fetchone()[0]
-            for name in ("page_count", "freelist_count", "page_size")
-        )
-        used: int = (size - free) * page
-        return used
-
     def put_snapshot(self, number: int, event_crc: int, version: int, data: bytes) -> Iterator[None]:
         """Put a snapshot of the state after event ``number`` into the file, a part at each step.
 
