@@ -103,9 +103,9 @@ class Evidence:
         self._storms.counted(repeats, storms)
 
     @property
-    def waits(self) -> bool:
-        """Whether something follows from what came together, and is to be done by ``go_on``."""
-        return self._storms.waits
+    def wake_ms(self) -> int | None:
+        """When something that follows from what came together is to be done by ``go_on``; None if nothing is."""
+        return self._storms.wake_ms
 
     def go_on(self) -> None:
         """Do some of what follows from what came together."""

@@ -145,7 +145,7 @@ class Loop:
     def wake_ms(self) -> int | None:
         """When the next turn is due even if nothing arrives, on the host's clock; None if nothing is waited for."""
         alarms = [*self._alone.alarms.values()] if self._alone is not None else []
-        alarms += [self._ledger.now_ms] if self._evidence.waits else []
+        alarms += [due_ms] if (due_ms := self._evidence.wake_ms) is not None else []
         campaign = self._campaigning.wake_ms
         return min((*alarms, campaign) if campaign is not None else alarms, default=None)
 

@@ -2,7 +2,7 @@
 
 The law: whatever the history of a part adds up to, and whether its threshold is passed, is the same as if the reports
 had come one by one, all at the moment at which they were written. Two bounds keep a storm from holding up what cannot
-wait. Parts that may have passed their threshold are acted upon ``ACTS_AT_ONCE`` a turn, and the same part once in
+wait. Parts that may have passed their threshold are acted upon once in ``ACT_EVERY_MS``, and the same part once in
 ``PAUSE_MS``; and after ``KEPT_AT_ONCE`` reports, ``KEPT_A_SECOND`` of them are kept one by one. Of the others the
 number is kept, by page: they are counted as ``State.summed``.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from ringfence.decision.policy import Policy
@@ -32,12 +33,19 @@ KEPT_AT_ONCE: Final = 2_000_000
 """Reports kept one by one of a storm: some 30 MB of journal."""
 KEPT_A_SECOND: Final = 1_000
 """And of one that goes on, some 1.2 GB a day: a quarter of the journal's bound (``journal.store.LIMIT_BYTES``)."""
-ACTS_AT_ONCE: Final = 1
-"""Parts that are acted upon in one turn: each takes some milliseconds, in which an uncorrected error waits."""
+ACT_EVERY_MS: Final = 50
+"""One part is acted upon at a time, and so often: it takes some milliseconds, in which an uncorrected error waits. The
+pages that the policy's budget lets go (64 of a DIMM) are through in some seconds."""
+LOOKED_AT_ONCE: Final = 64
+"""Parts looked at meanwhile that turn out to be below their threshold, or dealt with: some microseconds each."""
 PAUSE_MS: Final = 1_000
-"""A part that has passed its threshold is not looked at again before: a storm passes any many times a second."""
+"""A part that was acted upon is not looked at again before: a storm passes any threshold many times a second."""
 PARTS_WAITING: Final = SUSPECTS_KEPT
 """As many as are counted at all. What finds no room is looked at when it errs again."""
+
+
+_Part = Key | Frame
+"""A page by its number, which is quicker: there are thousands of them at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +68,9 @@ class Storms:
     def __init__(self, ledger: Ledger, ahead: ActingAhead, policy: Policy) -> None:
         self._ledger, self._ahead = ledger, ahead
         self._room, self._room_ms = KEPT_AT_ONCE, ledger.now_ms
-        self._waiting: dict[Key, _Waiting] = {}
-        self._acted_ms: dict[Key, int] = {}
+        self._waiting: dict[_Part, _Waiting] = {}
+        self._acted_ms: dict[_Part, int] = {}
+        self._next_ms = 0
         self.reload(policy)
 
     def reload(self, policy: Policy) -> None:
@@ -93,17 +102,16 @@ class Storms:
         for each, event in zip(repeats, events, strict=True):
             if not event.corrected:
                 continue
-            cpu, dimm = event.record.cpu, event.dimm
+            cpu, dimm, origin = event.record.cpu, event.dimm, each.first.origin
             for key in counted_by(event, sighting_of(event)):
-                self._may_act(key, _Waiting(each.first.raw, each.first.origin, seen.Where(cpu, dimm, None)), now_ms)
-            pages = self._near(event)
-            if pages:
+                if key[0] in self._least and self._may_wait(key, now_ms):
+                    self._waiting[key] = _Waiting(each.first.raw, origin, seen.Where(cpu, dimm, None))
+            if near := self._near(event, now_ms):
                 at = {page: index for index, page in enumerate(seen.pages_of(diagnose(each.first), each))}
-                for page in pages:
-                    waiting = _Waiting(each.raw(at.get(page, 0)), each.first.origin, seen.Where(cpu, dimm, page))
-                    self._may_act(page_key(page), waiting, now_ms)
+                for page in near:
+                    self._waiting[page] = _Waiting(each.raw(at.get(page, 0)), origin, seen.Where(cpu, dimm, page))
 
-    def _near(self, event: ev.Repeated) -> list[Frame]:
+    def _near(self, event: ev.Repeated, now_ms: int) -> list[Frame]:
         """The pages that may have passed their threshold, by a glance at how often they were seen."""
         least, history = self._least.get(Suspect.PAGE), self._ledger.state.history
         if least is None:
@@ -111,33 +119,36 @@ class Storms:
         return [
             page
             for page, reports in event.pages
-            if event.count * reports >= least or len(history.get(page_key(page), ())) > 1
-        ]
+            if self._may_wait(page, now_ms)
+            and (event.count * reports >= least or len(history.get(page_key(page), ())) > 1)
+        ][: max(0, PARTS_WAITING - len(self._waiting))]
 
-    def _may_act(self, key: Key, waiting: _Waiting, now_ms: int) -> None:
-        if key[0] not in self._least or key in self._waiting or len(self._waiting) >= PARTS_WAITING:
-            return
-        acted_ms = self._acted_ms.get(key)
-        if acted_ms is None or now_ms >= acted_ms + PAUSE_MS:
-            self._waiting[key] = waiting
+    def _may_wait(self, part: _Part, now_ms: int) -> bool:
+        if part in self._waiting or len(self._waiting) >= PARTS_WAITING:
+            return False
+        acted_ms = self._acted_ms.get(part)
+        return acted_ms is None or now_ms >= acted_ms + PAUSE_MS
 
     @property
-    def waits(self) -> bool:
-        """Whether parts wait to be looked at: a turn is due."""
-        return bool(self._waiting)
+    def wake_ms(self) -> int | None:
+        """When the next part is to be looked at, on the host's clock; None if none waits."""
+        return self._next_ms if self._waiting else None
 
     def go_on(self) -> None:
-        """Look at the parts that wait, the first ones first, until ``ACTS_AT_ONCE`` of them were acted upon."""
-        acts = 0
-        while self._waiting and acts < ACTS_AT_ONCE:
-            key = next(iter(self._waiting))
-            waiting = self._waiting.pop(key)
+        """Look at the parts that wait, the first ones first, until one was acted upon; not before it is time."""
+        now_ms = self._ledger.now_ms
+        if now_ms < self._next_ms:
+            return
+        for part in list(islice(self._waiting, LOOKED_AT_ONCE)):
+            waiting = self._waiting.pop(part)
+            key = page_key(Frame(part)) if isinstance(part, int) else part
             if self._ahead.counted_together(key, waiting.record, waiting.where):
-                acts += 1
-                self._acted_ms.pop(key, None)
-                self._acted_ms[key] = self._ledger.now_ms
-                while len(self._acted_ms) > PARTS_WAITING:
-                    del self._acted_ms[next(iter(self._acted_ms))]
+                self._acted_ms.pop(part, None)
+                self._acted_ms[part] = now_ms
+                self._next_ms = now_ms + ACT_EVERY_MS
+                break
+        for part in list(islice(self._acted_ms, max(0, len(self._acted_ms) - PARTS_WAITING))):
+            del self._acted_ms[part]
 
 
 def uncorrected(repeats: Sequence[Repeats]) -> tuple[list[Repeats], list[Record]]:

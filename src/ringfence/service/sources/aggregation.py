@@ -31,7 +31,7 @@ from ringfence.service.sources.source import may_be_uncorrected
 
 HELD_STRUCTS: Final = 65_536
 """Eight MiB of the longest form: two thirds of a second of 100,000 a second, while the disk takes its time."""
-RELEASED_STRUCTS: Final = 2_048
+RELEASED_STRUCTS: Final = 4_096
 """Handed over at a time: an uncorrected error waits at most for the writing of so many, some ten milliseconds."""
 KINDS_APART: Final = 16
 """Kinds told apart at a time: each is diagnosed, and is an event of the journal."""
