@@ -3,6 +3,7 @@
 import { learn } from './time.js';
 
 const BASE = 'api/v1';
+const DRY_RUN_MS = 45_000; // a trial of a policy has half a minute (service.http.dry_run), and may wait for another
 const TIMEOUT_MS = 15_000; // longer than a full disk or a busy writer lets anybody wait
 
 /** Nothing was done: `status` (0: nobody answered), `detail` and `advice` are sentences. */
@@ -15,7 +16,7 @@ export class Refused extends Error {
 
 let csrf = '';
 
-async function call(method, path, body) {
+async function call(method, path, body, timeout = TIMEOUT_MS) {
   const headers = { Accept: 'application/json' };
   if (method !== 'GET') headers['X-CSRF-Token'] = csrf;
   if (body !== undefined) headers['Content-Type'] = 'application/json';
@@ -23,7 +24,7 @@ async function call(method, path, body) {
   try {
     answer = await fetch(`${BASE}/${path}`, {
       method, headers, body: body === undefined ? undefined : JSON.stringify(body), cache: 'no-store',
-      credentials: 'same-origin', redirect: 'error', signal: AbortSignal.timeout(TIMEOUT_MS),
+      credentials: 'same-origin', redirect: 'error', signal: AbortSignal.timeout(timeout),
     });
   } catch (error) {
     throw new Refused(0, error.name === 'TimeoutError' ? 'The service did not answer in time.' : 'The service cannot be reached.');
@@ -56,13 +57,14 @@ export const api = {
   host: () => get('host'),
   events: (query) => get('events', query),
   cases: () => get('cases', { closed: true }),
-  explain: (number) => get(`explain/${number}`),
+  explainCase: (number) => get(`cases/${number}`),
+  explainEvent: (number) => get(`events/${number}`),
   domains: () => get('domains'),
   approvals: () => get('approvals'),
   approve: (word) => call('POST', 'approve', word),
   reject: (word) => call('POST', 'reject', word),
   policy: () => get('policy'),
-  tryPolicy: (text) => call('POST', 'policy/try', { text }),
-  rows: () => get('rows'),
+  dryRun: (text, standIn) => call('POST', 'policy/dry-run', { text, stand_in: standIn }, DRY_RUN_MS),
+  words: () => get('words'),
   stream: (after) => new EventSource(`${BASE}/events/stream${after === null ? '' : `?after=${after}`}`),
 };

@@ -14,9 +14,10 @@ import * as policy from './pages/policy.js';
 import { begin, changed, join, signOut, store, subscribe } from './store.js';
 import { absolute, clock, clockAhead, length, now, tick } from './time.js';
 
-const PAGES = { '': overview, host, events, cases, case: caseOf, domains, approvals, policy };
-const RAIL = [['', 'Overview', 'o'], ['host', 'Host', 'h'], ['events', 'Events', 'e'], ['cases', 'Cases', 'c'],
-  ['domains', 'Domains', 'd'], ['approvals', 'Approvals', 'a'], ['policy', 'Policy', 'p']];
+const PAGES = { '': overview, host, events, cases, case: caseOf, event: { ...caseOf, render: (number) => caseOf.render(number, 'event') }, domains, approvals, policy };
+const RAIL = [['', 'Overview', 'o'], ['approvals', 'Approvals', 'a'], ['events', 'Events', 'e'], ['cases', 'Cases', 'c'],
+  ['host', 'Host', 'h'], ['domains', 'Domains', 'd'], ['policy', 'Policy', 'p']];
+const PARENTS = { case: 'cases', event: 'events' };
 
 const main = document.getElementById('main');
 let here = null;
@@ -39,7 +40,8 @@ function draw() {
   const [name, argument] = place();
   const page = PAGES[name];
   const at = `${name}/${argument}`;
-  if (at !== here) {
+  const moved = at !== here;
+  if (moved) {
     main.replaceChildren();
     here = at;
     window.scrollTo(0, 0);
@@ -50,7 +52,8 @@ function draw() {
   if (said !== null && sentence !== said) dialogs.say(`${sentence}.`);
   said = sentence;
   page.mounted?.(main, draw);
-  document.title = titleOf(page.title(argument));
+  if (moved) document.querySelector('.rail [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' });
+  document.title = titleOf(page.title(`${name}/${argument}`));
 }
 
 function titleOf(name) {
@@ -69,15 +72,25 @@ function bar() {
     h('span.grow.hostname', { title: 'Who serves this page' }, location.host),
     h('span.link', { 'data-state': store.link.state, title: means }, h('i', { 'aria-hidden': 'true' }), word),
     h('span.utc', { title: 'The time now, UTC' }, h('span', { 'data-clock': true }, clock(now())), ' UTC'),
-    h('button.icon', { type: 'button', 'data-do': 'theme', title: `Theme: ${theme()} (t)`, 'aria-label': `Theme: ${theme()}; change it` }, { system: '◐', dark: '●', light: '○' }[theme()]),
+    h('button.icon', { type: 'button', 'data-do': 'theme', title: `Theme: ${theme()} (t)`, 'aria-label': `Theme: ${theme()}; change it` }, icon(theme())),
     h('button.icon', { type: 'button', 'data-do': 'help', title: 'Keys (?)', 'aria-label': 'Help: the keys' }, '?'),
-    store.session?.csrf ? h('button.icon', { type: 'button', 'data-do': 'leave', title: `Sign out (${store.session.who})`, 'aria-label': 'Sign out' }, '⏻') : null,
+    store.session?.csrf ? h('button.icon', { type: 'button', 'data-do': 'leave', title: `Sign out (${store.session.who})`, 'aria-label': 'Sign out' }, icon('leave')) : null,
   ];
 }
 
 const mark = () => h('svg', { viewBox: '0 0 32 32', 'aria-hidden': 'true' },
   h('circle', { cx: 16, cy: 16, r: 11, fill: 'none', stroke: 'currentColor', 'stroke-width': 3, 'stroke-dasharray': '53.6 15.5' }),
   h('circle', { cx: 16, cy: 16, r: 3.5, fill: 'currentColor' }));
+
+const ICONS = {
+  system: ['M12 3a9 9 0 1 0 0 18a9 9 0 0 0 0-18z', 'M12 3v18', 'M12 3a9 9 0 0 1 0 18z'],
+  dark: ['M20 14.5A8.5 8.5 0 0 1 9.5 4a8.5 8.5 0 1 0 10.500 10.500z'],
+  light: ['M12 8a4 4 0 1 0 0 8a4 4 0 0 0 0-8z', 'M12 2v3M12 19v3M2 12h3M19 12h3M5 5l2 2M17 17l2 2M19 5l-2 2M7 17l-2 2'],
+  leave: ['M14 4H6v16h8', 'M10 12h11M17 8l4 4l-4 4'],
+};
+
+const icon = (name) => h('svg', { viewBox: '0 0 24 24', width: 18, height: 18, fill: 'none', stroke: 'currentColor', 'stroke-width': 1.8, 'stroke-linecap': 'round', 'stroke-linejoin': 'round', 'aria-hidden': 'true' },
+  ICONS[name].map((path, at) => h('path', { d: path, fill: name === 'system' && at === 2 ? 'currentColor' : 'none' })));
 
 function rail() {
   const [name] = place();
@@ -87,7 +100,7 @@ function rail() {
   };
   return h('ul', RAIL.map(([page, label, letter]) => {
     const [count, of] = counts[page] ?? [0, ''];
-    return h('li', h('a', { href: `#/${page}`, 'aria-current': (name === 'case' ? 'cases' : name) === page ? 'page' : null, title: `g ${letter}` },
+    return h('li', h('a', { href: `#/${page}`, 'aria-current': (PARENTS[name] ?? name) === page ? 'page' : null, title: `g ${letter}` },
       label, count ? h('span.count', { class: page === 'approvals' ? 'due' : '', title: `${count} ${of}` }, String(count)) : null));
   }));
 }

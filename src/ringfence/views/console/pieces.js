@@ -22,6 +22,13 @@ export function rowName(row) {
 export const caseLink = (number, text = `case ${number}`) =>
   h('a', { href: `#/case/${number}`, title: `Explain case ${number}, step by step` }, text);
 
+/** When a case ended, or when it was opened; null if neither is known. */
+export const whenOf = (line) => store.ends.get(line.case) ?? line.opened_wall_ms ?? null;
+
+/** What a case is about. */
+export const titleOf = (line) => store.titles.get(line.case)
+  ?? (line.instructed ? `a person instructed: ${operationOf(line.instructed).verb}` : `case ${line.case}`);
+
 export const severity = (name) => (name ? tag(severityOf(name)) : null);
 
 /** One part of a case: who, how far, by which row. */
@@ -47,11 +54,11 @@ export function eventRow(event, { short = false } = {}) {
     h('time.at', at === null ? { title: 'The wall clock was not known then' }
       : { datetime: new Date(at).toISOString(), title: `${new Date(at).toISOString()} (UTC)` },
     at === null ? '—' : today ? clock(at, { milli: !short }) : `${day(at).slice(5)} ${clock(at).slice(0, 5)}`),
-    h('span.sort', { title: `number ${event.number} of the journal: ${event.kind}` }, event.what),
+    short ? null : h('span.sort', { title: `number ${event.number} of the journal: ${event.kind}` }, event.what),
     short ? null : h('span', rowName(event.row)),
-    h('span.text', { title: event.text }, short && event.case != null ? h('a', { href: `#/case/${event.case}` }, event.text) : event.text),
-    short ? null : h('span', event.case != null ? caseLink(event.case, `case ${event.case}`) : event.kind === 'Received'
-      ? h('a', { href: `#/case/${event.number}`, title: 'Explain this record' }, 'explain') : ''));
+    h('span.text', { title: `${event.what}: ${event.text}` }, short && event.case != null ? h('a', { href: `#/case/${event.case}` }, event.text) : event.text),
+    short ? null : h('span.of', event.case != null ? caseLink(event.case, ['case', h('span.opt', ` ${event.case}`)]) : event.kind === 'Received'
+      ? h('a', { href: `#/event/${event.number}`, title: 'Explain this record' }, 'explain') : ''));
 }
 
 /** What waits for a person: what, for whom, how long, and the two words. */

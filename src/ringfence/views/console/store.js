@@ -6,6 +6,7 @@ import { api, Refused } from './api.js';
 
 export const MOST_EVENTS = 10_000; // in memory: some megabytes; older ones are asked for by number
 const FIRST_EVENTS = 500;
+const FIRST_ENDS = 1_000; // as many closed cases as the service remembers (journal.state.OUTCOMES_KEPT)
 const SETTLE_MS = 300; // events come in bunches: one question for all of them
 const REST_MS = 1_000; // and no list is asked for more often than this, storm or not
 const POLL_MS = 10_000; // what no event tells: the disk, readers, sources; and whether anybody is there at all
@@ -18,7 +19,8 @@ export const store = {
   link: { state: 'joining', since: Date.now(), because: '', retry: null },
   status: null, statusAt: 0,
   host: null, cases: [], domains: [], approvals: [], policy: null, rows: new Map(),
-  events: [], last: null, paused: false,
+  events: [], last: null,
+  ends: new Map(), titles: new Map(), // of cases: when they ended, and what they began with
   refused: '',
 };
 
@@ -106,9 +108,21 @@ function take() {
   if (!fresh.length) return;
   for (const event of fresh) event.fresh = true;
   store.last = fresh[fresh.length - 1].number;
+  fresh.forEach(remember);
   store.events = [...fresh.reverse(), ...store.events].slice(0, MOST_EVENTS);
   want('status', ...new Set(fresh.flatMap((event) => CHANGES[event.kind] ?? [])));
   changed();
+}
+
+const TITLES = new Set(['finding', 'trend', 'known bad', 'instruction']);
+const MOST_REMEMBERED = 4_096; // cases; four times those that a list of closed ones has
+
+/** What an event says of its case that no list has. */
+function remember(event) {
+  if (event.case === null || event.case === undefined) return;
+  if (event.kind === 'Closed') store.ends.set(event.case, event.wall_ms);
+  if (TITLES.has(event.what) && !store.titles.has(event.case)) store.titles.set(event.case, event.text);
+  for (const map of [store.ends, store.titles]) if (map.size > MOST_REMEMBERED) map.delete(map.keys().next().value);
 }
 
 function lost(because) {
@@ -142,7 +156,12 @@ export function join() {
   source.addEventListener('error', async () => {
     if (mine !== source) return;
     lost('The stream of events broke off.');
-    try { await api.status(); } catch (error) { if (error.status === 401) signedOut(); }
+    try {
+      await api.status();
+      if (tries > 1) await start(); // it is there, and does not take the number where we stood: begin anew
+    } catch (error) {
+      if (error.status === 401) signedOut();
+    }
   });
 }
 
@@ -169,16 +188,27 @@ export async function signIn(token) {
 }
 
 async function start() {
-  const [rows, events] = await Promise.all([api.rows(), api.events({ last: FIRST_EVENTS }), ...Object.values(ASK).map((one) => one())]);
-  store.rows = new Map(rows.rows.map((row) => [row.row, row]));
-  const newer = events.events.filter((event) => store.last === null || event.number > store.last);
-  store.events = [...newer.reverse(), ...store.events].slice(0, MOST_EVENTS);
-  store.last = Math.max(store.last ?? 0, events.last ?? 0, store.events[0]?.number ?? 0);
+  const [words, events] = await Promise.all([api.words(), api.events({ limit: FIRST_EVENTS }), ...Object.values(ASK).map((one) => one())]);
+  store.words = words;
+  store.rows = new Map(words.rows.map((row) => [row.row, row]));
+  // Another journal's numbers mean nothing here.
+  const known = store.last !== null && store.last <= events.after ? store.events : [];
+  const newest = known[0]?.number ?? 0;
+  store.events = [...events.events.filter((event) => event.number > newest).reverse(), ...known].slice(0, MOST_EVENTS);
+  store.last = events.after;
   store.signedOut = false;
   store.loaded = true;
   clearInterval(poll);
   poll = setInterval(() => want('status', ...(store.approvals.length ? ['approvals'] : [])), POLL_MS);
   join();
+  changed();
+  await history();
+}
+
+/** How closed cases began and ended: told after everything else, for it is not what is looked at first. */
+async function history() {
+  const pages = await Promise.allSettled(['finding', 'trend', 'known bad', 'instruction', 'outcome'].map((what) => api.events({ what, limit: FIRST_ENDS })));
+  for (const page of pages) if (page.status === 'fulfilled') page.value.events.forEach(remember);
   changed();
 }
 

@@ -1,14 +1,15 @@
 // The cases: open ones first, then the newest of the closed ones.
 
 import { h } from '../dom.js';
-import { head, part, severity, tag } from '../pieces.js';
+import { head, part, severity, tag, titleOf, whenOf } from '../pieces.js';
 import { store } from '../store.js';
 import { ago } from '../time.js';
-import { operationOf, plural, stateOf } from '../words.js';
+import { plural, stateOf } from '../words.js';
 
 export const title = () => 'Cases';
 
 const SHOWN = 200;
+const PARTS_SHOWN = 12;
 const view = { search: '', which: 'all' };
 
 const WHICH = [
@@ -23,7 +24,7 @@ function filtered() {
   const wanted = view.search.toLowerCase();
   return [...store.cases].reverse().sort((a, b) => Number(b.open) - Number(a.open)).filter((line) =>
     (view.which === 'all' || (view.which === 'open' ? line.open : isHurt(line)))
-    && (!wanted || `${line.case} ${line.title ?? ''} ${line.severity} ${line.parts.map((each) => `${each.whom} ${each.row} ${stateOf(each.state).label}`).join(' ')}`.toLowerCase().includes(wanted)));
+    && (!wanted || `${line.case} ${titleOf(line)} ${line.severity} ${line.parts.map((each) => `${each.whom} ${each.row} ${stateOf(each.state).label}`).join(' ')}`.toLowerCase().includes(wanted)));
 }
 
 export function render() {
@@ -41,12 +42,12 @@ export function render() {
 }
 
 function row(line) {
-  return h('a.case', { href: `#/case/${line.case}`, 'data-item': true, 'data-key': line.case },
-    h('span.mono', { title: 'The number of the case, as ringfence explain takes it' }, String(line.case)),
-    h('span.title', line.title || (line.instructed ? `a person instructed: ${operationOf(line.instructed).verb}` : line.pages ? plural(line.pages, 'page') : 'case')),
-    h('span.line', severity(line.severity), tag(line.open ? { tone: 'work', label: 'open', meaning: 'It has no outcome yet' } : { tone: 'calm', label: 'closed', meaning: 'It has its outcome' }),
-      line.closed_wall_ms ?? line.opened_wall_ms ? ago(line.closed_wall_ms ?? line.opened_wall_ms) : null),
-    h('span.parts', line.parts.map(part)));
+  const when = whenOf(line);
+  return h('div.case', { 'data-key': line.case },
+    h('span.mono.muted', { title: 'The number of the case, as ringfence explain takes it' }, String(line.case)),
+    h('a.title', { href: `#/case/${line.case}`, 'data-item': true }, titleOf(line)),
+    h('span.line', severity(line.severity), line.open ? tag({ tone: 'work', label: 'open', meaning: 'It has no outcome yet' }) : null, when !== null ? ago(when) : null),
+    h('span.parts', line.parts.slice(0, PARTS_SHOWN).map(part), line.parts.length > PARTS_SHOWN ? h('span.muted', `and ${line.parts.length - PARTS_SHOWN} more`) : null));
 }
 
 export const actions = { which: (name) => { view.which = name; } };

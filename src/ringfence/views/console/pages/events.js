@@ -61,7 +61,7 @@ function detail(event) {
       event.row ? [h('dt', 'row'), h('dd', rowName(event.row), ' ', store.rows.get(event.row)?.happens ?? '')] : null,
       h('dt', 'journal'), h('dd', `number ${event.number}, ${event.kind}`),
       event.case != null ? [h('dt', 'case'), h('dd', caseLink(event.case))]
-        : event.kind === 'Received' ? [h('dt', 'record'), h('dd', h('a', { href: `#/case/${event.number}` }, 'explain it'))] : null));
+        : event.kind === 'Received' ? [h('dt', 'record'), h('dd', h('a', { href: `#/event/${event.number}` }, 'explain it'))] : null));
 }
 
 export function mounted(root, redraw) {
@@ -69,7 +69,7 @@ export function mounted(root, redraw) {
   if (!long) {
     long = new LongList({
       label: 'Events, the newest first', row: eventRow, key: (event) => event.number,
-      open: (event) => { location.hash = `#/case/${event.case ?? event.number}`; }, empty: 'Nothing fits.',
+      open: (event) => { location.hash = event.case == null ? `#/event/${event.number}` : `#/case/${event.case}`; }, empty: 'Nothing fits.',
     });
     long.onchoose = (event) => { view.chosen = event; redraw(); };
   }

@@ -4,7 +4,7 @@
 import { h } from '../dom.js';
 import { head, mebibytes, tag } from '../pieces.js';
 import { store } from '../store.js';
-import { ago, length } from '../time.js';
+import { ago } from '../time.js';
 import { domainStateOf, gradeOf, markOf, plural, stageOf } from '../words.js';
 
 export const title = () => 'Host';
@@ -14,66 +14,132 @@ const TILES_SHOWN = 60;
 const PAGES_SHOWN = 100;
 
 const HEAT = [
-  [0, 'no corrected errors'], [1, '1 or 2'], [2, '3 to 9'], [3, '10 and more'], [4, 'judged bad, or an uncorrected error'],
+  [0, 'none'], [1, '1 or 2'], [2, '3 to 9'], [3, '10 and more'], [4, 'judged bad'],
 ];
 
 const ENDED = new Set(['repaired', 'replaced', 'acquitted']);
+const isJudged = (part) => part.stage !== '' && !ENDED.has(part.stage);
 
-/** How hot a part is: by its corrected errors, and hottest when it was judged bad or lost data. */
+/** How hot a part is: by its corrected errors of the last day, and hottest when it was judged bad. */
 function heat(part) {
-  if (part.uncorrected || (part.stage && !ENDED.has(part.stage))) return 4;
-  return part.errors === 0 ? 0 : part.errors < 3 ? 1 : part.errors < 10 ? 2 : 3;
+  if (isJudged(part)) return 4;
+  return part.errors_day === 0 ? 0 : part.errors_day < 3 ? 1 : part.errors_day < 10 ? 2 : 3;
 }
 
-const window_ = () => length(store.host.window_ms);
+/** The parts that were judged and are not mended, the ones that a person must replace first. */
+export const judged = (host) => (host ? [...host.dimms, ...host.ranks, ...host.cores, ...host.others].filter(isJudged)
+  .sort((a, b) => Number(b.stage === 'untreated') - Number(a.stage === 'untreated')) : []);
 
-/** Sockets, channels, DIMMs and domains; `small` leaves out CPUs and what DIMMs say beside their count. */
+export const named = (part) => (part.name.startsWith(`${part.kind} `) || part.kind === 'core' ? part.name : `${part.kind} ${part.name}`);
+
+// --- the machine, as far as evidence has named it ---------------------------------------------------------------------
+
+const byNumber = (a, b) => (a ?? Infinity) - (b ?? Infinity);
+
+/** Sockets with their cores, and channels with their modules, from a flat list of parts. */
+function machine(host) {
+  const sockets = new Map();
+  const socket = (number) => {
+    if (!sockets.has(number)) sockets.set(number, { socket: number, cores: [], others: [], channels: new Map() });
+    return sockets.get(number);
+  };
+  for (const dimm of host.dimms) {
+    const { channels } = socket(dimm.socket);
+    const key = `${dimm.controller} ${dimm.channel}`;
+    if (!channels.has(key)) channels.set(key, { controller: dimm.controller, channel: dimm.channel, dimms: [] });
+    channels.get(key).dimms.push(dimm);
+  }
+  for (const core of host.cores) socket(core.socket).cores.push(core);
+  for (const part of host.others) if (part.kind !== 'socket') socket(part.socket).others.push(part);
+  const out = new Set(host.cpus.filter((cpu) => cpu.out_of_use).map((cpu) => `CPU ${cpu.cpu}`));
+  const shown = new Set(host.cores.map((core) => core.name));
+  for (const cpu of host.cpus) if (!shown.has(`CPU ${cpu.cpu}`)) socket(null).cores.push({ kind: 'core', name: `CPU ${cpu.cpu}`, errors: 0, errors_day: 0, distinct: 0, stage: '' });
+  return [...sockets.values()].sort((a, b) => byNumber(a.socket, b.socket)).map((each) => ({
+    ...each,
+    cores: each.cores.map((core) => ({ ...core, out: out.has(core.name) })).sort((a, b) => a.name.localeCompare(b.name, 'en', { numeric: true })),
+    channels: [...each.channels.values()].sort((a, b) => byNumber(a.controller, b.controller) || byNumber(a.channel, b.channel)),
+  }));
+}
+
+/** Sockets, channels, DIMMs and domains; `small` shows a module as one cell. */
 export function picture({ small = false } = {}) {
   if (!store.host) return h('p.muted', 'Asking the service …');
-  const { sockets } = store.host;
+  const sockets = machine(store.host);
   return [
-    sockets.length ? h('div.sockets', sockets.map((each) => socket(each, small)))
-      : h('p.empty', 'No part of the machine is known yet: it is drawn as evidence names its parts.'),
-    sockets.length ? legend() : null,
-    h('h2', { class: 'gap' }, 'Domains'), tiles(),
+    sockets.length ? [h('div.sockets', sockets.map((each) => (small ? glance(each) : socket(each)))), legend()]
+      : h('p.empty', 'No part of the machine has erred: CPUs and modules are drawn as evidence names them.'),
+    store.host.parts_beyond ? h('p.small.muted', `and ${plural(store.host.parts_beyond, 'part')} that erred longer ago`) : null,
+    h('h2.gap', 'Domains'), tiles(),
   ];
 }
 
-function socket(each, small) {
-  const errors = each.channels.flatMap((channel) => channel.dimms).reduce((sum, dimm) => sum + dimm.errors, 0);
+const memoryErrors = (each) => each.channels.flatMap((channel) => channel.dimms).reduce((sum, dimm) => sum + dimm.errors_day, 0);
+const socketName = (each) => (each.socket === null ? 'Place not known' : `Socket ${each.socket}`);
+
+/** A socket at a glance: a cell a module, a column a channel; its CPUs in one line. */
+function glance(each) {
+  const out = each.cores.filter((one) => one.out).length;
+  return h('section.socket.glance', { 'data-key': `socket ${each.socket}` },
+    h('header', h('h3', socketName(each)),
+      h('span.small.muted', { title: 'Corrected errors of its memory in the last 24 hours; CPUs that erred or are out of use' },
+        `${plural(memoryErrors(each), 'memory error')}${each.cores.length ? `; ${plural(each.cores.length, 'CPU')} erring` : ''}${out ? `, ${out} out of use` : ''}`)),
+    h('div.cells', each.channels.map((channel) => h('div', { 'data-key': `${channel.controller} ${channel.channel}` }, channel.dimms.map(cell)))));
+}
+
+function cell(dimm) {
+  const words = inWords(dimm);
+  return h(`button.cell.heat-${heat(dimm)}`, { type: 'button', 'data-do': 'dimm', 'data-arg': dimm.name, 'data-key': dimm.name, title: words, 'aria-label': words },
+    isJudged(dimm) ? `${markOf('bad')} ` : '', dimm.errors_day ? few(dimm.errors_day) : '·');
+}
+
+/** "143", "12k". */
+const few = (count) => (count < 1000 ? String(count) : count < 1_000_000 ? `${Math.floor(count / 1000)}k` : `${Math.floor(count / 1_000_000)}M`);
+
+function socket(each) {
   return h('section.socket', { 'data-key': `socket ${each.socket}` },
-    h('header', h('h3', each.socket === null ? 'Not placed' : `Socket ${each.socket}`),
-      h('span.small.muted', { title: `Corrected errors of its memory within ${window_()}` }, plural(errors, 'memory error'))),
-    each.cpus.length ? h('div.cpus', { role: 'list', 'aria-label': `CPUs of socket ${each.socket}` }, each.cpus.map(cpu)) : null,
+    h('header', h('h3', socketName(each)), h('span.small.muted', { title: 'Corrected errors of its memory in the last 24 hours' }, plural(memoryErrors(each), 'memory error'))),
+    each.cores.length || each.others.length ? h('div.cpus', { role: 'list', 'aria-label': `CPUs and caches that erred, ${socketName(each)}` }, each.cores.map(cpu), each.others.map(cpu)) : null,
     h('div.channels', each.channels.map((channel) => h('div.channel', { 'data-key': `${channel.controller} ${channel.channel}` },
       h('div.name', channel.channel === null ? 'channel not known' : `${channel.controller !== null ? `controller ${channel.controller} ` : ''}channel ${channel.channel}`),
-      channel.dimms.map((dimm) => module_(dimm, small))))));
+      channel.dimms.map(module_)))));
 }
 
 function cpu(each) {
-  const words = `CPU ${each.cpu}: ${plural(each.errors, 'corrected error')} within ${window_()}${each.out ? '; out of use' : ''}${each.stage ? `; ${stageOf(each.stage).label}` : ''}`;
-  return h(`span.cpu.heat-${heat(each)}`, { class: each.out ? 'out' : '', role: 'listitem', title: words, 'aria-label': words, 'data-key': each.cpu }, String(each.cpu));
+  const words = `${named(each)}: ${inNumbers(each)}${each.out ? '; out of use' : ''}${judgedAs(each) ? `; ${judgedAs(each)}` : ''}`;
+  return h(`span.cpu.heat-${heat(each)}`, { class: each.out ? 'out' : '', role: 'listitem', title: words, 'aria-label': words, 'data-key': each.name },
+    each.name, each.errors_day ? ` · ${few(each.errors_day)}` : '', each.out ? ' out' : '');
 }
 
-function module_(dimm, small) {
-  const level = heat(dimm);
-  const judged = dimm.stage && !ENDED.has(dimm.stage) ? stageOf(dimm.stage).label : '';
-  const words = `${dimm.name}: ${plural(dimm.errors, 'corrected error')}, ${plural(dimm.syndromes, 'distinct syndrome')} of its ranks within ${window_()}; ${plural(dimm.pages_out, 'page')} out of use${dimm.uncorrected ? `; ${plural(dimm.uncorrected, 'uncorrected error')}` : ''}${judged ? `; ${judged}` : ''}`;
-  return h(`button.dimm.heat-${level}`, {
+const judgedAs = (part) => (isJudged(part) ? stageOf(part.stage).label : '');
+
+const inNumbers = (part) => `${plural(part.errors_day, 'corrected error')} in the last 24 hours, ${part.errors.toLocaleString('en')} remembered`;
+
+function inWords(dimm) {
+  const found = ranksOf(dimm);
+  const most = Math.max(dimm.distinct, ...found.map((rank) => rank.distinct));
+  return `${dimm.name}: ${inNumbers(dimm)}; ${plural(most, 'distinct syndrome')}${judgedAs(dimm) ? `; ${judgedAs(dimm)}` : ''}`;
+}
+
+const ranksOf = (dimm) => store.host.ranks.filter((rank) => rank.name.startsWith(`${dimm.name} `));
+
+function module_(dimm) {
+  const words = inWords(dimm);
+  return h(`button.dimm.heat-${heat(dimm)}`, {
     type: 'button', 'data-do': 'dimm', 'data-arg': dimm.name, 'data-key': dimm.name, 'data-item': true, title: words,
-    'aria-label': words, 'aria-pressed': small ? null : String(view.chosen === dimm.name),
+    'aria-label': words, 'aria-pressed': String(view.chosen === dimm.name),
   },
-  h('span.label', dimm.label || short(dimm.name)),
-  h('span.much', dimm.errors ? `${dimm.errors.toLocaleString('en')} CE` : '—', !small && dimm.syndromes ? ` · ${dimm.syndromes} syn` : ''),
-  judged || dimm.uncorrected ? h('span.bad', `${markOf(judged ? stageOf(dimm.stage).tone : 'bad')} ${judged || plural(dimm.uncorrected, 'UE')}`) : null);
+  h('span.label', short(dimm)),
+  h('span.much', dimm.errors_day ? `${dimm.errors_day.toLocaleString('en')} CE` : '—'),
+  dimm.distinct ? h('span.small', plural(dimm.distinct, 'syndrome')) : null,
+  isJudged(dimm) ? h('span.bad', `${markOf(stageOf(dimm.stage).tone)} ${judgedAs(dimm)}`) : null);
 }
 
-/** "socket 0 channel 1 slot 0" within its socket and channel: "slot 0". */
-const short = (name) => /(slot \d+.*)$/.exec(name)?.[1] ?? (/channel \d+$/.test(name) ? 'module' : name);
+/** "socket 0 channel 1 slot 0" within its socket and channel: "slot 0"; a label of the board's maker as it is. */
+const short = (dimm) => (/^(socket|controller|channel) \d/.test(dimm.name) ? (dimm.slot === null || dimm.slot === undefined ? 'module' : `slot ${dimm.slot}`) : dimm.name);
 
 function legend() {
   return h('div.legend', { 'aria-label': 'What the colours mean' },
-    h('span', `corrected errors (CE) within ${window_()}:`),
+    h('span', 'corrected errors (CE) in the last 24 hours:'),
     HEAT.map(([level, words]) => h('span', h('i', { class: `heat-${level}`, 'aria-hidden': 'true' }), words)));
 }
 
@@ -97,63 +163,60 @@ function tiles() {
 
 export function render() {
   const { host, status } = store;
-  const live = host.faults.filter((fault) => !ENDED.has(fault.stage));
+  const found = judged(host);
   return [
     head('Host', `${status.hypervisor}; Dom0 is ${status.dom0}${status.halted ? '; HALTED' : ''}`),
     h('section.card', { 'aria-label': 'The host as a picture' }, picture()),
     view.chosen ? module_detail(view.chosen) : null,
-    h('div.grid.two.below',
-      h('section.card', { 'aria-labelledby': 'faults' }, h('h2', { id: 'faults' }, 'Parts that were judged'), live.length ? faults(live) : h('p.empty', 'None: no part has passed a threshold.')),
-      h('section.card', { 'aria-labelledby': 'pages' }, h('h2', { id: 'pages' }, 'Pages in trouble'), pages(host.pages))),
-    status.lacks.length ? h('section.card', h('h2', 'What this backend cannot do'), h('p.small', status.lacks.map((name) => name.toLowerCase().replaceAll('_', ' ')).join(', '))) : null,
+    h('div.grid.two.below', { 'data-key': 'trouble' },
+      h('section.card', { 'aria-labelledby': 'judged' }, h('h2', { id: 'judged' }, 'Parts that were judged'), found.length ? parts(found) : h('p.empty', 'None: no part has passed a threshold.')),
+      h('section.card', { 'aria-labelledby': 'pages' }, h('h2', { id: 'pages' }, 'Pages in trouble'), pages(host))),
+    status.lacks.length ? h('section.card.below', h('h2', 'What this backend cannot do'), h('p.small', status.lacks.map((name) => name.toLowerCase().replaceAll('_', ' ')).join(', '))) : null,
   ];
 }
 
 function module_detail(name) {
-  const found = store.host.sockets.flatMap((each) => each.channels).flatMap((channel) => channel.dimms).find((dimm) => dimm.name === name);
+  const found = store.host.dimms.find((dimm) => dimm.name === name);
   if (!found) return null;
-  const concerned = store.host.faults.filter((fault) => fault.name === name || fault.name.startsWith(`${name} `));
+  const ranks = ranksOf(found);
   const bad = store.host.pages.filter((page) => page.dimm === name);
-  return h('section.card', { 'data-key': 'module', 'aria-label': `The module ${name}` },
-    h('h2', found.label || name, h('button.icon', { type: 'button', 'data-do': 'unchoose', 'aria-label': 'Close', title: 'Close (Esc)' }, '✕')),
+  return h('section.card.below', { 'data-key': 'module', 'aria-label': `The module ${name}` },
+    h('h2', name, h('button.icon', { type: 'button', 'data-do': 'unchoose', 'aria-label': 'Close', title: 'Close (Esc)' }, '✕')),
     h('dl.facts',
-      h('dt', 'place'), h('dd', name),
-      h('dt', 'corrected errors'), h('dd', `${found.errors.toLocaleString('en')} within ${window_()}`, found.newest_wall_ms != null ? [', the newest ', ago(found.newest_wall_ms)] : null),
-      h('dt', 'uncorrected'), h('dd', String(found.uncorrected)),
-      h('dt', 'ranks'), h('dd', found.ranks.length ? found.ranks.map((rank) => h('div', { title: 'Distinct syndromes of one rank predict an uncorrected error; the count alone does not (B.8)' },
-        `${rank.name.replace(`${name} `, '')}: ${plural(rank.errors, 'error')}, ${plural(rank.syndromes, 'distinct syndrome')}`)) : '—'),
-      h('dt', 'pages'), h('dd', `${found.pages_out} out of use`, bad.length ? `; ${bad.slice(0, 8).map((page) => hex(page.frame)).join(', ')}` : ''),
-      concerned.length ? [h('dt', 'judged'), h('dd', faults(concerned))] : null));
+      h('dt', 'corrected errors'), h('dd', `${found.errors_day.toLocaleString('en')} in the last 24 hours, ${found.errors.toLocaleString('en')} remembered`,
+        found.last_wall_ms != null ? [', the newest ', ago(found.last_wall_ms)] : null, found.first_wall_ms != null ? [', the first ', ago(found.first_wall_ms)] : null),
+      h('dt', 'ranks'), h('dd', ranks.length ? ranks.map((rank) => h('div', { title: 'Distinct syndromes of one rank predict an uncorrected error; the count alone does not (B.8)' },
+        `${rank.name.replace(`${name} `, '')}: ${plural(rank.errors, 'error')}, ${plural(rank.distinct, 'distinct syndrome')} `, isJudged(rank) ? tag(stageOf(rank.stage)) : null)) : '—'),
+      h('dt', 'pages'), h('dd', bad.length ? bad.slice(0, 8).map((page) => [h('code', hex(page.frame)), ' ']) : 'none in trouble', bad.length > 8 ? `and ${bad.length - 8} more` : ''),
+      isJudged(found) ? [h('dt', 'judged'), h('dd', tag(stageOf(found.stage)), found.because.length ? h('ul.small.reasons', found.because.map((each) => h('li', each))) : null)] : null));
 }
 
 const hex = (frame) => `0x${BigInt(frame).toString(16)}`;
 
-function faults(list) {
-  return h('ul.items', list.map((fault) => h('li', { 'data-key': `${fault.suspect} ${fault.name}`, 'data-item': true, tabindex: '0' },
-    h('div.line', h('b', fault.name.startsWith(`${fault.suspect} `) ? fault.name : `${fault.suspect} ${fault.name}`), tag(stageOf(fault.stage)),
-      fault.grade ? tag({ ...gradeOf(fault.grade), label: `${fault.grade} suspect` }) : null, fault.since_wall_ms != null ? ago(fault.since_wall_ms) : null),
-    fault.evidence.length ? h('ul.small.reasons', fault.evidence.map((each) => h('li', each))) : null)));
+function parts(list) {
+  return h('ul.items', list.map((part) => h('li', { 'data-key': `${part.kind} ${part.name}`, 'data-item': true, tabindex: '0' },
+    h('div.line', h('b', named(part)), tag(stageOf(part.stage)),
+      part.grade ? tag({ ...gradeOf(part.grade), label: `${part.grade} suspect` }) : null, part.last_wall_ms != null ? ago(part.last_wall_ms) : null),
+    part.because.length ? h('ul.small.reasons', part.because.map((each) => h('li', each))) : null)));
 }
 
-function pages(list) {
+function pages({ pages: list, pages_beyond: beyond }) {
   if (!list.length) return h('p.empty', 'None.');
-  return h('div.scroll', h('table.fold', h('thead', h('tr', ['page', 'state', 'whose', 'module'].map((name) => h('th', name)))),
+  const more = list.length - PAGES_SHOWN + beyond;
+  return [h('div.scroll', h('table.fold', h('thead', h('tr', ['page', 'state', 'errors', 'module'].map((name) => h('th', name)))),
     h('tbody', list.slice(0, PAGES_SHOWN).map((page) => h('tr', { 'data-key': page.frame, 'data-item': true, tabindex: '0' },
-      h('td', { 'data-name': 'page' }, h('code', { title: `host-physical address 0x${(BigInt(page.frame) << 12n).toString(16)}` }, hex(page.frame)), page.pages > 1 ? ` + ${page.pages - 1}` : ''),
+      h('td', { 'data-name': 'page' }, h('code', { title: `host-physical address ${page.address}` }, hex(page.frame)), page.pages > 1 ? ` + ${page.pages - 1}` : ''),
       h('td', { 'data-name': 'state' }, tag(pageState(page))),
-      h('td', { 'data-name': 'whose' }, page.owner || '—'),
-      h('td', { 'data-name': 'module' }, page.dimm || '—'))))),
-  list.length > PAGES_SHOWN ? h('p.small.muted', `and ${plural(list.length - PAGES_SHOWN, 'more')}`) : null);
+      h('td.num', { 'data-name': 'errors', title: 'Corrected errors of this page that are remembered' }, page.errors.toLocaleString('en')),
+      h('td', { 'data-name': 'module' }, page.dimm || '—')))))),
+  more > 0 ? h('p.small.muted', `and ${more.toLocaleString('en')} more`) : null];
 }
 
-const PAGE_STATES = {
-  out: { tone: 'good', label: 'out of use', meaning: 'Nobody can use it any more' },
-  back: { tone: 'warn', label: 'back in use', meaning: 'It was judged bad before a reboot, which put it back into use' },
-  hit: { tone: 'warn', label: 'in a case', meaning: 'An open case is about it' },
-  erring: { tone: 'calm', label: 'erring', meaning: 'It had corrected errors' },
-};
-
-const pageState = (page) => PAGE_STATES[page.state] ?? { tone: 'calm', label: page.state, meaning: '' };
+function pageState(page) {
+  if (page.out_of_use) return { tone: 'good', label: 'out of use', meaning: 'Nobody can use it any more' };
+  if (page.stays_bad) return { tone: 'warn', label: 'bad, in use again', meaning: 'It was judged bad; a reboot has put it back into use' };
+  return { tone: 'calm', label: 'erring', meaning: 'It had corrected errors' };
+}
 
 export const actions = {
   dimm: (name) => {

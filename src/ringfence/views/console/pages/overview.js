@@ -1,15 +1,15 @@
 // The first page: is anything wrong, what waits for me, who was hit. Quiet when there is nothing to say.
 
 import { h } from '../dom.js';
-import { approval, caseLink, eventRow, severity, tag } from '../pieces.js';
+import { approval, caseLink, eventRow, tag, whenOf } from '../pieces.js';
 import { store } from '../store.js';
 import { ago, length, now } from '../time.js';
 import { plural, stageOf, stateOf } from '../words.js';
-import { actions as hostActions, picture } from './host.js';
+import { actions as hostActions, judged, named, picture } from './host.js';
 
 const RECENT_MS = 24 * 3600 * 1000;
-const HIT_SHOWN = 8;
-const LATEST_SHOWN = 9;
+const HIT_SHOWN = 6;
+const LATEST_SHOWN = 10;
 
 export const title = () => 'Overview';
 
@@ -18,10 +18,11 @@ export function render() {
   const person = forPersons();
   return [
     verdict(status, person),
-    h('div.grid.three',
-      h('section.card', { 'aria-labelledby': 'wrong-now' }, h('h2', { id: 'wrong-now' }, 'Wrong now'), problems(status)),
-      h('section.card', { 'aria-labelledby': 'waits' }, h('h2', { id: 'waits' }, 'Waits for you'), waiting(person)),
-      h('section.card', { 'aria-labelledby': 'hit' }, h('h2', { id: 'hit' }, 'Who was hit, last 24 h', h('a', { href: '#/cases' }, 'all cases')), hit())),
+    h('div.grid.two',
+      h('div.stack', { 'data-key': 'now' },
+        h('section.card', { 'aria-labelledby': 'wrong-now' }, h('h2', { id: 'wrong-now' }, 'Wrong now'), problems(status)),
+        h('section.card', { 'aria-labelledby': 'waits' }, h('h2', { id: 'waits' }, 'Waits for you'), waiting(person))),
+      h('section.card', { 'data-key': 'hit', 'aria-labelledby': 'hit' }, h('h2', { id: 'hit' }, 'Who was hit, last 24 h', h('a', { href: '#/cases' }, 'all cases')), hit())),
     h('div.grid.wide.below',
       h('section.card', { 'aria-labelledby': 'host-now' }, h('h2', { id: 'host-now' }, 'The host', h('a', { href: '#/host' }, 'look closer')), picture({ small: true })),
       h('section.card', { 'aria-labelledby': 'latest' }, h('h2', { id: 'latest' }, 'Latest', h('a', { href: '#/events' }, 'all events')),
@@ -33,7 +34,7 @@ export function render() {
 
 /** What a person has to do beside approvals: parts to be replaced, domains that are stuck, steps nobody can tell of. */
 function forPersons() {
-  const faults = (store.host?.faults ?? []).filter((fault) => fault.stage === 'untreated');
+  const faults = judged(store.host).filter((each) => each.stage === 'untreated');
   const stuck = recent().filter(({ part: one }) => ['stuck', 'unknown', 'not_halted'].includes(one.state));
   return { faults, stuck };
 }
@@ -75,33 +76,39 @@ function waiting({ faults, stuck }) {
   if (!store.approvals.length && !faults.length && !stuck.length) return h('p.empty', 'Nothing.');
   return h('ul.items',
     store.approvals.map(approval),
-    faults.map((fault) => h('li', { 'data-key': `fault ${fault.suspect} ${fault.name}`, 'data-item': true, tabindex: '0' },
+    faults.map((fault) => h('li', { 'data-key': `fault ${fault.kind} ${fault.name}`, 'data-item': true, tabindex: '0' },
       h('div.line', h('b', named(fault)), tag(stageOf(fault.stage))),
-      h('div.small.muted', 'Then say so: ', h('code', `ringfence repaired ${fault.suspect} '${fault.name}'`)))),
+      h('div.small.muted', 'Then say so: ', h('code', `ringfence repaired ${fault.kind} '${fault.name}'`)))),
     stuck.map(({ part: one, line }) => h('li', { 'data-key': `stuck ${line.case} ${one.whom}` },
       h('div.line', h('b', one.whom), tag(stateOf(one.state)), caseLink(line.case)), h('div.small.muted', one.because))));
 }
 
-export const named = (fault) => (fault.name.startsWith(`${fault.suspect} `) ? fault.name : `${fault.suspect} ${fault.name}`);
-
 /** Parts of cases of the last day, the newest first, each with its case. A superseded part is told by the other case. */
 function recent() {
   const limit = now() - RECENT_MS;
-  return store.cases.filter((line) => line.open || (line.closed_wall_ms ?? line.opened_wall_ms ?? 0) >= limit)
+  return store.cases.filter((line) => line.open || (whenOf(line) ?? 0) >= limit)
     .flatMap((line) => line.parts.map((one) => ({ part: one, line }))).reverse();
 }
 
 const WEIGHT = { bad: 0, warn: 1, work: 2, good: 3, calm: 4 };
 
+/** Each who was hit once, with the worst that became of them, and how often. */
 function hit() {
-  const found = recent().filter(({ part: one }) => one.state !== 'superseded' && one.state !== 'counted');
-  if (!found.length) return h('p.empty', 'Nobody.');
-  const sorted = [...found].sort((a, b) => Number(b.line.open) - Number(a.line.open)
-    || WEIGHT[stateOf(a.part.state).tone] - WEIGHT[stateOf(b.part.state).tone]);
+  const whom = new Map();
+  for (const each of recent()) {
+    if (each.part.state === 'superseded' || each.part.state === 'counted') continue;
+    const known = whom.get(each.part.whom) ?? [];
+    whom.set(each.part.whom, [...known, each]);
+  }
+  if (!whom.size) return h('p.empty', 'Nobody.');
+  const worse = (a, b) => Number(b.line.open) - Number(a.line.open) || WEIGHT[stateOf(a.part.state).tone] - WEIGHT[stateOf(b.part.state).tone];
+  const sorted = [...whom.values()].map((each) => each.sort(worse)).sort((a, b) => worse(a[0], b[0]));
   const more = sorted.length - HIT_SHOWN;
-  return [h('ul.items', sorted.slice(0, HIT_SHOWN).map(({ part: one, line }) => h('li', { 'data-key': `${line.case} ${one.whom}` },
-    h('div.line', h('b', one.whom), tag(stateOf(one.state)), severity(line.severity), h('span.grow'), caseLink(line.case, 'why'), ago(line.closed_wall_ms ?? line.opened_wall_ms))))),
-  more > 0 ? h('p.small', h('a', { href: '#/cases' }, `and ${plural(more, 'more')}`)) : null];
+  return [h('ul.items.tight', sorted.slice(0, HIT_SHOWN).map(([{ part: one, line }, ...others]) => h('li', { 'data-key': one.whom, 'data-item': true, tabindex: '0' },
+    h('div.line', h('b', one.whom), tag(stateOf(one.state)),
+      others.length ? h('span.small.muted', { title: `In ${plural(others.length + 1, 'case')} of the last 24 hours; the worst is shown` }, `1 of ${others.length + 1}`) : null,
+      h('span.grow'), caseLink(line.case, 'why'), h('span.small', ago(whenOf(line))))))),
+  more > 0 ? h('p.small', h('a', { href: '#/cases' }, `and ${more.toLocaleString('en')} more`)) : null];
 }
 
 export const actions = { dimm: (name) => hostActions.dimm(name) };

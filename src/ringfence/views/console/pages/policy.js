@@ -2,13 +2,16 @@
 
 import { api } from '../api.js';
 import { h } from '../dom.js';
-import { domainTag, head, rowName } from '../pieces.js';
+import { head, rowName, severity } from '../pieces.js';
 import { changed, store } from '../store.js';
 import { plural } from '../words.js';
 
 export const title = () => 'Policy';
 
-const view = { trying: false, text: null, tried: null, triedText: '', refused: '', busy: false };
+const EVENTS_SHOWN = 20;
+const STAND_INS = [['hvm', 'an HVM guest that enabled MCA'], ['hvm-plain', 'an HVM guest that did not'], ['pv', 'a PV guest with a handler'], ['pv-plain', 'a PV guest without one']];
+
+const view = { trying: false, text: null, tried: null, triedText: '', refused: '', busy: false, standIn: 'hvm' };
 
 async function load() {
   if (store.policy) return;
@@ -39,6 +42,8 @@ function trial() {
     h('div.grid.two',
       h('div', h('label.small.muted', { for: 'policy-text' }, 'A policy, as its file has it'),
         h('textarea.field', { id: 'policy-text', 'data-own': true, spellcheck: 'false', 'data-input': 'policy-text', wrap: 'off' }),
+        h('label.line.small', { class: 'gap' }, 'Tried on the last records, as if every page had been of ',
+          h('select.field.inline', { 'data-input': 'stand-in', 'aria-label': 'Whose page it was' }, STAND_INS.map(([name, words]) => h('option', { value: name, selected: name === view.standIn }, words)))),
         h('div.line', { class: 'gap' }, h('button.button.main', { type: 'button', 'data-do': 'try', disabled: view.busy }, view.busy ? 'Trying …' : 'Try it'),
           h('span.small.muted', 'To put it in force: write the file on the host, then ', h('code', 'systemctl reload ringfence')))),
       h('div', { 'aria-live': 'polite' }, result())));
@@ -57,18 +62,25 @@ function result() {
   }
   const differ = differences(store.policy.explained, tried.explained);
   return [stale, h('p', h('b', 'It is a good policy. '), differ ? `${plural(differ, 'sentence')} would differ from what holds; they are marked.` : 'It does just what holds now.'),
-    domainsMoved(tried), explained(tried.explained, store.policy.explained)];
+    compared(tried), h('h2.gap', 'In words'), explained(tried.explained, store.policy.explained)];
 }
 
-function domainsMoved(tried) {
-  const moved = tried.domains ?? [];
-  if (!moved.length) return null;
-  return h('ul.items.small', moved.map((each) => h('li.line', h('b', each.name), domainTag(each.state), each.says)));
+/** What it was tried on, the events first that would end otherwise. */
+function compared(tried) {
+  if (!tried.events.length) return h('p.muted', 'The journal has no record to try it on.');
+  const sorted = [...tried.events].sort((a, b) => Number(b.differs) - Number(a.differs) || b.number - a.number);
+  return [h('p', { class: 'gap' }, h('b', tried.differing ? `${tried.differing} of the last ${plural(tried.events.length, 'record')} would end otherwise.` : `Tried on the last ${plural(tried.events.length, 'record')}: none would end otherwise.`)),
+    h('p.small.muted', tried.assumed),
+    h('ul.items.small', sorted.slice(0, EVENTS_SHOWN).map((each) => h('li', { 'data-key': each.number, class: each.differs ? 'changed' : '' },
+      h('div.line', severity(each.severity), h('span', each.summary)),
+      each.differs ? h('dl.facts', h('dt', 'now'), h('dd', each.in_force.map((one) => h('div', one))), h('dt', 'then'), h('dd', each.proposed.map((one) => h('div', one))))
+        : h('div.muted', each.in_force.map((one) => h('div', one)))))),
+    sorted.length > EVENTS_SHOWN ? h('p.small.muted', `and ${sorted.length - EVENTS_SHOWN} more`) : null];
 }
 
 // --- the policy in words ----------------------------------------------------------------------------------------------
 
-const sentences = (shown) => new Set([...shown.host.map((row) => `host ${key(row)}`), ...shown.domains.flatMap((rule) => rule.rows.map((row) => `${rule.about} ${key(row)}`))]);
+const sentences = (shown) => new Set([...shown.host.map((row) => `host ${key(row)}`), ...shown.rules.flatMap((rule) => rule.rows.map((row) => `${rule.about} ${key(row)}`))]);
 const key = (row) => `${row.rows.join()} ${row.when} ${row.then}`;
 const differences = (holds, tried) => [...sentences(tried)].filter((each) => !sentences(holds).has(each)).length;
 
@@ -77,10 +89,10 @@ function explained(shown, before = null) {
   const said = (where) => (row) => h('div.said', { class: known && !known.has(`${where} ${key(row)}`) ? 'changed' : '' },
     h('div.line', row.rows.map(rowName), h('span', row.when)),
     h('div', `${row.then}.`),
-    row.values.length ? h('div.keys', row.values.map((each) => h('div', { title: `from ${each.from}` }, `${each.key} = ${each.value}`, each.from === 'default' ? '' : `  (${each.from})`))) : null);
+    row.values.length ? h('div.keys', row.values.map((each) => h('span', { title: each.origin === 'default' ? 'The default: no file says otherwise' : `From ${each.origin}` }, `${each.key} = ${each.value}`, each.origin === 'default' ? null : h('b', ` ${each.origin}`)))) : null);
   return h('dl.rules',
     h('dt', 'The host'), h('dd', shown.host.map(said('host'))),
-    shown.domains.map((rule) => [h('dt', `${rule.about[0].toUpperCase()}${rule.about.slice(1)}`, rule.line != null ? h('span.muted.small', ` (line ${rule.line})`) : null),
+    shown.rules.map((rule) => [h('dt', `${rule.about[0].toUpperCase()}${rule.about.slice(1)}`, rule.line != null ? h('span.muted.small', ` (line ${rule.line})`) : null),
       h('dd', rule.rows.map(said(rule.about)))]));
 }
 
@@ -97,7 +109,7 @@ export const actions = {
     view.busy = true;
     const text = view.text ?? '';
     try {
-      Object.assign(view, { tried: await api.tryPolicy(text), triedText: text, refused: '' });
+      Object.assign(view, { tried: await api.dryRun(text, view.standIn), triedText: text, refused: '' });
     } catch (error) { Object.assign(view, { tried: null, refused: `${error.detail} ${error.advice}` }); }
     view.busy = false;
     changed();
@@ -111,4 +123,7 @@ export const actions = {
   },
 };
 
-export const inputs = { 'policy-text': (text) => { view.text = text; } };
+export const inputs = {
+  'policy-text': (text) => { view.text = text; },
+  'stand-in': (name) => { view.standIn = name; },
+};
