@@ -96,6 +96,7 @@ async def place(tmp_path: Path, bounds: Bounds) -> AsyncIterator[Place]:
         roster=Roster,
         reload=no_files,
         metrics=no_numbers,
+        test=no_files,
         bounds=bounds,
     )
     writer.start()

@@ -77,7 +77,7 @@ class News:
 class Control:
     """The control socket of one process. ``status`` makes the answer to ``Status`` in the writer's thread; ``roster``
     says who may do what now; ``reload`` loads the configuration again, by whom it is told; ``metrics`` gives the
-    service's numbers as text.
+    service's numbers as text; ``test`` tries a webhook out.
     """
 
     def __init__(  # noqa: PLR0913 (what it reads, whom it asks, and who may)
@@ -91,11 +91,12 @@ class Control:
         roster: Callable[[], Roster],
         reload: Callable[[str], Awaitable[say.Reloaded | say.Refused]],
         metrics: Callable[[Exposition], Awaitable[str | say.Refused]],
+        test: Callable[[str], Awaitable[say.Tested | say.Refused]],
         bounds: Bounds = Bounds(),
     ) -> None:
         self.path, self._journal, self._writer, self._news = path, journal, writer, news
         self._status, self._roster, self._reload, self._bounds = status, roster, reload, bounds
-        self._metrics = metrics
+        self._metrics, self._test = metrics, test
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._slow_readers = self._turned_away = self._bad_lines = 0
@@ -222,6 +223,8 @@ class Control:
                 form = Exposition.OPENMETRICS if openmetrics else Exposition.PROMETHEUS
                 text = await self._metrics(form)
                 return text if isinstance(text, say.Refused) else say.Exposed(media=form.value, text=text)
+            case say.TestWebhook(name=name):
+                return await self._test(name)
             case never:
                 assert_never(never)
 

@@ -101,7 +101,13 @@ class Reload(_Request, frozen=True, kw_only=True):
     """Load the configuration and the policy again; a file that is bad changes nothing."""
 
 
-Question = Status | Cases | Domains | Approvals | Metrics
+class TestWebhook(_Request, frozen=True, kw_only=True):
+    """Send a test event to the webhook of this name, once. The service sends it, from where it is."""
+
+    name: str
+
+
+Question = Status | Cases | Domains | Approvals | Metrics | TestWebhook
 """What is answered in one reply and changes nothing."""
 
 Change = Approve | Do | Reload
@@ -289,6 +295,17 @@ class Exposed(_Reply, frozen=True, kw_only=True):
     text: str
 
 
+class Tested(_Reply, frozen=True, kw_only=True):
+    """What came of a test event: the receiver's status (0: no answer came), and its words or why there were none."""
+
+    url: str
+    taken: bool
+    took_ms: int
+    message: str
+    status: int = 0
+    signed: bool = False
+
+
 class Reloaded(_Reply, frozen=True, kw_only=True):
     """The configuration is loaded again: the keys that differ from before hold ``at_once``, or ``at_restart`` only.
 
@@ -306,7 +323,7 @@ class Reloaded(_Reply, frozen=True, kw_only=True):
     unknown: tuple[str, ...] = ()
 
 
-Reply = Refused | Health | Event | End | CaseList | DomainList | ApprovalList | Done | Reloaded | Exposed
+Reply = Refused | Health | Event | End | CaseList | DomainList | ApprovalList | Done | Reloaded | Exposed | Tested
 """All that can be answered."""
 
 

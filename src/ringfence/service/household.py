@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ringfence.service.attendants import Attendant
 from ringfence.service.configuration.configuration import Configuration
+from ringfence.service.outlets.system_journal import SystemJournalOutlet
+from ringfence.service.outlets.textfile import TextfileOutlet
+from ringfence.service.outlets.webhook import WebhookOutlet
 
 
 def attendants(configuration: Configuration) -> tuple[Attendant, ...]:
@@ -16,4 +21,9 @@ def attendants(configuration: Configuration) -> tuple[Attendant, ...]:
         from ringfence.service.http.server import HttpServer  # noqa: PLC0415 (a library of the extra web)
 
         found.append(HttpServer())
+    if configuration.system_journal.enabled:
+        found.append(SystemJournalOutlet(configuration.system_journal))
+    found += [WebhookOutlet(each) for each in configuration.webhook]
+    if configuration.textfile.path is not None:
+        found.append(TextfileOutlet(Path(configuration.textfile.path), configuration.textfile.interval_s))
     return tuple(found)

@@ -32,6 +32,7 @@ from ringfence.service.measures import Measures
 from ringfence.service.measuring import exposed, measured
 from ringfence.service.model_world import ModelWorld, Play
 from ringfence.service.notify import Notifier, watch
+from ringfence.service.outlets.trial import tested
 from ringfence.service.promptness import prompt
 from ringfence.service.wiring import xen_world
 from ringfence.service.writer import BusyError, Desk, World, Writer
@@ -135,6 +136,7 @@ class Process:
             roster=lambda: self._in_force.roster,
             reload=lambda who: self._reload(writer, control, who),
             metrics=lambda form: exposed(house, form),
+            test=lambda name: tested(name, self._attendants, house),
         )
         house = self._house(writer, control)
         with suppress(BusyError):  # it has ended by now

@@ -59,6 +59,7 @@ NEEDED: Final[Mapping[type[say.Request], Right]] = MappingProxyType(
         say.Approve: Right.APPROVE,
         say.Do: Right.OPERATE,
         say.Reload: Right.ADMINISTER,
+        say.TestWebhook: Right.ADMINISTER,
     }
 )
 """What each request needs."""

@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from ringfence.service.configuration.http import Http
 from ringfence.service.configuration.journal import JournalSection
-from ringfence.service.configuration.outlets import SystemJournal, Webhook
+from ringfence.service.configuration.outlets import MOST_WEBHOOKS, SystemJournal, Textfile, Webhook
 from ringfence.service.configuration.rights import Rights
 from ringfence.service.configuration.section import AT_ONCE, FileName, Section
 from ringfence.service.configuration.sources import Sources
@@ -29,8 +29,15 @@ class Configuration(Section, frozen=True, kw_only=True):
     sources: Sources = Sources()
     journal: JournalSection = JournalSection()
     http: Http = Http()
-    webhook: tuple[Webhook, ...] = ()
+    webhook: Annotated[tuple[Webhook, ...], Meta(max_length=MOST_WEBHOOKS)] = ()
     system_journal: SystemJournal = SystemJournal()
+    textfile: Textfile = Textfile()
+
+    def __post_init__(self) -> None:
+        """Raises ValueError if two webhooks have one name."""
+        names = [each.name for each in self.webhook]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"webhook: there are several of the name {', '.join(sorted(twice))}")
 
 
 DEFAULT = Configuration()
