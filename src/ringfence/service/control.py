@@ -25,7 +25,7 @@ from ringfence.service import control_protocol as say
 from ringfence.service.answers import Doorkeeping
 from ringfence.service.asking import ask
 from ringfence.service.control_socket import bound, open_to
-from ringfence.service.histories import BATCH, SILENT, Context, Words, batch_of
+from ringfence.service.histories import BATCH, SILENT, Context, batch_of, words_after
 from ringfence.service.rights import NEEDED, Peer, Right, Roster, allows
 from ringfence.service.writer import Desk, Writer
 from ringfence.views.exposition import Exposition
@@ -264,7 +264,7 @@ class Control:
                 number = await self._tell_last(asked.last, context, writer)
             else:
                 number = await self._tell_after(asked.after, asked.last, context, writer)
-            words = Words(context, number)
+            words = await asyncio.to_thread(words_after, self._journal, context, number)
             while asked.follow:
                 await self._news.after(number)
                 batch = await asyncio.to_thread(batch_of, self._journal, number, BATCH)
@@ -279,7 +279,8 @@ class Control:
         """Tell the last events that say something; the number of the last one that was read."""
         known = self._news.last
         number = max(0, known - SILENT * most)
-        words, found = Words(context, number), deque[say.Event](maxlen=most)
+        words = await asyncio.to_thread(words_after, self._journal, context, number)
+        found = deque[say.Event](maxlen=most)
         while number < known and (
             batch := await asyncio.to_thread(batch_of, self._journal, number, min(BATCH, known - number))
         ):
@@ -291,7 +292,7 @@ class Control:
 
     async def _tell_after(self, number: int, most: int, context: Context, writer: asyncio.StreamWriter) -> int:
         """Tell the events after a number; the number of the last one that was read."""
-        words = Words(context, number)
+        words = await asyncio.to_thread(words_after, self._journal, context, number)
         while most > 0 and (batch := await asyncio.to_thread(batch_of, self._journal, number, min(BATCH, most))):
             number = batch[-1][0]
             most -= len(batch)

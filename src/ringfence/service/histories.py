@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,6 +20,8 @@ BATCH: Final = 256
 """Events that are read from the journal at a time."""
 SILENT: Final = 4
 """Of so many events, one says something to a reader: a case has more, corrected errors have about two."""
+MOST_NAMED: Final = 20_000
+"""Changes of domains that are looked at for their names: some tenths of a second. A boot has some hundred."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,17 @@ def batch_of(journal: Path, after: int, most: int) -> list[tuple[int, ev.Stored]
         return list(islice(reader.events(after), most))
 
 
+def words_after(journal: Path, context: Context, after: int) -> Words:
+    """Words for the events after a number, with the names that domains had by then. Call it in a thread.
+
+    Raises JournalError where the journal is damaged.
+    """
+    words = Words(context, after)
+    with Reader(journal) as reader:
+        words.learn(reader, after)
+    return words
+
+
 class Words:
     """Puts events into words, one after the other. Names of domains are those of the boot that an event is of."""
 
@@ -56,6 +69,27 @@ class Words:
         is_now = bool(self._lives) and self._boot == self._lives[-1].boot
         self._names = dict(context.names) if is_now else {}
         self._steps: dict[int, tuple[int, str]] = {}
+
+    def learn(self, reader: Reader, until: int) -> None:
+        """Learn how the domains of an earlier boot were called, from its events up to a number."""
+        if not self._lives or self._boot == self._lives[-1].boot:
+            return
+        begin = min((each.number for each in self._lives if each.boot == self._boot), default=1)
+        for number, event in islice(reader.events(begin - 1, kinds=(ev.DomainChanged,)), MOST_NAMED):
+            if number > until:
+                break
+            if isinstance(event, ev.DomainChanged):
+                self._names[event.domain] = event.name
+
+    @property
+    def epoch_ms(self) -> int | None:
+        """The wall clock at 0 of the host's clock, milliseconds since the epoch; None if it is not known."""
+        return self._epoch_ms
+
+    @property
+    def names(self) -> Mapping[DomainId, str]:
+        """The names of the domains, as far as they are known."""
+        return self._names
 
     def all(self, batch: Iterable[tuple[int, ev.Stored]]) -> list[say.Event]:
         """What a batch says."""

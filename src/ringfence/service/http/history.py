@@ -23,9 +23,8 @@ from ringfence.service.http.api import Asked, CaseNumber
 from ringfence.service.http.bounds import MOST_EVENTS, MOST_SCANNED
 from ringfence.service.http.problems import Problem, problem
 from ringfence.service.http.routes import Answer, Call, Method, Route, Scope
-from ringfence.service.writer import Life
 from ringfence.views import chain, jsonl
-from ringfence.world.identities import DOM0, CaseId, DomainId
+from ringfence.world.identities import CaseId
 from ringfence.world.steps import Status
 
 A = TypeVar("A", bound=msgspec.Struct)
@@ -95,6 +94,7 @@ def _after(reader: Reader, asked: Events, context: Context, last: int) -> EventP
 def _said(reader: Reader, asked: Events, context: Context, after: int) -> Iterator[tuple[int, say.Event | None]]:
     """The events after a number in words; None for one that is not wanted, or says nothing."""
     words = Words(context, after)
+    words.learn(reader, after)
     case = CaseId(asked.case) if asked.case is not None else None
     for number, event in islice(reader.events(after, case=case), MOST_SCANNED):
         said = words.of(number, event)
@@ -171,10 +171,10 @@ def _case(journal: Path, number: CaseId, context: Context) -> CaseExplained | Pr
         own = list(islice(reader.events(case=number), MOST_SCANNED))
         if not own:
             return problem(HTTPStatus.NOT_FOUND, f"there is no case {number}", "GET /api/v1/cases lists them.")
-        life = _life(context, own[0][0])
-        names = _names(reader, context, life, own[-1][0])
+        words = Words(context, own[0][0])
+        words.learn(reader, own[-1][0])
         told = sorted([*own, *_ends(reader, own)], key=lambda each: each[0])
-    shown = chain.chain(number, (each for _, each in told), names)
+    shown = chain.chain(number, (each for _, each in told), words.names)
     found = (judged(each.record) for _, each in own if isinstance(each, ev.Received))
     return CaseExplained(
         case=number,
@@ -184,7 +184,7 @@ def _case(journal: Path, number: CaseId, context: Context) -> CaseExplained | Pr
         outcome=shown.outcome,
         evidence=tuple(_finding_line(each) for each in found if not isinstance(each, Unrecognised)),
         suspects=next((each.accused for _, each in reversed(own) if isinstance(each, ev.TrendSeen)), ()),
-        epoch_wall_ms=life.epoch_ms if life is not None else None,
+        epoch_wall_ms=words.epoch_ms,
         whole=len(own) < MOST_SCANNED,
     )
 
@@ -209,34 +209,16 @@ def _ends(reader: Reader, own: list[tuple[int, ev.Stored]]) -> list[tuple[int, e
     return found
 
 
-def _life(context: Context, number: int) -> Life | None:
-    """The life that an event is of."""
-    return next((each for each in reversed(context.lives) if each.number <= number), None)
-
-
-def _names(reader: Reader, context: Context, life: Life | None, last: int) -> dict[DomainId, str]:
-    """The names of the domains in the boot that a case is of."""
-    if life is None or life.boot == context.lives[-1].boot:
-        return context.names
-    begin = min(each.number for each in context.lives if each.boot == life.boot)
-    found = {DOM0: "Domain-0"}
-    for number, each in islice(reader.events(begin - 1, kinds=(ev.DomainChanged,)), MOST_SCANNED):
-        if number > last:
-            break
-        if isinstance(each, ev.DomainChanged):
-            found[each.domain] = each.name
-    return found
-
-
 def _event(journal: Path, number: int, context: Context) -> EventExplained | Problem:
     with Reader(journal) as reader:
+        words = Words(context, number - 1)
+        words.learn(reader, number)
         found = next(reader.events(number - 1), None)
     if found is None or found[0] != number:
         advice = "Events that are old enough are dropped; GET /api/v1/events lists what there is."
         return problem(HTTPStatus.NOT_FOUND, f"there is no event {number}", advice)
     _, stored = found
-    said = Words(context, number - 1).of(number, stored)
-    kind = type(stored).__name__
+    said, kind = words.of(number, stored), type(stored).__name__
     if isinstance(stored, ev.Received):
         links = chain.chain_of_record(number, stored).links if stored.case is None else ()
         judgement = judged(stored.record)

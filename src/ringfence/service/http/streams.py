@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from ringfence.service import control_protocol as say
 from ringfence.service.control_protocol import json_of
-from ringfence.service.histories import BATCH, Context, Words, batch_of
+from ringfence.service.histories import BATCH, Context, batch_of, words_after
 from ringfence.service.http.bounds import HEARTBEAT_S
 from ringfence.service.http.problems import problem
 from ringfence.service.http.routes import EVENT_STREAM, Answer, Call, Stream
@@ -52,8 +52,8 @@ async def follow(call: Call[Followed]) -> Answer:
 
 async def _pieces(call: Call[Followed], context: Context, number: int) -> AsyncGenerator[bytes, None]:
     """The stream's pieces. The journal is the queue: a batch of it is all that waits for one client."""
-    words = Words(context, number)
     try:
+        words = await asyncio.to_thread(words_after, call.house.journal, context, number)
         yield _mark(number)
         while True:
             try:
