@@ -81,7 +81,11 @@ def status(health: say.Health) -> str:
         ("open cases", str(health.open_cases)),
         ("waits for you", waiting),
         ("running orders", str(health.orders)),
-        ("records received", f"{health.received}, {health.unrecognised} not understood"),
+        (
+            "records received",
+            f"{health.received}, and {health.also_seen} further reports of the same errors; "
+            f"{health.unrecognised} not understood",
+        ),
         ("evidence lost", f"{health.lost_urgent} urgent, {health.lost_nonurgent} nonurgent"),
         ("journal", f"{health.journal_events} events in {health.state_dir}, {health.unwritten} wait for room"),
         ("policy", f"{health.policy} ({health.policy_digest})"),
@@ -99,7 +103,9 @@ def status(health: say.Health) -> str:
             f"{health.bad_lines} lines that are no request",
         ),
     )
-    return f"{head}\n{problems}" + "".join(f"  {name:<17} {printable(value)}\n" for name, value in rows)
+    noted = (each.partition(": ") for each in health.notes)
+    told = (*rows, *((who, what) for who, _, what in noted))
+    return f"{head}\n{problems}" + "".join(f"  {name:<17} {printable(value)}\n" for name, value in told)
 
 
 def event(each: say.Event, *, details: bool) -> str:

@@ -35,6 +35,14 @@ _NOT_YET = {
     help="Errors on the model, on their time: demo, a scenario's name, or a TOML file. None by default.",
 )
 @click.option(
+    "--source",
+    "sources",
+    multiple=True,
+    metavar="SOURCE",
+    help="What to follow, in place of the configuration: host, none, file:PATH, socket:PATH, cper:DIRECTORY, "
+    "rasdaemon:DATABASE. Repeatable. With auto and without a hypervisor, host by default; with model, none.",
+)
+@click.option(
     "--read-group", metavar="GROUP", help="Whose members may look over the control socket, besides whom [rights] lets."
 )
 @state_dir_option
@@ -47,6 +55,7 @@ def run_command(  # noqa: PLR0913, PLR0917 (one argument an option)
     policy: str | None,
     seed: int,
     scenario: str | None,
+    sources: tuple[str, ...],
     read_group: str | None,
     state_dir: Path,
     socket: Path | None,
@@ -65,26 +74,32 @@ def run_command(  # noqa: PLR0913, PLR0917 (one argument an option)
 
     from ringfence.service.configured import Asked  # noqa: PLC0415
     from ringfence.service.household import attendants  # noqa: PLC0415
-    from ringfence.service.model_world import nothing, play  # noqa: PLC0415 (other commands start without all this)
+    from ringfence.service.model_world import play  # noqa: PLC0415 (other commands start without all this)
     from ringfence.service.notify import Notifier  # noqa: PLC0415
     from ringfence.service.process import Process, Settings  # noqa: PLC0415
     from ringfence.service.rights import group_number  # noqa: PLC0415
+    from ringfence.service.sources.host_facts import HostFiles, what_runs  # noqa: PLC0415
 
-    if hypervisor == "auto" and Path("/proc/xen/privcmd").exists():
-        hypervisor = "xen"
-    elif hypervisor == "auto":
-        hypervisor = "model"
-        click.echo("ringfence: no hypervisor that this version can talk to: it runs on the model host", err=True)
+    watches_host = hypervisor == "auto" and scenario is None
+    if hypervisor == "auto":
+        found = what_runs(HostFiles())
+        hypervisor, watches_host = ("xen", False) if found.is_dom0 else ("model", watches_host)
+        click.echo(f"ringfence: {found.in_words}", err=True)
     try:
         settings = Settings(
             state_dir=state_dir,
             journal=state_dir / JOURNAL,
             socket=socket_path(state_dir, socket),
-            play=nothing() if scenario is None else play(scenario, seed),
+            play=None if scenario is None else play(scenario, seed),
             seed=seed,
             hypervisor=hypervisor,
             asked=Asked(
-                config=config or default_config(), required=config is not None, policy=policy, read_group=read_group
+                config=config or default_config(),
+                required=config is not None,
+                policy=policy,
+                read_group=read_group,
+                sources=sources or None,
+                watches_host=watches_host,
             ),
         )
         if read_group is not None:

@@ -41,8 +41,11 @@ def health(  # noqa: PLR0913 (one argument a fact)
     problems: tuple[str, ...] = (),
     configuration: tuple[str, str] = ("default", ""),
     at_restart: tuple[str, ...] = (),
+    notes: tuple[str, ...] = (),
 ) -> say.Health:
-    """How the service is; ``problems`` are those of its attendants, ``configuration`` is its path with its digest."""
+    """How the service is; ``problems`` are those of its attendants, and ``notes`` what else is to be said of them;
+    ``configuration`` is its path with its digest.
+    """
     state, host = desk.loop.state, desk.world.host
     situation = host.situation(None)
     halted = desk.world.reset_ms is not None
@@ -67,6 +70,7 @@ def health(  # noqa: PLR0913 (one argument a fact)
         domains=sum(each.lives for each in situation.domains),
         journal_events=desk.journal.last,
         received=state.received,
+        also_seen=state.also_seen,
         unrecognised=state.unrecognised,
         lost_urgent=state.lost_urgent,
         lost_nonurgent=state.lost_nonurgent,
@@ -77,6 +81,7 @@ def health(  # noqa: PLR0913 (one argument a fact)
         turned_away=door.turned_away,
         bad_lines=door.bad_lines,
         lacks=tuple(each.name or "" for each in Capability if each not in host.capabilities),
+        notes=notes,
         problems=(*_problems(desk, dom0=dom0, halted=halted, policy_problem=policy_problem), *problems),
         configuration=configuration[0],
         configuration_digest=configuration[1],

@@ -33,9 +33,13 @@ STEADY_S: Final = 120.0
 
 @dataclass(slots=True)
 class Problems:
-    """What is wrong with the attendants now, one sentence each. The writer's thread reads it, too."""
+    """What is wrong with the attendants now, one sentence each, and what else is to be said of them.
+
+    The writer's thread reads it, too.
+    """
 
     _known: dict[str, str] = field(default_factory=dict)
+    _noted: dict[str, str] = field(default_factory=dict)
 
     def says(self, who: str, problem: str) -> None:
         """This is wrong with ``who``; an empty sentence: nothing is, any more."""
@@ -44,6 +48,15 @@ class Problems:
         if problem:
             known[who] = problem
         self._known = known  # one assignment: a reader in another thread sees all of the old or all of the new
+
+    def notes(self, who: str, note: str) -> None:
+        """This is to be said of ``who``, though nothing is wrong with it, in place of what was said before."""
+        self._noted = {**self._noted, who: note}
+
+    @property
+    def noted(self) -> tuple[str, ...]:
+        """What is to be said of the attendants, a line each."""
+        return tuple(f"{who}: {note}" for who, note in self._noted.items())
 
     def __iter__(self) -> Iterator[str]:
         return (f"{who}: {problem}" for who, problem in self._known.items())

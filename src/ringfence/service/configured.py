@@ -21,13 +21,16 @@ from ringfence.service.rights import Roster
 class Asked:
     """What the command line says; it wins over the file. ``required``: that there is no ``config`` file is an error.
 
-    ``policy`` is a policy's file. ``read_group`` may look, besides whom the configuration lets look.
+    ``policy`` is a policy's file. ``read_group`` may look, besides whom the configuration lets look. ``sources`` are to
+    be followed, and no others (None: those of the configuration); ``watches_host``: this machine's, unless either says.
     """
 
     config: Path | None = None
     required: bool = True
     policy: str | None = None
     read_group: str | None = None
+    sources: tuple[str, ...] | None = None
+    watches_host: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,12 @@ def in_force(asked: Asked, otherwise: Policy) -> InForce:
     configuration = file.configuration
     if asked.read_group is not None:
         configuration = msgspec.structs.replace(configuration, rights=_with(configuration.rights, asked.read_group))
+    if asked.sources is not None:
+        sources = configuration.sources.overridden(asked.sources)
+        configuration = msgspec.structs.replace(configuration, sources=sources)
+    elif asked.watches_host and ("sources", "host") not in file.lines and not configuration.sources.any:
+        sources = msgspec.structs.replace(configuration.sources, host=True)
+        configuration = msgspec.structs.replace(configuration, sources=sources)
     return InForce(file, configuration, _policy(asked, file, otherwise), Roster.of(configuration.rights))
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from ringfence.service.attendants import Attendant
 from ringfence.service.configuration.configuration import Configuration
+from ringfence.service.intake import Intake
+from ringfence.service.intake_plan import followed
 from ringfence.service.outlets.system_journal import SystemJournalOutlet
 from ringfence.service.outlets.textfile import TextfileOutlet
 from ringfence.service.outlets.webhook import WebhookOutlet
@@ -17,6 +19,8 @@ def attendants(configuration: Configuration) -> tuple[Attendant, ...]:
     Raises MissingExtraError if a library is not installed that the configuration asks for.
     """
     found: list[Attendant] = []
+    if configuration.sources.any:
+        found.append(Intake(followed(configuration.sources)))
     if configuration.http.enabled:
         from ringfence.service.http.server import HttpServer  # noqa: PLC0415 (a library of the extra web)
 

@@ -30,10 +30,11 @@ from ringfence.service.control import Control, News
 from ringfence.service.control_protocol import Code, Health, Refused, Reloaded
 from ringfence.service.measures import Measures
 from ringfence.service.measuring import exposed, measured
-from ringfence.service.model_world import ModelWorld, Play
+from ringfence.service.model_world import ModelWorld, Play, nothing
 from ringfence.service.notify import Notifier, watch
 from ringfence.service.outlets.trial import tested
 from ringfence.service.promptness import prompt
+from ringfence.service.stand_in import StandInWorld, stands_in
 from ringfence.service.wiring import xen_world
 from ringfence.service.writer import BusyError, Desk, World, Writer
 from ringfence.views.metrics import Sample
@@ -44,12 +45,15 @@ STOPPING_S: Final = 20.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the process runs with. Without a policy's file, the policy is the one of what is played, or the default."""
+    """What the process runs with. Without a policy's file, the policy is the one of what is played, or the default.
+
+    ``play`` None: the model is healthy, or stands in for this machine where sources are followed.
+    """
 
     state_dir: Path
     journal: Path
     socket: Path
-    play: Play
+    play: Play | None = None
     seed: int = 1
     hypervisor: str = "model"
     asked: Asked
@@ -68,7 +72,14 @@ class Process:
         self._settings, self._notifier = settings, notifier
         self._problems = Problems()
         self._measures = Measures()
-        self._in_force = self._first = in_force(settings.asked, settings.play.scenario.policy)
+        played = settings.play or nothing()
+        self._in_force = self._first = in_force(settings.asked, played.scenario.policy)
+        sources = self._in_force.configuration.sources
+        self._stands_in = settings.hypervisor == "model" and sources.any
+        self._play = stands_in(sources.stand_in) if self._stands_in else played
+        if self._stands_in and settings.play is not None:
+            advice = "Leave --scenario out, or give --source none: the model cannot be both."
+            raise SourceError("[sources]", "the model plays a scenario, or stands in for this machine", advice=advice)
         self._attendants = tuple(attendants(self._in_force.configuration))
         self._file_problem = ""
         self._reloading = asyncio.Lock()
@@ -177,12 +188,13 @@ class Process:
         settings = self._settings
         if settings.hypervisor == "xen":
             return xen_world(settings.state_dir, boot, wake)
-        return ModelWorld(settings.play, self._in_force.policy.policy, seed=settings.seed, boot=boot)
+        model = ModelWorld(self._play, self._in_force.policy.policy, seed=settings.seed, boot=boot)
+        return StandInWorld(model) if self._stands_in else model
 
     @property
     def _status_line(self) -> str:
         policy = self._in_force.policy
-        played, host = self._settings.play.scenario.name, self._settings.hypervisor
+        played, host = self._play.scenario.name, self._settings.hypervisor
         where = f"on the model host {played!r}" if host == "model" else f"on {host}"
         return f"{where}, policy: {policy.file.path or 'the default policy'} ({policy.digest})"
 
@@ -204,6 +216,7 @@ class Process:
             problems=(*problems, *self._problems),
             configuration=(file.path or "default", file.digest),
             at_restart=self._at_restart,
+            notes=self._problems.noted,
         )
 
     # --- signals -----------------------------------------------------------------------------------------------------
@@ -236,7 +249,7 @@ class Process:
         async with self._reloading:
             self._notifier.reloading()
             try:
-                found = await asyncio.to_thread(in_force, self._settings.asked, self._settings.play.scenario.policy)
+                found = await asyncio.to_thread(in_force, self._settings.asked, self._play.scenario.policy)
                 reply = await self._put_in_force(writer, control, found, who)
             except RingfenceError as error:
                 self._file_problem = str(error)

@@ -304,6 +304,39 @@ def _memory_failure(host: HostFiles) -> Iterator[Statement]:
         )
 
 
+# --- what runs here ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """What this machine is to Ringfence. ``is_dom0``: a Xen that can be asked; ``in_words`` says what was found, what
+    Ringfence therefore runs on, and why.
+    """
+
+    is_dom0: bool
+    in_words: str
+
+
+_ON_MODEL: Final = "it runs on the model host, which stands in for this machine: nothing is carried out on it"
+
+
+def what_runs(host: HostFiles) -> Runs:
+    """Which hypervisor runs here, by the files that each of them makes.
+
+    /proc/xen/privcmd is in Dom0 alone (xenfs), /sys/hypervisor/type says "xen" in every guest of Xen as well
+    (Linux Documentation/ABI/stable/sysfs-hypervisor-xen), /dev/kvm is the module's device.
+    """
+    if host.exists("/proc/xen/privcmd"):
+        return Runs(True, "Xen's Dom0 (/proc/xen/privcmd is there): it runs on this Xen")
+    if (host.text("/sys/hypervisor/type") or "").strip() == "xen":
+        found = "a guest of Xen (/sys/hypervisor/type), not its Dom0: machine checks are the hypervisor's affair"
+    elif host.exists("/dev/kvm"):
+        found = "a host of KVM (/dev/kvm), for which this version has no backend yet"
+    else:
+        found = "no hypervisor (neither /proc/xen/privcmd nor /dev/kvm is there)"
+    return Runs(False, f"{found}; {_ON_MODEL}")
+
+
 def statements(host: HostFiles) -> tuple[Statement, ...]:
     """All that holds on this host and bears on machine checks. Reads files only; what may not be read is left out."""
     parts = (_cec, _parameters, _daemons, _signs, _tables, _memory_failure)
