@@ -144,10 +144,11 @@ def _heirless_are_superseded(patch: pytest.MonkeyPatch) -> None:
 def _acknowledged_first(patch: pytest.MonkeyPatch) -> None:
     right = Loop._arrived
 
-    def wrong(self: Loop, arrival: Any) -> None:
-        if hasattr(arrival, "token"):
-            self._host.acknowledge(arrival.token)
-        right(self, arrival)
+    def wrong(self: Loop, arrivals: Any) -> None:
+        for arrival in arrivals:
+            if hasattr(arrival, "token"):
+                self._host.acknowledge(arrival.token)
+        right(self, arrivals)
 
     patch.setattr(Loop, "_arrived", wrong)
 
@@ -200,7 +201,7 @@ def _ended_twice(patch: pytest.MonkeyPatch) -> None:
 
 
 def _never_closed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Ledger, "close_if_ended", lambda self, number: None)
+    patch.setattr(Ledger, "closing", lambda self: ())
 
 
 def _boot_and_ends_apart(patch: pytest.MonkeyPatch) -> None:

@@ -167,7 +167,7 @@ def test_the_metered_journal_is_the_journal() -> None:
     journal = next(node for node in metered.body if isinstance(node, ast.ClassDef) and node.name == "MeteredJournal")
     assert [base.id for base in journal.bases if isinstance(base, ast.Name)] == ["Journal"]
     methods = {node.name for node in journal.body if isinstance(node, ast.FunctionDef)}
-    assert methods == {"__init__", "append"}
+    assert methods == {"__init__", "append", "put_snapshot"}
 
 
 # --- what breaks a law is cut down ------------------------------------------------------------------------------------

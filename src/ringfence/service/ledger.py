@@ -143,14 +143,14 @@ class Ledger:
 
     # --- cases
 
-    def close_if_ended(self, number: CaseId) -> None:
-        """Give a case its outcome if all its parts have ended."""
-        case = self.state.cases.get(number)
-        if case is not None and case.has_ended:
-            entries = tuple(
-                ev.OutcomeEntry(domain, part.state, part.row, part.because) for domain, part in case.parts.items()
-            )
-            self.write(ev.Closed(at_ms=self.now_ms, case=number, outcome=entries))
+    def closing(self) -> Iterator[ev.Closed]:
+        """The outcome of each open case of which all parts have ended; to be written down."""
+        for case in self.state.cases.values():
+            if case.has_ended:
+                entries = tuple(
+                    ev.OutcomeEntry(domain, part.state, part.row, part.because) for domain, part in case.parts.items()
+                )
+                yield ev.Closed(at_ms=self.now_ms, case=case.id, outcome=entries)
 
     def note_domains(self) -> None:
         """Write down what domains there are, and whether Dom0 can be asked, where that has changed."""

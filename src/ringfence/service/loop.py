@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
 from types import MappingProxyType
 from typing import Final, assert_never
 
@@ -119,8 +120,8 @@ class Loop:
             if not arrivals:
                 break
             self._ledger.note_domains()
-            for arrival in others or arrivals:
-                self._arrived(arrival)
+            for each in _together(others or arrivals):
+                self._arrived(each)
             if self._held:
                 # The disk is full: the same arrivals would come again and again.
                 break
@@ -130,12 +131,13 @@ class Loop:
             self._alone.go_on()
             self._alone.ring()
             self._campaigning.run()
-        for case in list(self.state.cases):
-            # Only now: its reasons may come after the end of its parts.
-            self._ledger.close_if_ended(case)
+        # Cases only now: the reasons may come after the end of the parts.
+        events: list[ev.Event] = [*self._ledger.closing()]
         if self._acknowledged:
-            self._ledger.write(ev.Acknowledged(at_ms=self._ledger.now_ms, tokens=tuple(self._acknowledged)))
+            events.append(ev.Acknowledged(at_ms=self._ledger.now_ms, tokens=tuple(self._acknowledged)))
             self._acknowledged.clear()
+        if events:
+            self._ledger.write(*events)
 
     def catch_up(self) -> None:
         """Do one of the things that a storm has put off, if there are any: it may take some milliseconds."""
@@ -202,51 +204,74 @@ class Loop:
 
     # --- arrivals
 
-    def _arrived(self, arrival: Arrival) -> None:
-        if isinstance(arrival, Ended):
-            self._order_ended(arrival.ended.order, arrival.ended.result)
+    def _arrived(self, arrivals: Sequence[Arrival]) -> None:
+        """One arrival, or several that are written together; what is durable then is acknowledged."""
+        tokens: list[Token] = []
+        new: list[_Acknowledgeable] = []
+        for arrival in arrivals:
+            if isinstance(arrival, Ended):
+                self._order_ended(arrival.ended.order, arrival.ended.result)
+                continue
+            tokens.append(arrival.token)
+            records = arrival.records if isinstance(arrival, Telemetry | LeftOver) else ()
+            if arrival.token in self._held:
+                continue  # taken already, and waits for room on the disk
+            if isinstance(arrival, Question) or not self.state.is_durable(arrival.token, records):
+                new.append(arrival)
+            # Else an earlier life has written it down, and was killed before it could say so.
+        if new:
+            self._new(new)
+        if not self._ledger.is_durable:
+            self._held.update(tokens)
             return
-        token = arrival.token
-        records = arrival.records if isinstance(arrival, Telemetry | LeftOver) else ()
-        if token in self._held:
-            pass  # taken already, and waits for room on the disk
-        elif isinstance(arrival, Question) or not self.state.is_durable(token, records):
-            self._new(arrival)
-        # Else an earlier life has written it down, and was killed before it could say so.
-        if self._ledger.is_durable:
+        for token in tokens:
             self._held.discard(token)
             self._host.acknowledge(token)
             self._acknowledged.append(token)
-        else:
-            self._held.add(token)
 
-    def _new(self, arrival: Telemetry | LeftOver | Lost | Progress | Question | EvidenceWanted) -> None:
+    def _new(self, arrivals: Sequence[_Acknowledgeable]) -> None:
+        progress = [(each.token, each.entry) for each in arrivals if isinstance(each, Progress)]
+        if progress:
+            self._progressed(progress)
+            return
         now_ms = self._ledger.now_ms
-        match arrival:
-            case Telemetry(token=token, urgent=urgent, records=records, case=case):
-                self._evidence.take([Piece(each) for each in records], urgent=urgent, token=token, case=case)
-            case LeftOver(token=token, records=records, sink=sink):
-                self._evidence.left_over(records, token=token, sink=sink)
-            case Lost(token=token, count=count, urgent=urgent):
-                self._ledger.write(ev.Lost(at_ms=now_ms, count=count, urgent=urgent, token=token))
-            case Progress(token=token, entry=entry):
-                self._progressed(token, entry, now_ms)
-            case Question():
-                self._asked(arrival, now_ms)
-            case EvidenceWanted(token=token, case=case):
-                # All that came before is durable already: each arrival was, when it was taken.
-                self._ledger.write(ev.EvidenceSaved(at_ms=now_ms, case=case, token=token))
-                if self._ledger.is_durable:
-                    self._host.evidence_saved(case)
-            case _:
-                assert_never(arrival)
+        for arrival in arrivals:
+            match arrival:
+                case Telemetry(token=token, urgent=urgent, records=records, case=case):
+                    self._evidence.take([Piece(each) for each in records], urgent=urgent, token=token, case=case)
+                case LeftOver(token=token, records=records, sink=sink):
+                    self._evidence.left_over(records, token=token, sink=sink)
+                case Lost(token=token, count=count, urgent=urgent):
+                    self._ledger.write(ev.Lost(at_ms=now_ms, count=count, urgent=urgent, token=token))
+                case Question():
+                    self._asked(arrival, now_ms)
+                case EvidenceWanted(token=token, case=case):
+                    # All that came before is durable already: each arrival was, when it was taken.
+                    self._ledger.write(ev.EvidenceSaved(at_ms=now_ms, case=case, token=token))
+                    if self._ledger.is_durable:
+                        self._host.evidence_saved(case)
+                case Progress():
+                    pass  # written above
+                case _:
+                    assert_never(arrival)
 
-    def _progressed(self, token: Token | None, entry: Entry, now_ms: int) -> None:
+    def _progressed(self, entries: Sequence[tuple[Token | None, Entry]]) -> None:
+        """Write down how far cases are, all in one transaction, and do what follows from it."""
+        now_ms = self._ledger.now_ms
+        self._ledger.write(*(event for token, entry in entries for event in self._progress(token, entry, now_ms)))
+        for _, entry in entries:
+            if entry.reasons or entry.domain is None:
+                continue
+            if entry.state == State.OPERATING:
+                self._begin_asked(entry.case, entry.domain)
+            if entry.ended:
+                self._campaigning.drop(entry.case, entry.domain)
+
+    def _progress(self, token: Token | None, entry: Entry, now_ms: int) -> list[ev.Event]:
         if entry.reasons:
             seat = Seat.HYPERVISOR if self._alone is None else Seat.DOM0
-            self._ledger.write(*written.judged(entry, seat, now_ms, token))
-            return
-        self._ledger.write(
+            return written.judged(entry, seat, now_ms, token)
+        return [
             ev.Progressed(
                 at_ms=now_ms,
                 case=entry.case,
@@ -261,13 +286,7 @@ class Loop:
                 position=entry.position if self._alone is not None else "",
                 token=token,
             )
-        )
-        if entry.domain is None:
-            return
-        if entry.state == State.OPERATING:
-            self._begin_asked(entry.case, entry.domain)
-        if entry.ended:
-            self._campaigning.drop(entry.case, entry.domain)
+        ]
 
     def _order_ended(self, order: StepId, result: Result) -> None:
         if order not in self.state.orders:
@@ -293,7 +312,7 @@ class Loop:
 
     def progressed(self, entry: Entry) -> None:
         """As ``alone.Clerk.progressed``."""
-        self._progressed(None, entry, self._ledger.now_ms)
+        self._progressed([(None, entry)])
 
     def asked(self, case: CaseId, domain: DomainId, *, operate: bool) -> Dom0Says:
         """As ``alone.Clerk.asked``."""
@@ -437,3 +456,15 @@ class Loop:
         else:
             self._begin_asked(case, domain)
         self._campaigning.resume(case, domain)
+
+
+_Acknowledgeable = Telemetry | LeftOver | Lost | Progress | Question | EvidenceWanted
+
+
+def _together(arrivals: Sequence[Arrival]) -> Iterator[list[Arrival]]:
+    """The arrivals in their order; progress that comes in a row is written in one transaction."""
+    for is_progress, each in groupby(arrivals, lambda arrival: isinstance(arrival, Progress)):
+        if is_progress:
+            yield list(each)
+        else:
+            yield from ([arrival] for arrival in each)
