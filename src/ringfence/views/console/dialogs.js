@@ -45,16 +45,16 @@ export function ask(key, word) {
   const grants = word === 'grant';
   const name = wanted.name;
   const said = h('p.wrong', { role: 'alert' });
-  const yes = h('button.button', { type: 'button', class: grants ? 'grave' : 'main' }, grants ? `Yes, ${verb} ${name}` : `Deny: do not ${verb} ${name}`);
+  const yes = h('button.button', { type: 'button', 'data-yes': true, class: grants ? 'grave' : 'main' }, grants ? `Yes, ${verb} ${name}` : `Deny: do not ${verb} ${name}`);
   const node = open(h('dialog', { 'aria-labelledby': 'ask-name', 'data-ask': key },
     h('h1', { id: 'ask-name' }, grants ? `${verb[0].toUpperCase()}${verb.slice(1)} ${name}?` : `Do not ${verb} ${name}?`),
     h('dl.facts',
       h('dt', 'domain'), h('dd', h('b', name), ` (number ${wanted.domain})`),
       h('dt', 'operation'), h('dd', h('b', verb)),
-      h('dt', 'case'), h('dd', String(wanted.case)),
+      h('dt', 'why'), h('dd', store.titles.get(wanted.case) ?? '', h('div.small.muted', `case ${wanted.case}`)),
       h('dt', 'left'), h('dd', countdown(wanted.until))),
-    grants ? h('p.consequence.grave', means)
-      : h('p.consequence', 'It is not done. The next operation of the domain’s policy that needs no approval is done instead, or none: then what the error did to the domain stays as it is.'),
+    grants ? h('p.consequence.grave', { 'data-consequence': true }, means)
+      : h('p.consequence', { 'data-consequence': true }, 'It is not done. The next operation of the domain’s policy that needs no approval is done instead, or none: then what the error did to the domain stays as it is.'),
     h('p.small.muted', `The journal will say that ${store.session?.who ?? 'you'} ${grants ? 'granted' : 'denied'} it.`),
     said,
     h('div.buttons', h('button.button', { type: 'button', 'data-do': 'close', autofocus: true }, 'Cancel'), yes)));
@@ -75,7 +75,7 @@ export function ask(key, word) {
 export function stillWaiting() {
   for (const node of document.querySelectorAll('dialog[data-ask]')) {
     const found = store.approvals.some((each) => `${each.case} ${each.domain} ${each.operation}` === node.dataset.ask && each.until > performance.now());
-    const yes = node.querySelector('.buttons .grave, .buttons .main');
+    const yes = node.querySelector('[data-yes]');
     if (!found && yes && !yes.disabled) {
       yes.disabled = true;
       show(node.querySelector('.wrong'), 'It does not wait any more: its time is over, or somebody else gave a word.');
@@ -91,7 +91,8 @@ export function login(because) {
   const said = h('p.wrong', { role: 'alert' });
   const field = h('input.field', { type: 'password', name: 'token', autocomplete: 'current-password', required: true, autofocus: true, 'aria-label': 'Token', spellcheck: 'false' });
   const button = h('button.button.main', { type: 'submit' }, 'Sign in');
-  const form = h('form', field, said, h('div.buttons', button));
+  const user = h('input', { type: 'text', name: 'user', autocomplete: 'username', value: 'ringfence', hidden: true });
+  const form = h('form', user, field, said, h('div.buttons', button));
   const node = h('dialog', { id: 'login', 'aria-labelledby': 'login-name' },
     h('h1', { id: 'login-name' }, 'Ringfence'),
     h('p', because), h('p.small.muted', 'A token is made on the host: ', h('code', 'ringfence token create'), '. It is exchanged for a session here, and kept nowhere.'), form);

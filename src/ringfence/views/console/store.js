@@ -9,6 +9,7 @@ const FIRST_EVENTS = 500;
 const FIRST_ENDS = 1_000; // as many closed cases as the service remembers (journal.state.OUTCOMES_KEPT)
 const SETTLE_MS = 300; // events come in bunches: one question for all of them
 const REST_MS = 1_000; // and no list is asked for more often than this, storm or not
+const HALTED_POLL_MS = 2_000; // a host that stands is reset in seconds, and no event tells how many are left
 const POLL_MS = 10_000; // what no event tells: the disk, readers, sources; and whether anybody is there at all
 const BACKOFF_MS = [1_000, 2_000, 4_000, 8_000, 15_000];
 
@@ -199,7 +200,10 @@ async function start() {
   store.signedOut = false;
   store.loaded = true;
   clearInterval(poll);
-  poll = setInterval(() => want('status', ...(store.approvals.length ? ['approvals'] : [])), POLL_MS);
+  poll = setInterval(() => {
+    const every = store.status.halted ? HALTED_POLL_MS : POLL_MS;
+    if (performance.now() - store.statusAt >= every - SETTLE_MS) want('status', ...(store.approvals.length ? ['approvals'] : []));
+  }, HALTED_POLL_MS);
   join();
   changed();
   await history();

@@ -48,6 +48,7 @@ export const stateOf = (name) => STATES[name] ?? state('calm', name.replaceAll('
 
 /** The classes of errors (docs/terms.md). */
 export const SEVERITIES = {
+  NONE: state('calm', 'no error', 'The bank holds no valid error.'),
   CORRECTED: state('calm', 'corrected', 'The hardware got over it by itself. It counts towards trends.'),
   DEFERRED: state('warn', 'DEFERRED', 'AMD: bad data was found and marked as poison; nobody has consumed it.'),
   UCNA: state('warn', 'UCNA', 'Intel: uncorrected, no action required; nobody has consumed it.'),

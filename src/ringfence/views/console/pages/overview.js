@@ -9,7 +9,7 @@ import { actions as hostActions, judged, named, picture } from './host.js';
 
 const RECENT_MS = 24 * 3600 * 1000;
 const HIT_SHOWN = 6;
-const LATEST_SHOWN = 10;
+const LATEST_SHOWN = 8;
 
 export const title = () => 'Overview';
 
@@ -90,6 +90,9 @@ function recent() {
     .flatMap((line) => line.parts.map((one) => ({ part: one, line }))).reverse();
 }
 
+/** Whether this part of a case waits for a person's word. */
+const waits = (one, line) => store.approvals.some((each) => each.case === line.case && each.name === one.whom);
+
 const WEIGHT = { bad: 0, warn: 1, work: 2, good: 3, calm: 4 };
 
 /** Each who was hit once, with the worst that became of them, and how often. */
@@ -105,9 +108,10 @@ function hit() {
   const sorted = [...whom.values()].map((each) => each.sort(worse)).sort((a, b) => worse(a[0], b[0]));
   const more = sorted.length - HIT_SHOWN;
   return [h('ul.items.tight', sorted.slice(0, HIT_SHOWN).map(([{ part: one, line }, ...others]) => h('li', { 'data-key': one.whom, 'data-item': true, tabindex: '0' },
-    h('div.line', h('b', one.whom), tag(stateOf(one.state)),
+    h('div.line', h('b', one.whom), tag(waits(one, line) ? stateOf('approving') : stateOf(one.state)),
+      h('span.small.muted.why', { title: one.because }, one.because),
       others.length ? h('span.small.muted', { title: `In ${plural(others.length + 1, 'case')} of the last 24 hours; the worst is shown` }, `1 of ${others.length + 1}`) : null,
-      h('span.grow'), caseLink(line.case, 'why'), h('span.small', ago(whenOf(line))))))),
+      caseLink(line.case, 'why'), h('span.small', ago(whenOf(line))))))),
   more > 0 ? h('p.small', h('a', { href: '#/cases' }, `and ${more.toLocaleString('en')} more`)) : null];
 }
 
