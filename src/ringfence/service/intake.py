@@ -38,6 +38,7 @@ from ringfence.service.sources.own_thread import FollowedApart
 from ringfence.service.sources.source import Batch, Emit, Lost, Position, Presence, Resumption, Source
 from ringfence.service.storms import uncorrected
 from ringfence.service.writer import Desk
+from ringfence.views.metrics import SourceReading
 
 T = TypeVar("T")
 
@@ -90,6 +91,7 @@ class _Standing:
 
     position: Position | None
     items: int = 0
+    lost: int = 0
     batches: int = 0
     apart: FollowedApart | None = None
     is_stuck: bool = False
@@ -179,6 +181,7 @@ class Intake:
                 standing.position = batch.position
             standing.batches += 1
             standing.items += len(batch.items)
+            standing.lost += sum(item.at_least for item in batch.items if isinstance(item, Lost))
 
         return emit
 
@@ -186,7 +189,9 @@ class Intake:
         """Say how each source stands, and which one is stuck."""
         while True:
             for each in self._followed:
-                self._look_at(house, each, self._standing[each.source.name])
+                standing = self._standing[each.source.name]
+                self._look_at(house, each, standing)
+                house.measures.sources.says(each.source.name, self._reading(each, standing))
             await asyncio.sleep(WATCH_S)
 
     def _look_at(self, house: House, followed: Followed, standing: _Standing) -> None:
@@ -205,6 +210,17 @@ class Intake:
             if standing.is_stuck or self._now_s() - apart.began_s > STEADY_S:
                 standing.is_stuck = False
                 house.problems.says(_who(followed), "")
+
+    def _reading(self, followed: Followed, standing: _Standing) -> SourceReading | None:
+        """A source's numbers; none of one that is not there and that nobody named."""
+        apart = standing.apart
+        if apart is None or apart.found is None:
+            return None
+        if apart.found.presence is Presence.ABSENT and not followed.expected:
+            return None
+        up = apart.found.presence is Presence.PRESENT and not apart.is_over and not standing.is_stuck
+        silent_s = self._now_s() - apart.beat_s
+        return SourceReading(up=up, items=standing.items, lost=standing.lost, silent_s=silent_s)
 
     # --- all of them to the writer -----------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from ringfence.diagnosis.severity import Severity
 from ringfence.journal.state import State
 from ringfence.journal.tallies import DIMMS_TOLD_APART, OTHER, Series
 from ringfence.views.text import printable
@@ -238,6 +239,12 @@ RECORDS: Final = Metric(
     comes_from="`Received` events",
     look="its rate is the load on the service",
 )  # fmt: skip
+FURTHER: Final = Metric(
+    row=_ERRORS, name="further_reports", kind=Kind.COUNTER, since=Since.JOURNAL,
+    meaning="Further reports of errors that were in the journal already: more evidence, and no more errors.",
+    comes_from="`AlsoSeen` events",
+    look="it stands still while several sources tell of the same machine: one of them is silent",
+)  # fmt: skip
 UNRECOGNISED: Final = Metric(
     row=_ERRORS, name="records_unrecognised", kind=Kind.COUNTER, since=Since.JOURNAL,
     meaning="What looks like evidence and cannot be read. It is kept, byte for byte.",
@@ -267,9 +274,10 @@ FAULTS: Final = Metric(
 )  # fmt: skip
 PAGES: Final = Metric(
     row=_ERRORS, name="pages_offlined", kind=Kind.GAUGE, since=Since.NOW,
-    meaning="Pages that Ringfence had taken out of use, by module, and that were not put back since.",
+    meaning="Pages that Ringfence had taken out of use and has not put back, by module: what the policy's budget "
+    "counts. A reboot puts them back into use, and Ringfence takes them out again.",
     comes_from="the journal's state",
-    look="one module has many: replace it before the policy's budget of pages is used up",
+    look="one module has many: replace it before the policy's budget is used up",
     labels=(_DIMM,),
 )  # fmt: skip
 PAGES_BAD: Final = Metric(
@@ -448,11 +456,11 @@ SOURCE_LOST: Final = Metric(
     look="it grows: a buffer of the kernel's is too small for the storm",
     labels=(_SOURCE,),
 )  # fmt: skip
-SOURCE_LAG: Final = Metric(
-    row=_PIPELINE, name="source_lag", unit="seconds", kind=Kind.GAUGE, since=Since.NOW,
-    meaning="How long ago a source last said how far it has read.",
+SOURCE_SILENT: Final = Metric(
+    row=_PIPELINE, name="source_silent", unit="seconds", kind=Kind.GAUGE, since=Since.NOW,
+    meaning="How long ago the thread that reads a source last showed a sign of life.",
     comes_from="the source's attendant",
-    look="it grows past two minutes while the source is up",
+    look="it passes 15 s: the source is stuck in a read; the others go on",
     labels=(_SOURCE,),
 )  # fmt: skip
 OUTLET_UP: Final = Metric(
@@ -495,12 +503,12 @@ class Queue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceReading:
-    """How a source of evidence does. ``lag_s`` is None if it never said how far it is."""
+    """How a source of evidence does."""
 
     up: bool
     items: int = 0
     lost: int = 0
-    lag_s: float | None = None
+    silent_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -551,7 +559,9 @@ def _of_state(state: State, readings: Readings) -> Iterator[Sample]:
     tallies, closed = state.tallies, sum(last - first + 1 for first, last in state.closed.runs)
     yield Sample(STARTS, state.life)
     yield Sample(APPROVALS, len(state.approvals))
-    yield from _counted(CASES_OPEN, Counter(case.severity or OWN for case in state.cases.values()))
+    none_open = dict.fromkeys((*Severity, OWN), 0)  # a gauge that goes away is no gauge at 0
+    opened = Counter(case.severity or OWN for case in state.cases.values())
+    yield from _counted(CASES_OPEN, Counter({**none_open, **opened}))
     oldest_ms = min((case.opened_ms for case in state.cases.values()), default=readings.host_now_ms)
     yield Sample(OLDEST, max(0, readings.host_now_ms - oldest_ms) / 1000)
     for metric, series in (
@@ -567,6 +577,7 @@ def _of_state(state: State, readings: Readings) -> Iterator[Sample]:
     ):
         yield from _series(metric, series)
     yield Sample(RECORDS, state.received)
+    yield Sample(FURTHER, state.also_seen)
     yield Sample(UNRECOGNISED, state.unrecognised)
     yield Sample(LOST, state.lost_urgent, ("urgent",))
     yield Sample(LOST, state.lost_nonurgent, ("nonurgent",))
@@ -609,8 +620,7 @@ def _of_process(state: State, readings: Readings) -> Iterator[Sample]:
         yield Sample(SOURCE_UP, source.up, labels)
         yield Sample(SOURCE_ITEMS, source.items, labels)
         yield Sample(SOURCE_LOST, source.lost, labels)
-        if source.lag_s is not None:
-            yield Sample(SOURCE_LAG, source.lag_s, labels)
+        yield Sample(SOURCE_SILENT, source.silent_s, labels)
     for name, outlet in readings.outlets:
         (receiver,) = _legible(name)
         yield Sample(OUTLET_UP, outlet.up, (receiver,))

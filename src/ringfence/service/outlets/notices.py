@@ -13,11 +13,11 @@ from types import MappingProxyType
 from typing import Final
 
 from ringfence.decision.flow import State
-from ringfence.decision.rows import Row
+from ringfence.decision.rows import MEANINGS, Row
 from ringfence.diagnosis.severity import Severity
 from ringfence.journal import events as ev
 from ringfence.journal.store import Reader
-from ringfence.service.histories import BATCH, Context, Words
+from ringfence.service.histories import BATCH, Words
 from ringfence.service.outlets.topics import TOPICS, Priority, Topic
 from ringfence.views.text import printable
 from ringfence.world.identities import CaseId, DomainId
@@ -30,7 +30,7 @@ MOST_CHARACTERS: Final = 1000
 64 KiB that CloudEvents asks intermediaries to take."""
 CASES_KNOWN: Final = 4096
 """Of which it is remembered how they began; others are looked up in the journal again."""
-BEGINNING: Final = 16
+BEGINNING: Final = 32
 """Events of a case among which its first evidence is looked for: a case of an error begins with it."""
 
 
@@ -166,7 +166,7 @@ def look(journal: Path, after: int, last: int, known: frozenset[CaseId]) -> Look
 def _beginning(reader: Reader, case: CaseId) -> Beginning:
     first, severity = 0, ""
     for number, event in islice(reader.events(case=case), BEGINNING):
-        first = first or number
+        first = first or (number if isinstance(event, READ) else 0)
         if isinstance(event, ev.Received):
             severity = event.severity
             break
@@ -179,9 +179,8 @@ def _beginning(reader: Reader, case: CaseId) -> Beginning:
 class Narrator:
     """Puts looks into notices, one after the other."""
 
-    def __init__(self, context: Context, after: int) -> None:
-        self._words = Words(context, after)
-        self._names: dict[DomainId, str] = dict(context.names)
+    def __init__(self, words: Words) -> None:
+        self._words = words
         self._cases: dict[CaseId, Beginning] = {}
 
     @property
@@ -198,8 +197,6 @@ class Narrator:
         return [(number, notices) for number, notices in told if notices]
 
     def _of(self, number: int, event: ev.Stored) -> tuple[Notice, ...]:
-        if isinstance(event, ev.DomainChanged):
-            self._names[event.domain] = event.name
         case: CaseId | None = getattr(event, "case", None)
         begun = self._cases.get(case) if case is not None else None
         topic = topic_of(event)
@@ -210,13 +207,13 @@ class Narrator:
         if said is None:
             return ()
         severity = getattr(event, "severity", "") or (begun.severity if begun is not None else "")
-        domain: DomainId | None = getattr(event, "domain", None)
+        domain = _domain_of(event)
 
         def told(topic: Topic, priority: Priority, part: str = "") -> Notice:
             return Notice(
                 topic=topic,
                 number=number,
-                text=_legible(said.text),
+                text=_legible(_text(event, said.text)),
                 priority=priority,
                 part=part,
                 wall_ms=said.wall_ms,
@@ -225,7 +222,7 @@ class Narrator:
                 row=said.row,
                 severity=_legible(severity),
                 domain=domain,
-                domain_name=_legible(self._names.get(domain, "")) if domain is not None else "",
+                domain_name=_legible(self._words.names.get(domain, "")) if domain is not None else "",
                 dimm=_legible(getattr(event, "dimm", None) or ""),
                 details=tuple(_legible(each) for each in said.details[:MOST_DETAILS]),
             )
@@ -234,6 +231,25 @@ class Narrator:
         if topic is not None:
             found.append(told(topic, priority_of(event, topic)))
         return tuple(found)
+
+
+def _domain_of(event: ev.Stored) -> DomainId | None:
+    """The domain that an event is about; None if there is none, or several."""
+    if isinstance(event, ev.Closed):
+        domains = {entry.domain for entry in event.outcome}
+        return domains.pop() if len(domains) == 1 else None
+    domain: DomainId | None = getattr(event, "domain", None)
+    return domain
+
+
+def _text(event: ev.Stored, said: str) -> str:
+    """An event in words for who sees nothing but them: of a decision, what its row means comes first."""
+    if isinstance(event, ev.Decided) and event.row in _HAPPENS:
+        return f"{_HAPPENS[event.row]} ({said})"
+    return said
+
+
+_HAPPENS: Final[Mapping[str, str]] = MappingProxyType({row: meaning.happens for row, meaning in MEANINGS.items()})
 
 
 def _legible(text: str) -> str:

@@ -20,7 +20,7 @@ from ringfence.service import control_protocol as say
 from ringfence.service.answers import Doorkeeping
 from ringfence.service.asking import ask
 from ringfence.service.attendants import House
-from ringfence.service.histories import Context
+from ringfence.service.histories import Context, words_after
 from ringfence.service.outlets.cursor import Cursor, Identity, opened
 from ringfence.service.outlets.notices import Narrator, Notice, look, notice
 from ringfence.service.outlets.topics import Topic
@@ -96,7 +96,7 @@ async def _begin(outlet: Outlet, house: House) -> tuple[Cursor, Narrator]:
         raise SourceError(outlet.name, found.message, advice=found.advice)
     context, begun = found
     cursor = await asyncio.to_thread(opened, house.state_dir, outlet.name, house.journal, begin=begun - 1)
-    return cursor, Narrator(context, cursor.place.number)
+    return cursor, Narrator(await asyncio.to_thread(words_after, house.journal, context, cursor.place.number))
 
 
 async def _kept(outlet: Outlet, cursor: Cursor, house: House) -> Cursor:
