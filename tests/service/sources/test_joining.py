@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringfence.arch.cpuid import Vendor
-from ringfence.record.evidence import (
-    ClaimedSeverity,
-    Delivery,
-    Format,
-    Location,
-    MemoryReport,
-    Origin,
-    Record,
-    Registers,
-)
+from ringfence.record.evidence import ClaimedSeverity, Format, Location, MemoryReport, Origin, Record, Registers
 from ringfence.service.sources.joining import (
     RULES,
     WINDOW_S,
@@ -31,57 +22,7 @@ from ringfence.service.sources.joining import (
     facts,
     join,
 )
-
-CE, UE = 0x8C00004000010090, 0xBD80000000100134
-MISC = 0x86  # physical address, down to bit 6 (SDM vol. 3B 17.3.2.4)
-
-
-@dataclass(frozen=True)
-class Fault:
-    """A physical error, as it really was."""
-
-    time: float
-    page: int
-    line: int
-    bank: int
-    cpu: int
-    fatal: bool = False
-
-    @property
-    def address(self) -> int:
-        return self.page << 12 | self.line << 6
-
-
-def registers(fault: Fault, *, late: float = 0.0, tsc: int | None = None) -> Record:
-    return Record(
-        origin=Origin("x"), format=Format.STRUCT_MCE, raw=b"", bank=fault.bank, cpu=fault.cpu, vendor=Vendor.INTEL,
-        cpuid=0x50654, time=fault.time + late,
-        registers=Registers(
-            status=UE if fault.fatal else CE, addr=fault.address, misc=MISC, mcg_cap=0x1000C16, mcg_status=0, tsc=tsc
-        ),
-    )  # fmt: skip
-
-
-def edac(fault: Fault, *, late: float = 0.0, label: str | None = "DIMM_A") -> Record:
-    severity = ClaimedSeverity.RECOVERABLE if fault.fatal else ClaimedSeverity.CORRECTED
-    return Record(
-        origin=Origin("x"), format=Format.EDAC, raw=b"", time=fault.time + late,
-        memory=MemoryReport(
-            severity=severity, error="memory read error", location=Location(label=label),
-            physical_address=fault.address, grain_bytes=32,
-        ),
-    )  # fmt: skip
-
-
-def firmware(fault: Fault, *, late: float = 0.0) -> Record:
-    return replace(edac(fault, late=late, label=None), format=Format.GHES, delivery=Delivery.FIRMWARE)
-
-
-def poisoned(fault: Fault, *, late: float = 0.0) -> Record:
-    memory = MemoryReport(
-        severity=ClaimedSeverity.RECOVERABLE, page_frame=fault.page, physical_address=fault.page << 12, grain_bytes=4096
-    )
-    return Record(origin=Origin("x"), format=Format.MEMORY_FAILURE, raw=b"", time=fault.time + late, memory=memory)
+from tests.service.sources.reports import Fault, edac, firmware, poisoned, registers
 
 
 def sightings(*seen: tuple[str, Record]) -> list[Sighting]:
