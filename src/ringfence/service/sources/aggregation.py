@@ -48,8 +48,8 @@ _STATUS_AT, _MISC_AT, _SYND_AT = 0, 8, 88
 class Aggregation:
     """Structures held for the writer. ``file`` names their source in the records' origins."""
 
-    def __init__(self, file: str) -> None:
-        self._origin = Origin(file)
+    def __init__(self, file: str, kinds_apart: int = KINDS_APART) -> None:
+        self._origin, self._kinds_apart = Origin(file), kinds_apart
         self._kinds: dict[tuple[int, bytes], bytearray] = {}
         self._mixed: dict[tuple[int, bytes], bytearray] = {}
         self.held = 0
@@ -93,7 +93,7 @@ class Aggregation:
 
     def _apart(self, key: tuple[int, bytes], struct: bytes, special: bytes) -> bytearray:
         """Where a struct of a kind that is not held goes: by itself, or with others."""
-        if len(self._kinds) < KINDS_APART:
+        if len(self._kinds) < self._kinds_apart:
             return self._kinds.setdefault(key, bytearray())
         return self._mixed.setdefault((len(struct), _coarse_key(struct) + special), bytearray())
 

@@ -83,10 +83,12 @@ class SocketSource:
         storm = _Storm(self.name, str(self.path), emit)
 
         async def serve(stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            async with places:
-                with suppress(ConnectionError, asyncio.IncompleteReadError):
-                    await self._serve(stream, emit, storm)
-            writer.close()
+            try:
+                async with places:
+                    with suppress(ConnectionError, asyncio.IncompleteReadError):
+                        await self._serve(stream, emit, storm)
+            finally:
+                writer.close()
 
         if self.path.is_socket():
             # Left by a service that was killed; anything else in its place is not Ringfence's to remove.
