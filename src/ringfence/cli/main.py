@@ -12,6 +12,7 @@ from ringfence.cli.control import COMMANDS as CONTROL_COMMANDS
 from ringfence.cli.decode import decode_command
 from ringfence.cli.demo import demo_command
 from ringfence.cli.explain import explain_command
+from ringfence.cli.outlets import metrics_command, webhook_command
 from ringfence.cli.policy import policy_command
 from ringfence.cli.replay import replay_command
 from ringfence.cli.run import run_command
@@ -43,6 +44,8 @@ def completion(shell: str) -> None:
 main.add_command(run_command)
 for _each in CONTROL_COMMANDS:
     main.add_command(_each)
+main.add_command(metrics_command)
+main.add_command(webhook_command)
 main.add_command(decode_command)
 main.add_command(policy_command)
 main.add_command(config_command)

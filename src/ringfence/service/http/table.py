@@ -6,7 +6,7 @@ from functools import cache
 
 import msgspec
 
-from ringfence.service.http import api, history, login, policies, words
+from ringfence.service.http import api, history, login, metrics, policies, words
 from ringfence.service.http.openapi import description
 from ringfence.service.http.routes import (
     EVENT_STREAM,
@@ -35,6 +35,7 @@ ROUTES: tuple[AnyRoute, ...] = (
     *history.ROUTES,
     *policies.ROUTES,
     *words.ROUTES,
+    *metrics.ROUTES,
     Route(
         method=Method.GET, path="/api/v1/events/stream", name="followEvents", needs=Scope.READ, asked=Followed,
         handler=follow, media=EVENT_STREAM,

@@ -101,20 +101,22 @@ class WebhookOutlet:
 
     async def test(self, house: House) -> say.Tested:
         """As ``trial.Receiver.test``."""
-        begun_s = time.monotonic()
+        begun_s, is_signed = time.monotonic(), self.settings.secret_file is not None
         identity = await asyncio.to_thread(identity_of, house.state_dir)
         asked = notice(Topic.TEST, house.news.last, "this is a test", part=f"test-{uuid4()}")
         try:
             answer = await self.send(self._post(), asked, identity)
         except PostError as error:
-            return say.Tested(url=self.settings.url, taken=False, took_ms=_ms_since(begun_s), message=str(error))
+            return say.Tested(
+                url=self.settings.url, taken=False, took_ms=_ms_since(begun_s), message=str(error), signed=is_signed
+            )
         return say.Tested(
             url=self.settings.url,
             taken=verdict(answer.status) is Verdict.TAKEN,
             took_ms=_ms_since(begun_s),
             message=_in_words(answer),
             status=answer.status,
-            signed=self.settings.secret_file is not None,
+            signed=is_signed,
         )
 
     async def send(self, post: Post, told: Notice, identity: Identity) -> Answer:
