@@ -24,7 +24,11 @@ from types import MappingProxyType
 from typing import Final
 
 from ringfence.errors import IllegalEventError
+from ringfence.world.identities import CaseId
 from ringfence.world.situation import Suspect
+
+CASES_KEPT: Final = 8
+"""Of a fault: one for each doubling of its threshold, and the first."""
 
 MOST_PATIENT: Final = 6
 """Failures after which the threshold grows no more: 64 times."""
@@ -103,7 +107,8 @@ _FAILURES: Final = frozenset({(Stage.ACTING, Told.FAILED), (Stage.DIAGNOSED, Tol
 class Fault:
     """One fault. Times are milliseconds on the host's clock; ``since_ms`` is when it came to its stage.
     ``failures`` counts what did not help: actions, and finding that there is none. ``rule``, ``grade`` and ``evidence``
-    are the suspect's, as ``diagnosis.suspects`` found them last; ``who`` ended it.
+    are the suspect's, as ``diagnosis.suspects`` found them last; ``who`` ended it. ``cases`` are those that acted on
+    it, the newest last (at most ``CASES_KEPT``).
     """
 
     suspect: Suspect
@@ -116,6 +121,7 @@ class Fault:
     grade: str = ""
     evidence: tuple[str, ...] = ()
     who: str = ""
+    cases: tuple[CaseId, ...] = ()
 
     @property
     def ended(self) -> bool:

@@ -281,6 +281,17 @@ def suspects(spread: Spread) -> Suspicion:
     return Suspicion(tuple(found[:SUSPECTS_NAMED]), max(0, len(found) - SUSPECTS_NAMED))
 
 
+_WIDE: Final = frozenset({Suspect.CHANNEL, Suspect.CONTROLLER, Suspect.SOCKET})
+"""What errors are the fault of other parts beneath, too: to acquit one of these acquits none of them."""
+
+
+def lies_in(spot: Spot, suspect: Suspect, name: str) -> bool:
+    """Whether an error at this spot is one of that part, as the rules name parts, and not of what it leads to."""
+    if suspect in _WIDE:
+        return False
+    return any(rule.suspect is suspect and rule.kind is spot.kind and rule.part(spot) == name for rule in RULES)
+
+
 _Spots = list[tuple[Spot, Hits]]
 
 

@@ -430,13 +430,36 @@ class TrendSeen(_Event, frozen=True, kw_only=True):
 
 class Cleared(_Event, frozen=True, kw_only=True):
     """A part is at fault no more, by the word of ``who``, or because another serial number is in its place. What was
-    seen before does not count any more.
+    seen before does not count any more. ``case`` is the last that acted on its fault, ``serial`` the number of the part
+    that is in its place now, if it was told.
     """
 
     suspect: Suspect
     name: str
     how: Ending
     who: str = ""
+    because: str = ""
+    serial: str = ""
+    case: CaseId | None = None
+
+
+class Module(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A memory module in its socket ``name``; ``serial`` is empty where firmware gives none that tells it apart."""
+
+    name: str
+    serial: str = ""
+    part_number: str = ""
+    size_bytes: int | None = None
+
+
+class ModulesSeen(_Event, frozen=True, kw_only=True):
+    """Which memory modules the host's firmware says that there are (SMBIOS type 17), where that has changed.
+
+    ``changed`` are sentences about the sockets in which another module sits than before.
+    """
+
+    modules: tuple[Module, ...]
+    changed: tuple[str, ...] = ()
 
 
 class KnownBad(_Event, frozen=True, kw_only=True):
@@ -558,6 +581,7 @@ Event = (
     | Superseded
     | TrendSeen
     | Cleared
+    | ModulesSeen
     | KnownBad
     | PluginSaid
     | ApprovalAsked

@@ -16,8 +16,9 @@ from typing import Final
 
 from ringfence.decode.meaning import UnitKind
 from ringfence.diagnosis.badlist import BadList, BadPart, runs
-from ringfence.diagnosis.fault_case import TABLE, Fault, Told, advance
+from ringfence.diagnosis.fault_case import CASES_KEPT, TABLE, Fault, Stage, Told, advance, is_evidence
 from ringfence.diagnosis.spread import Sighting, Spot, dimm_of, row_of, spot_of
+from ringfence.diagnosis.suspects import lies_in
 from ringfence.journal import events as ev
 from ringfence.record.evidence import Location
 from ringfence.world.identities import CaseId, CpuId, Frame
@@ -82,6 +83,7 @@ def trend_seen(faults: Faults, event: ev.TrendSeen) -> None:
     faults.known[key] = fault
     if event.case is not None:
         faults.acting[event.case] = key
+        faults.known[key] = replace(fault, cases=(*fault.cases, event.case)[-CASES_KEPT:])
     while len(faults.known) > FAULTS_KEPT:
         del faults.known[next(iter(faults.known))]
 
@@ -138,16 +140,16 @@ def cleared(
     known = faults.known.pop(key, None)
     if known is None:
         known = Fault(suspect=event.suspect, name=event.name, opened_ms=event.at_ms, since_ms=event.at_ms)
+    # Ended once more, it ends now: what was heard of since then is no evidence either.
     ended = _told(known, Told(event.how), event.at_ms)
-    faults.known[key] = replace(ended, who=event.who or ended.who)
+    faults.known[key] = replace(ended, stage=Stage(event.how), since_ms=event.at_ms, who=event.who or ended.who)
     for other in [other for other in history if _is_of(event, other)]:
         del history[other]
-    for other in [other for other in faults.known if other != key and _is_of(event, other)]:
+    pages = {(Suspect.PAGE, f"page {frame:#x}") for frame in offlined.get(event.name, ())}
+    beneath = pages if event.suspect is Suspect.DIMM else set()
+    for other in [other for other in faults.known if other != key and (other in beneath or _is_of(event, other))]:
         faults.known[other] = _told(faults.known[other], Told(event.how), event.at_ms)
-    for counted, sightings in list(history.items()):
-        kept = [each for each in sightings if not _lies_in(event, each.location)]
-        if len(kept) < len(sightings):
-            history[counted] = deque(kept, maxlen=sightings.maxlen)
+    _forget(history, event)
     _back_in_use(faults, offlined, event)
     faults.back_pages &= faults.pages.keys()
     faults.back_cpus &= faults.cpus.keys()
@@ -181,8 +183,37 @@ def _is_of(event: ev.Cleared, key: Key) -> bool:
     return event.suspect in {Suspect.DIMM, Suspect.RANK} and suspect in within and name.startswith(f"{event.name} ")
 
 
-def _lies_in(event: ev.Cleared, location: Location) -> bool:
-    return event.suspect is Suspect.DIMM and dimm_of(location) == event.name
+def _forget(history: dict[Key, deque[Sighting]], event: ev.Cleared) -> None:
+    """Take away what was seen of a part, wherever it is counted."""
+    of_it: dict[Spot, bool] = {}
+    for counted, sightings in list(history.items()):
+        kept: list[Sighting] = []
+        for each in sightings:
+            spot = spot_of(each)
+            if spot not in of_it:
+                of_it[spot] = lies_in(spot, event.suspect, event.name)
+            if not of_it[spot]:
+                kept.append(each)
+        if not kept:
+            del history[counted]
+        elif len(kept) < len(sightings):
+            history[counted] = deque(kept, maxlen=sightings.maxlen)
+
+
+def fault_key(counted: Key) -> Key:
+    """The name that the faults know a part by, from the one that the history knows it by."""
+    suspect, name = counted
+    return (suspect, f"page {name}") if suspect is Suspect.PAGE else counted
+
+
+def is_history(faults: Faults, counted: Key, seen: Sighting) -> bool:
+    """Whether an error is older than the end of the last fault of its part, or of the DIMM that it lies in: heard of
+    late, it says nothing of what is there now.
+    """
+    if not faults.known:
+        return False
+    keys = (fault_key(counted), (Suspect.DIMM, dimm_of(seen.location) or ""))
+    return not all(is_evidence(faults.known.get(key), seen.at_ms) for key in keys)
 
 
 def _told(fault: Fault, told: Told, at_ms: int) -> Fault:

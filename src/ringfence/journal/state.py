@@ -16,6 +16,7 @@ from typing import Final, Self, assert_never
 
 import msgspec
 
+from ringfence.diagnosis.fault_case import Ending
 from ringfence.diagnosis.severity import is_judgeable
 from ringfence.diagnosis.spread import Sighting
 from ringfence.hypervisor.port import Token
@@ -89,10 +90,10 @@ class State:
     """What a journal amounts to. ``apply`` changes it in place; ``snapshot`` gives a copy that stays as it is.
 
     ``history`` are the corrected errors of each suspect, oldest first; ``faults`` what became of those that were too
-    many; ``offlined`` the pages that Ringfence had taken
-    out of use, per DIMM; ``unacknowledged`` the arrivals that are durable while their source may not know, each with a
-    CRC of its records, for a source may use a number again; ``sighted`` the errors that the host's own sources told of,
-    by number, and ``positions`` how far these were read. ``epoch_ms`` is the wall clock's time at 0 of the host's
+    many; ``offlined`` the pages that Ringfence had taken out of use, per DIMM; ``unacknowledged`` the arrivals that are
+    durable while their source may not know, each with a CRC of its records, for a source may use a number again;
+    ``sighted`` the errors that the host's own sources told of, by number, and ``positions`` how far these were read;
+    ``modules`` the serial numbers of memory modules by socket. ``epoch_ms`` is the wall clock's time at 0 of the host's
     clock; ``received`` counts reports, ``together`` those of them that came together in storms, ``summed`` those of
     these that are not kept one by one; ``last_seat_case`` the greatest number of a case that is not Dom0's own.
     Dictionaries are in the order of their events.
@@ -117,6 +118,7 @@ class State:
     history: dict[tuple[Suspect, str], deque[Sighting]] = field(default_factory=dict)
     offlined: dict[str, dict[Frame, int]] = field(default_factory=dict)
     faults: Faults = field(default_factory=Faults)
+    modules: dict[str, str] = field(default_factory=dict)
     domains: dict[DomainId, Known] = field(default_factory=dict)
     dom0_has_handler: bool = False
     dom0_hurt: bool = False
@@ -244,6 +246,10 @@ def apply(state: State, event: ev.Stored) -> State:  # noqa: PLR0912, PLR0915 (o
             _opened(state, event.case, event.at_ms)
         case ev.Cleared():
             faults.cleared(state.faults, state.history, state.offlined, event)
+            _module_changed(state, event)
+            _number_used(state, event.case or 0)
+        case ev.ModulesSeen():
+            state.modules = {each.name: each.serial for each in event.modules if each.serial}
         case ev.PluginSaid():
             if case := _case(state, event):
                 case.verdicts.append(PluginVerdict(event.plugin, event.answer, event.because, event.domain))
@@ -505,6 +511,14 @@ def _repeated(state: State, event: ev.Repeated) -> None:
         _remember(state, faults.storm_of(event))
 
 
+def _module_changed(state: State, event: ev.Cleared) -> None:
+    """Another module may be in the socket: it is no surprise to find another serial number there."""
+    if event.suspect is Suspect.DIMM and event.how is not Ending.ACQUITTED:
+        state.modules.pop(event.name, None)
+        if event.serial:
+            state.modules[event.name] = event.serial
+
+
 def _count(state: State, event: ev.Received, only: Iterable[Suspect] = Suspect) -> None:
     seen, wanted = faults.sighting_of(event), frozenset(only)
     _remember(state, ((key, seen) for key in faults.counted_by(event, seen) if key[0] in wanted))
@@ -513,6 +527,8 @@ def _count(state: State, event: ev.Received, only: Iterable[Suspect] = Suspect) 
 def _remember(state: State, counted: Iterable[tuple[faults.Key, Sighting]]) -> None:
     history, oldest_ms = state.history, state.now_ms - HISTORY_MS
     for key, seen in counted:
+        if faults.is_history(state.faults, key, seen):
+            continue
         sightings = history.pop(key, None)
         if sightings is None:
             sightings = deque((seen,), SIGHTINGS_KEPT)

@@ -171,8 +171,11 @@ def link(event: ev.Stored, names: Mapping[DomainId, str]) -> Link | None:  # noq
         case ev.TrendSeen():
             return _trend(event)
         case ev.Cleared():
-            by = f" by {event.who}" if event.who else ""
-            return Link(event.at_ms, "cleared", "", f"{event.suspect} {event.name}: {event.how}{by}")
+            return _cleared(event)
+        case ev.ModulesSeen():
+            number = len(event.modules)
+            text = f"firmware names {number} memory module{'s' * (number != 1)}"
+            return Link(event.at_ms, "modules", "", text, event.changed)
         case ev.KnownBad():
             cpus = f" and CPU {', '.join(str(cpu) for cpu in event.cpus)}" if event.cpus else ""
             text = f"{event.pages} page{'s' * (event.pages != 1)}{cpus}, judged bad before the reboot, leave use again"
@@ -245,6 +248,19 @@ def link(event: ev.Stored, names: Mapping[DomainId, str]) -> Link | None:  # noq
             return Link(event.at_ms, "journal", "", text)
         case _:
             return None
+
+
+def part_in_words(suspect: str, name: str) -> str:
+    """A part as people name it: its kind stands before its name, but where the name says it."""
+    says_it = name.startswith((f"{suspect} ", "CPU ")) or name == suspect
+    return name if says_it else f"{suspect} {name}"
+
+
+def _cleared(event: ev.Cleared) -> Link:
+    by = f" by {event.who}" if event.who else ""
+    serial = f", serial number {event.serial} is in its place" if event.serial else ""
+    text = f"{part_in_words(event.suspect, event.name)}: {event.how}{by}{serial}"
+    return Link(event.at_ms, "cleared", "", text, (event.because,) if event.because else ())
 
 
 def _configuration(event: ev.ConfigurationLoaded) -> Link:
