@@ -26,3 +26,10 @@ def place(tmp_path: Path, demo_journal: Path) -> Iterator[Served]:
     """A server whose journal has a history."""
     with served(tmp_path, journal=demo_journal) as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, demo_journal: Path) -> Iterator[Served]:
+    """A server for the tests of a module that change nothing of it."""
+    with served(tmp_path_factory.mktemp("shared"), journal=demo_journal) as found:
+        yield found

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
-import os
 import shutil
 import socket
 import threading
@@ -71,8 +70,8 @@ class OverUnix(http.client.HTTPConnection):
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.connect(self._path)  # waits while the queue is full, as it does without a timeout only
         self.sock.settimeout(PATIENCE_S)
-        self.sock.connect(self._path)
 
 
 @dataclass
@@ -250,8 +249,8 @@ def raw(place: str) -> socket.socket:
     """A bare connection."""
     if place.startswith("/"):
         found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        found.connect(place)  # waits while the queue is full, as it does without a timeout only
         found.settimeout(PATIENCE_S)
-        found.connect(os.fspath(place))
         return found
     host, _, port = place.rpartition(":")
     return socket.create_connection((host, int(port)), timeout=PATIENCE_S)

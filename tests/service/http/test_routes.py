@@ -52,8 +52,8 @@ def test_each_scope_opens_its_own_routes_and_no_other(place: Served) -> None:
             assert asked(wrong, route).status == 401, route.path
 
 
-def test_what_is_refused_is_a_problem_with_advice(place: Served) -> None:
-    said = place.client(Scope.READ, name="eye").post("/api/v1/do", ANY["do"])
+def test_what_is_refused_is_a_problem_with_advice(shared: Served) -> None:
+    said = shared.client(Scope.READ, name="eye").post("/api/v1/do", ANY["do"])
     assert (said.status, said.headers["content-type"]) == (403, "application/problem+json")
     assert said.json == {
         "title": "Forbidden",
@@ -61,15 +61,15 @@ def test_what_is_refused_is_a_problem_with_advice(place: Served) -> None:
         "detail": "this needs the scope operate; token eye (HTTP from 127.0.0.1) has read",
         "advice": "Make a token with it: ringfence token create --scope operate",
     }
-    said = place.client().get("/api/v1/health")
+    said = shared.client().get("/api/v1/health")
     assert said.headers["www-authenticate"] == 'Bearer realm="ringfence"'
 
 
-def test_over_the_unix_socket_the_kernels_word_is_enough(place: Served) -> None:
-    me = place.over_unix().get("/api/v1/session").json
+def test_over_the_unix_socket_the_kernels_word_is_enough(shared: Served) -> None:
+    me = shared.over_unix().get("/api/v1/session").json
     assert set(me["scopes"]) == set(Scope)
     assert "by HTTP" in me["who"]
-    assert place.over_unix().post("/api/v1/do", ANY["do"]).status == 409
+    assert shared.over_unix().post("/api/v1/do", ANY["do"]).status == 409
 
 
 def test_a_change_is_journaled_with_the_tokens_name_and_address(place: Served) -> None:
@@ -84,8 +84,8 @@ def test_a_change_is_journaled_with_the_tokens_name_and_address(place: Served) -
     assert told[1].refused
 
 
-def test_what_is_not_there_is_404_and_what_is_not_for_a_path_405(place: Served) -> None:
-    client = place.client(*Scope)
+def test_what_is_not_there_is_404_and_what_is_not_for_a_path_405(shared: Served) -> None:
+    client = shared.client(*Scope)
     assert client.get("/api/v1/nothing").json["status"] == 404
     assert client.get("/api/v1/cases/5").json["detail"] == "there is no case 5"
     assert client.get("/api/v1/events/999999").status == 404
@@ -107,21 +107,21 @@ def test_what_is_not_there_is_404_and_what_is_not_for_a_path_405(place: Served) 
         ("/api/v1/health?x=1", "x"),
     ],
 )
-def test_a_request_that_is_none_is_told_what_is_wrong_with_it(place: Served, path: str, says: str) -> None:
-    said = place.over_unix().get(path)
+def test_a_request_that_is_none_is_told_what_is_wrong_with_it(shared: Served, path: str, says: str) -> None:
+    said = shared.over_unix().get(path)
     assert said.status == 400
     assert says in said.json["detail"]
 
 
-def test_a_body_is_json_as_it_is_and_not_too_long(place: Served) -> None:
-    client = place.over_unix()
+def test_a_body_is_json_as_it_is_and_not_too_long(shared: Served) -> None:
+    client = shared.over_unix()
     assert client.ask("POST", "/api/v1/do", b"{", {}).status == 400
     assert client.ask("POST", "/api/v1/do", b"\xff\xfe", {}).status == 400
     assert client.ask("POST", "/api/v1/do", b"[" * 100_000, {}).status == 400
     assert client.ask("POST", "/api/v1/do", b"{}", {"Content-Type": "text/plain"}).status == 415
     assert client.ask("POST", "/api/v1/do", b"{}", {"Content-Encoding": "gzip"}).status == 415
     assert client.ask("POST", "/api/v1/do?operation=pause", ANY["do"]).status == 400
-    long = client.ask("POST", "/api/v1/do", b" " * (place.door.bounds.body_bytes + 1))
+    long = client.ask("POST", "/api/v1/do", b" " * (shared.door.bounds.body_bytes + 1))
     assert (long.status, long.json["status"]) == (413, 413)
 
 
@@ -141,8 +141,8 @@ def pages(client: Client, query: str) -> list[dict[str, Any]]:
         after = page["after"]
 
 
-def test_pages_of_any_size_give_the_same_history(place: Served) -> None:
-    client = place.over_unix()
+def test_pages_of_any_size_give_the_same_history(shared: Served) -> None:
+    client = shared.over_unix()
     whole = pages(client, "limit=1000")
     numbers = [each["number"] for each in whole]
     assert numbers == sorted(set(numbers))
@@ -153,8 +153,8 @@ def test_pages_of_any_size_give_the_same_history(place: Served) -> None:
     assert last[-1]["number"] >= numbers[-1]
 
 
-def test_a_filter_leaves_out_what_is_not_asked_for_and_nothing_else(place: Served) -> None:
-    client = place.over_unix()
+def test_a_filter_leaves_out_what_is_not_asked_for_and_nothing_else(shared: Served) -> None:
+    client = shared.over_unix()
     whole = pages(client, "limit=1000")
     outcomes = [each for each in whole if each["what"] == "outcome"]
     assert outcomes
@@ -166,8 +166,8 @@ def test_a_filter_leaves_out_what_is_not_asked_for_and_nothing_else(place: Serve
     assert [each["number"] for each in newest] == of_case[-2:]
 
 
-def test_a_case_is_explained_as_the_command_explains_it(place: Served, demo_journal: Path) -> None:
-    client = place.over_unix()
+def test_a_case_is_explained_as_the_command_explains_it(shared: Served, demo_journal: Path) -> None:
+    client = shared.over_unix()
     told = CliRunner().invoke(main, ["explain", "--json", "--journal", str(demo_journal)])
     chains = [json.loads(line) for line in told.output.splitlines() if line.startswith("{")]
     assert len(chains) > 10
@@ -177,8 +177,8 @@ def test_a_case_is_explained_as_the_command_explains_it(place: Served, demo_jour
         assert said["whole"]
 
 
-def test_an_event_is_explained_with_its_registers(place: Served) -> None:
-    client = place.over_unix()
+def test_an_event_is_explained_with_its_registers(shared: Served) -> None:
+    client = shared.over_unix()
     first = next(each for each in pages(client, "limit=1000") if each["what"] == "finding")
     said = client.get(f"/api/v1/events/{first['number']}").json
     assert said["kind"] == "Received"
@@ -198,8 +198,8 @@ def test_a_page_looks_at_a_bounded_number_of_events(place: Served, monkeypatch: 
 # --- the description --------------------------------------------------------------------------------------------------
 
 
-def test_the_description_is_that_of_the_routes(place: Served) -> None:
-    said = place.client().get("/api/v1/openapi.json")
+def test_the_description_is_that_of_the_routes(shared: Served) -> None:
+    said = shared.client().get("/api/v1/openapi.json")
     assert said.body == openapi_json()
     described = {(method.upper(), path) for path, item in said.json["paths"].items() for method in item}
     assert described == {(str(route.method), route.path) for route in ROUTES}
@@ -211,8 +211,8 @@ def test_a_get_changes_nothing() -> None:
     assert all(route.needs in {None, Scope.READ} for route in ROUTES if route.method is Method.GET)
 
 
-def test_every_answer_is_as_the_description_has_it(place: Served) -> None:
-    client = place.over_unix()
+def test_every_answer_is_as_the_description_has_it(shared: Served) -> None:
+    client = shared.over_unix()
     for route in ROUTES:
         if route.method is Method.GET and route.answers is not None and "{" not in route.path:
             msgspec.json.decode(client.get(route.path).body, type=route.answers)

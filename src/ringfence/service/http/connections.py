@@ -117,6 +117,8 @@ class Connections:
             except BaseException:
                 self._places.release()
                 raise
+            # Left alone, the kernel keeps some megabytes for a client that does not read (tcp(7), tcp_wmem).
+            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._door.bounds.buffer_bytes)
             now_s = self._door.monotonic_s()
             peer = Peer.of(accepted) if is_unix else None
             connection = Connection("" if is_unix else str(address[0]), peer, now_s, now_s)

@@ -42,6 +42,10 @@ _SILENT.addHandler(logging.NullHandler())
 _SILENT.propagate = False
 
 
+ENDING_S: Final = 2.0
+"""For requests that are served when the process ends; their connections are gone by then."""
+
+
 class HttpServer:
     """Serves the API and the console while its configuration has it enabled."""
 
@@ -129,6 +133,7 @@ class _Serving:
             handle_signals=False,
             access_log=None,
             logger=_SILENT,
+            shutdown_timeout=ENDING_S,
             keepalive_timeout=bounds.idle_s,
             lingering_time=bounds.body_s,
             max_line_size=bounds.head_bytes,
