@@ -32,8 +32,8 @@ def uncorrected(addr: int = 0x7654_3210_00) -> StructMce:
 
 def amd(at: int = 0, *, addr: int = 0x1_0000, synd: int = 0, status: int = MEMORY_AMD, **more: int) -> StructMce:
     """A report of a Zen 4 memory controller (UMC, bank 21)."""
-    fields = {"cpuid": ZEN4, "bank": 21, "socketid": 0, "apicid": 0, "mcgcap": 0x11C}
+    fields = {"cpuid": ZEN4, "bank": 21, "socketid": 0, "apicid": 0, "mcgcap": 0x11C, "ipid": 0x9600050F00}
     return StructMce(
-        status=status, addr=addr, misc=0xD000_0000_0000_0000, synd=synd, ipid=0x9600050F00, tsc=10**9 + at,
-        time=1_790_000_000, cpuvendor=2, finished=1, **(fields | more),
+        status=status, addr=addr, misc=0xD000_0000_0000_0000, synd=synd, tsc=10**9 + at, time=1_790_000_000,
+        cpuvendor=2, finished=1, **(fields | more),
     )  # fmt: skip

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import combinations, permutations, product
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ringfence.diagnosis.finding import diagnose
+from ringfence.diagnosis.finding import Finding, diagnose
 from ringfence.errors import FormatError
+from ringfence.journal import events as ev
 from ringfence.record.binary.struct_mce import LENGTHS, StructMce
 from ringfence.record.evidence import Origin, Record, Unrecognised
 from ringfence.record.repeats import Repeats, unpacked
@@ -20,7 +23,7 @@ from ringfence.service.sources import aggregation
 from ringfence.service.sources.aggregation import Aggregation
 from ringfence.service.sources.source import may_be_uncorrected
 from ringfence.world.identities import Frame
-from tests.service.sources.structs import CORRECTED, UNCORRECTED, amd, mce, uncorrected
+from tests.service.sources.structs import CORRECTED, amd, mce, uncorrected
 
 LONG = 128
 
@@ -48,31 +51,56 @@ def emptied(held: Aggregation) -> list[Record | Repeats]:
     return found
 
 
-addresses = st.sampled_from(
-    (0, 0x1000, 0x1040, 0xFBFF_FFC0, 0xFEC0_0000, 0x1_0000_0000, 0x2_0000_0040, 0xFDF7_0000_0000, 1 << 52)
-)
-intel = st.builds(
-    mce,
-    st.integers(0, 5),
-    addr=addresses,
-    status=st.sampled_from((CORRECTED, CORRECTED | 3 << 38, UNCORRECTED, 0x8C00_0000_0001_0092, 0)),
-    misc=st.sampled_from((0x86, 0x8C, 0x1234_5086)),
-    bank=st.sampled_from((7, 13, 128)),
-    cpuid=st.sampled_from((0x50654, 0x606A6, 0x206D7)),
-)
-zen = st.builds(
-    amd,
-    st.integers(0, 5),
-    addr=addresses,
-    synd=st.sampled_from((0, 0x5D_0000_0100, 0x0800_0A40_0001)),
-    status=st.sampled_from((0x9C2040000000011B, 0x9C2041000000011B, 0x9C20_5000_0000_011B)),
-    cpuid=st.sampled_from((0xA10F11, 0x800F12, 0x860F01)),
-)
-reports = st.lists(intel | zen, min_size=1, max_size=60)
+ADDRESSES = (
+    0, 0x1000, 0x1040, 0xFBFF_FFC0, 0xFC00_0000, 0xFEC0_0000, 0x1_0000_0000, 0x2_0000_0040, 0xFDF7_0000_0000, 1 << 52,
+    0x12_3456_7FC0,
+)  # fmt: skip
+"""On both sides of every border that ``decode.significance.address_class`` knows."""
+
+INTEL: dict[str, tuple[int, ...]] = {
+    "cpuid": (0x50654, 0x606A6, 0x206D7, 0x306F2),
+    "bank": (7, 13, 128),
+    "status": (CORRECTED, CORRECTED | 3 << 38, 0x8C00_0000_0001_0092, 0),
+    "misc": (0x86, 0x8C, 0x8D, 0x0086 | 5 << 46, 0x1234_5086, 0x1234_6086, 0),
+    "addr": ADDRESSES,
+    "extcpu": (0, 1),
+}
+AMD: dict[str, tuple[int, ...]] = {
+    "cpuid": (0xA10F11, 0x800F12, 0x860F01, 0x830F10, 0xA90F01),
+    "ipid": (0x9600050F00, 0x9600150F00),
+    "status": (0x9C2040000000011B, 0x9C2041000000011B, 0x9C20_4000_0000_011B | 12 << 24),
+    "synd": (0, 0x5D_0000_0100, 0x0800_0A40_0001),
+    "addr": ADDRESSES,
+}
 
 
-@settings(max_examples=150)
-@given(reports, st.integers(1, 4), st.integers(1, 3))
+def pairs() -> Iterator[tuple[StructMce, StructMce]]:
+    """Any two reports that differ in one thing, or in address and one more."""
+    for make, few in ((mce, INTEL), (amd, AMD)):
+        names = list(few)
+        for base in product(*(few[name] for name in names if name not in {"misc", "synd", "addr"})):
+            fixed = dict(zip((name for name in names if name not in {"misc", "synd", "addr"}), base, strict=True))
+            registers = "misc" if make is mce else "synd"
+            for one, other in combinations(ADDRESSES, 2):
+                yield make(0, **fixed, addr=one), make(1, **fixed, addr=other)
+            for a, b in permutations(few[registers], 2):
+                first = make(0, **fixed, **{registers: a}, addr=0x1_0000_0000)
+                yield first, make(1, **fixed, **{registers: b}, addr=0x2_0000_0000)
+
+
+@st.composite
+def storms(draw: st.DrawFn) -> list[StructMce]:
+    """Reports that differ in few things."""
+    make, few = draw(st.sampled_from(((mce, INTEL), (amd, AMD))))
+    chosen = {name: draw(st.lists(st.sampled_from(few[name]), min_size=1, max_size=2)) for name in few}
+    return [
+        make(at, **{name: draw(st.sampled_from(values)) for name, values in chosen.items()})
+        for at in range(draw(st.integers(2, 12)))
+    ]
+
+
+@settings(max_examples=100)
+@given(storms(), st.integers(1, 4), st.integers(1, 3))
 def test_everything_comes_out_exactly_once(storm: list[StructMce], apart: int, parts: int) -> None:
     held = Aggregation("s", apart)
     structs, out = packed(storm), list[bytes]()
@@ -84,33 +112,47 @@ def test_everything_comes_out_exactly_once(storm: list[StructMce], apart: int, p
     assert held.held == 0
 
 
-@settings(max_examples=150)
-@given(reports, st.integers(1, 40))
-def test_what_is_told_of_the_first_holds_for_all(storm: list[StructMce], apart: int) -> None:
-    held = Aggregation("s", apart)
-    held.take(packed(storm), LONG)
-    for together in emptied(held):
-        if not isinstance(together, Repeats):
-            continue
-        first = diagnose(together.first)
-        told = seen.repeated(first, together, at_ms=0, apart=True)
-        pages: Sequence[Frame | None] = seen.pages_of(first, together) or [None] * together.reports
-        for raw, page in zip(split(together.structs), pages, strict=True):
-            finding = diagnose(StructMce.unpack(raw).record(origin=Origin("s"), raw=raw))
-            one = seen.received(finding, at_ms=0, token=None, case=None, urgent=False, part=0, sink=None)
-            assert page == one.frame
-            assert (told.severity, told.corrected, told.count) == (one.severity, one.corrected, one.count)
-            assert (told.unit, told.unit_kind, told.core) == (one.unit, one.unit_kind, one.core)
-            # Of what is not alike, only what all have in common is said.
-            assert set(told.place) <= set(one.place)
-            assert told.rank in {one.rank, None} and told.dimm in {one.dimm, None}
-            if together.alike:
-                assert (told.summary, told.place, told.rank, told.dimm, told.syndrome) == (
-                    one.summary, one.place, one.rank, one.dimm, one.syndrome
-                )  # fmt: skip
+@pytest.mark.parametrize("apart", [1, 40])
+def test_what_is_told_of_the_first_holds_for_both(apart: int) -> None:
+    told_together = 0
+    for one, other in pairs():
+        # With one kind told apart, the first report has it; the two others are of those that are too many.
+        before = [mce(status=1)] if apart == 1 else []
+        held = Aggregation("s", apart)
+        held.take(packed((*before, one, other)), LONG)
+        for together in emptied(held):
+            if isinstance(together, Repeats):
+                told_together += 1
+                holds_for_all(together)
+    assert told_together > 1_000
 
 
-@given(st.lists(intel | zen, min_size=1, max_size=20), st.sampled_from(sorted(LENGTHS)))
+@functools.cache
+def one_by_one(raw: bytes) -> tuple[Finding, ev.Received]:
+    finding = diagnose(StructMce.unpack(raw).record(origin=Origin("s"), raw=raw))
+    return finding, seen.received(finding, at_ms=0, token=None, case=None, urgent=False, part=0, sink=None)
+
+
+def holds_for_all(together: Repeats) -> None:
+    first = diagnose(together.first)
+    told = seen.repeated(first, together, at_ms=0, apart=True)
+    pages: Sequence[Frame | None] = seen.pages_of(first, together) or [None] * together.reports
+    for raw, page in zip(split(together.structs), pages, strict=True):
+        finding, one = one_by_one(raw)
+        assert page == one.frame
+        assert (told.severity, told.corrected, told.count) == (one.severity, one.corrected, one.count)
+        assert (told.unit, told.unit_kind, told.core) == (one.unit, one.unit_kind, one.core)
+        assert first.reading.address.because == finding.reading.address.because
+        # Of what is not alike, only what all have in common is said.
+        assert set(told.place) <= set(one.place)
+        assert told.rank in {one.rank, None} and told.dimm in {one.dimm, None}
+        if together.alike:
+            assert (told.summary, told.place, told.rank, told.dimm, told.syndrome) == (
+                one.summary, one.place, one.rank, one.dimm, one.syndrome
+            )  # fmt: skip
+
+
+@given(storms(), st.sampled_from(sorted(LENGTHS)))
 def test_every_form_of_the_structure_is_taken(storm: list[StructMce], length: int) -> None:
     cut = [each.pack(128)[:length] for each in storm]
     held = Aggregation("s")
