@@ -17,6 +17,7 @@ from enum import StrEnum, auto
 
 from ringfence.decision.rows import Row
 from ringfence.errors import IllegalEventError
+from ringfence.quick import quick
 from ringfence.world.domain import DomainKind, McaHandler
 
 
@@ -103,6 +104,7 @@ class Event(StrEnum):
     HOST_HALTED = auto()
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """All that the flow of a DomU's part depends on besides events: choices of few, so the product is enumerated.
@@ -131,6 +133,7 @@ class Facts:
         return self.kind is DomainKind.PV
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
     """Where a part stands, and what it must not forget.

@@ -7,6 +7,7 @@ from typing import Final, assert_never
 
 from ringfence.decision.flow import Event, Position, State
 from ringfence.decision.policy import Deadlines, OnUnlocated, Operation, Policy
+from ringfence.quick import quick
 from ringfence.world.domain import McaHandler
 from ringfence.world.identities import CpuId, DomainId, Frame, GuestFrame
 from ringfence.world.situation import Situation
@@ -37,6 +38,7 @@ from ringfence.world.steps import (
 )
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
     """What a part is about: the domain (None for the host's part), its lost pages, and what the host lost.

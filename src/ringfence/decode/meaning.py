@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from ringfence.arch.cpuid import Processor, Vendor
+from ringfence.quick import quick
 from ringfence.record.evidence import Location, Record
 
 
@@ -35,6 +36,7 @@ class UnitKind(StrEnum):
     OTHER = "other"
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Address:
     """MCi_ADDR with its kind, granularity, and whether it can be trusted to name a page of host memory, and why.
@@ -123,6 +125,7 @@ class Wording:
 NO_WORDS = Wording()
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BankReading:
     """What a vendor's decoder makes of one bank.
@@ -171,6 +174,7 @@ def worded(reading: BankReading, wording: Wording) -> BankReading:
     )
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meaning:
     """A record and what its bits mean. How bad it is, is said elsewhere (``diagnosis.severity``)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ringfence.quick import quick
 from ringfence.world.identities import CpuId, DomainId, Frame, GuestFrame
 
 
@@ -28,6 +29,7 @@ class Party(StrEnum):
     DOMU = "DomU"
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Ground:
     """One piece of evidence for or against an impact: the rule's name, a sentence, and its source."""
@@ -61,6 +63,7 @@ class Loser:
     unnumbered: int = 0
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Impact:
     """Whom an error hit, and what speaks for and against it.

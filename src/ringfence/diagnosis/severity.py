@@ -28,6 +28,7 @@ from ringfence.diagnosis.severity_rules import (
     Table,
 )
 from ringfence.errors import DeclarationError
+from ringfence.quick import quick
 from ringfence.record.evidence import ClaimedSeverity, Delivery, Record
 
 __all__ = [
@@ -63,6 +64,7 @@ TABLES: Mapping[str, Table] = {
 """Every rule of every table, in order. Each table is total over the inputs that ``table_name`` sends to it."""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """How bad an error is, and why.

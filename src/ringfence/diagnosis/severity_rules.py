@@ -13,6 +13,7 @@ from ringfence.arch.bitfield import Field
 from ringfence.arch.cpuid import Signature, Vendor
 from ringfence.decode.meaning import Note
 from ringfence.errors import DeclarationError
+from ringfence.quick import quick
 from ringfence.record.evidence import ClaimedSeverity, Delivery
 
 
@@ -67,6 +68,7 @@ class Reason(msgspec.Struct, frozen=True):
     cite: str
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
     """All that severity depends on. None: the evidence does not say.

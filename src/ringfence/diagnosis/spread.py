@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ringfence.decode.meaning import UnitKind
+from ringfence.quick import quick
 from ringfence.record.evidence import Location
 from ringfence.world.identities import CpuId, Frame
 
@@ -21,6 +22,7 @@ few. An uncorrected error must not wait for the naming of suspects: with as many
 NOWHERE: Final = Location()
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Sighting:
     """Corrected errors of a suspect, reported together, ``count`` of them at ``at_ms`` on the host's clock.

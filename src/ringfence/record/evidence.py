@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from ringfence.arch.cpuid import Vendor
+from ringfence.quick import quick
 
 
 class Format(StrEnum):
@@ -52,6 +53,7 @@ class Origin:
     offset: int | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registers:
     """Machine-check registers as the evidence gives them; None is "the evidence does not say", never zero.
@@ -79,6 +81,7 @@ class Registers:
     synd2: int | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Location:
     """Where in the machine: each part None unless the evidence carries it. Numbers are as the source counts them.
@@ -189,6 +192,7 @@ class MemoryReport:
         return self.merged(other) == other.merged(self)
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HypervisorReport:
     """What Xen says of an error beyond the banks (mcinfo_global, mcinfo_bank, mcinfo_recovery, console lines).
@@ -208,6 +212,7 @@ class HypervisorReport:
     page_status: int | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """One report of a hardware error, as one source gave it. ``raw`` is its text or bytes, unchanged.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ringfence.quick import quick
 from ringfence.world.identities import DOM0, DomainId
 
 
@@ -55,6 +56,7 @@ class Checkpoint:
     disks_of_same_moment: bool
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Domain:
     """A domain as the hypervisor sees it now.

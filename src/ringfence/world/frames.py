@@ -7,6 +7,7 @@ from enum import StrEnum
 
 import msgspec
 
+from ringfence.quick import quick
 from ringfence.world.identities import DomainId, Frame, GuestFrame
 
 
@@ -45,6 +46,7 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True):
     removable: bool = True
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameFacts:
     """What the hypervisor knows of a frame.

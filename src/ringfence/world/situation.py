@@ -7,6 +7,7 @@ from enum import StrEnum
 
 import msgspec
 
+from ringfence.quick import quick
 from ringfence.world.domain import Dom0State, Domain
 from ringfence.world.frames import FrameFacts
 from ringfence.world.identities import CaseId, CpuId, DomainId, Frame, VcpuId
@@ -28,6 +29,7 @@ class Context(StrEnum):
     UNKNOWN = "unknown"
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
     """Who ran on the CPU that reported. ``domain`` is None if nobody did or the backend cannot tell."""
@@ -153,6 +155,7 @@ class PluginVerdict:
     domain: DomainId | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
     """The host as it was at ``now_ms`` (milliseconds on the host's clock).
