@@ -72,6 +72,7 @@ def status(health: say.Health) -> str:
     else:
         head, problems = click.style("well", fg="green", bold=True), ""
     waiting = f"{health.approvals} (ringfence approve)" if health.approvals else "0"
+    storms = f"{health.together}: {health.together - health.summed} kept one by one, {health.summed} by number and page"
     rows = (
         ("service", f"Ringfence {health.service_version}, pid {health.pid}, life {health.life}"),
         ("since", when(health.started_wall_ms)),
@@ -86,6 +87,7 @@ def status(health: say.Health) -> str:
             f"{health.received}, and {health.also_seen} further reports of the same errors; "
             f"{health.unrecognised} not understood",
         ),
+        *((("of them in storms", storms),) if health.together else ()),
         ("evidence lost", f"{health.lost_urgent} urgent, {health.lost_nonurgent} nonurgent"),
         ("journal", f"{health.journal_events} events in {health.state_dir}, {health.unwritten} wait for room"),
         ("policy", f"{health.policy} ({health.policy_digest})"),

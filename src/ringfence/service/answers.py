@@ -71,6 +71,8 @@ def health(  # noqa: PLR0913 (one argument a fact)
         journal_events=desk.journal.last,
         received=state.received,
         also_seen=state.also_seen,
+        together=state.together,
+        summed=state.summed,
         unrecognised=state.unrecognised,
         lost_urgent=state.lost_urgent,
         lost_nonurgent=state.lost_nonurgent,

@@ -150,7 +150,8 @@ class Health(_Reply, frozen=True, kw_only=True):
 
     ``problems`` are sentences about what is wrong now; empty if all is well. ``notes`` are lines about parts of the
     service with which nothing is wrong, each source of evidence among them; ``also_seen`` counts further reports of
-    errors that were received. ``lacks`` is what the hypervisor cannot
+    errors that were received. Of the reports received, ``together`` came together in storms, and ``summed`` of these
+    are not kept one by one, but by their number and page. ``lacks`` is what the hypervisor cannot
     do. ``unwritten`` events wait for room on the disk, ``unkept`` ones are in the kernel's log
     only. ``policy_problem``: the configuration's or the policy's file is not in force, and why; ``at_restart`` are the
     keys that were changed and hold at the next start only. ``you`` are who asks, ``you_may`` what you may do.
@@ -188,6 +189,8 @@ class Health(_Reply, frozen=True, kw_only=True):
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     also_seen: int = 0
+    together: int = 0
+    summed: int = 0
     configuration: str = "default"
     configuration_digest: str = ""
     at_restart: tuple[str, ...] = ()
