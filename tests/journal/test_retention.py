@@ -80,7 +80,7 @@ def joined_to(journal: Journal) -> list[object]:
 # --- laws -----------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(seed=st.integers(1, 4), data=st.data())
 def test_what_counts_is_the_same_after_any_compactions_of_any_history(seed: int, data: st.DataObject) -> None:
     events = history(seed)

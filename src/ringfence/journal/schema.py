@@ -24,6 +24,13 @@ IN_ORDER: Final = """CREATE TRIGGER in_order BEFORE INSERT ON event
     BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END"""
 """An event has the next number: after the last one, or after the base if nothing stands after it."""
 
+BASE_IS_FOUNDED: Final = """CREATE TRIGGER base_is_founded BEFORE UPDATE ON base
+    WHEN NEW.number < OLD.number
+        OR NOT EXISTS (SELECT 1 FROM event WHERE number = NEW.number AND crc = NEW.crc)
+        OR NOT EXISTS (SELECT 1 FROM snapshot WHERE number = NEW.number AND event_crc = NEW.crc)
+    BEGIN SELECT RAISE(ABORT, 'a base rests on an event and on the snapshot after it'); END"""
+"""The base only moves on, to an event that is there, and of which there is a snapshot."""
+
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         """CREATE TABLE event (
@@ -62,11 +69,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END""",
         "DROP TRIGGER in_order",
         IN_ORDER,
-        """CREATE TRIGGER base_is_founded BEFORE UPDATE ON base
-            WHEN NEW.number < OLD.number
-                OR NOT EXISTS (SELECT 1 FROM event WHERE number = NEW.number AND crc = NEW.crc)
-                OR NOT EXISTS (SELECT 1 FROM snapshot WHERE number = NEW.number AND event_crc = NEW.crc)
-            BEGIN SELECT RAISE(ABORT, 'a base rests on an event and on the snapshot after it'); END""",
+        BASE_IS_FOUNDED,
         """CREATE TRIGGER base_stays BEFORE DELETE ON base
             BEGIN SELECT RAISE(ABORT, 'a journal has one base'); END""",
         """CREATE TRIGGER base_is_held BEFORE DELETE ON snapshot

@@ -321,7 +321,7 @@ def _salvaged(state: State, event: ev.Salvaged) -> None:
     """No number that a lost event may have used is given away again: each used one of each kind at most."""
     skipped = min(event.lost, MOST_LOST)
     state.last_order += skipped
-    state.last_case += skipped
+    state.last_case = max(state.last_case, OWN_CASES) + skipped if skipped else state.last_case
     if state.last_seat_case + skipped < OWN_CASES:
         state.last_seat_case += skipped
 
