@@ -12,7 +12,7 @@ from types import ModuleType
 import msgspec
 
 import ringfence.arch
-from docs import concept_pages, configuration_page, control_page, http_page, today_page
+from docs import concept_pages, configuration_page, control_page, http_page, monitoring, outlets_pages, today_page
 from docs.declared import declared, first_sentence, modules
 from ringfence.arch import models, smca_banks
 from ringfence.arch.bitfield import Field, Register
@@ -469,6 +469,11 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "docs/reference/control.md": lambda: control_page.control_socket(page, table),
     "docs/reference/http.md": lambda: http_page.http(page, table),
     "docs/openapi.json": http_page.openapi,
+    "docs/metrics.md": lambda: outlets_pages.metrics(page, table),
+    "docs/reference/topics.md": lambda: outlets_pages.topics(page, table),
+    "packaging/ringfence.catalog": outlets_pages.catalog,
+    "packaging/grafana/ringfence.json": monitoring.dashboard,
+    "packaging/prometheus/ringfence.rules.yml": monitoring.rules,
     "docs/decode-schema.json": schema,
     "docs/summary-schema.json": summary_schema,
     "docs/policy-schema.json": policy_schema,

@@ -8,15 +8,19 @@ Names follow Prometheus' conventions (prometheus.io/docs/practices/naming): base
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Final
 
+from ringfence.decode.meaning import UnitKind
 from ringfence.diagnosis.severity import Severity
+from ringfence.journal.events import Deadline
 from ringfence.journal.state import State
 from ringfence.journal.tallies import DIMMS_TOLD_APART, OTHER, Series
 from ringfence.views.text import printable
+from ringfence.world.situation import Suspect
 
 PREFIX: Final = "ringfence_"
 OWN: Final = "own"
@@ -108,8 +112,8 @@ class Sample:
 _SEVERITY: Final = Label("severity", "the class of the error", "8: those of reference/severity.md, and `other`")
 _DIMM: Final = Label(
     "dimm",
-    "the module by its label or its place, empty where none is known",
-    f"{DIMMS_TOLD_APART + 2}: the first {DIMMS_TOLD_APART} names, `other`, and none",
+    "the module by its label or its place",
+    f"{DIMMS_TOLD_APART + 1}: the first {DIMMS_TOLD_APART} names, and `other`",
 )
 _ROW: Final = Label("row", "the row of the concept", "30: those of reference/concept.md, and `other`")
 _SUSPECT: Final = Label("suspect", "the kind of part", "15: memory's parts, cores, caches, links")
@@ -221,10 +225,18 @@ OLDEST: Final = Metric(
 
 ERRORS: Final = Metric(
     row=_ERRORS, name="errors", kind=Kind.COUNTER, since=Since.JOURNAL,
-    meaning="Errors of this boot's hardware, as many as the evidence tells of; a record can tell of many.",
-    comes_from="`Received` events and their counts",
-    look="a severity other than CORRECTED grows at all, or CORRECTED of one DIMM grows faster than that of the others",
-    labels=(_SEVERITY, Label("unit", "what sort of thing erred", "7: memory, core or cache, link, ..."), _DIMM),
+    meaning="Errors, as many as the evidence tells of; a record can tell of many. What an earlier boot left is not "
+    "among them.",
+    comes_from="`Received` and `Repeated` events and their counts",
+    look="a severity other than CORRECTED grows at all",
+    labels=(_SEVERITY, Label("unit", "what sort of thing erred", "7: memory, core or cache, link, ...")),
+)  # fmt: skip
+DIMM_ERRORS: Final = Metric(
+    row=_ERRORS, name="dimm_errors", kind=Kind.COUNTER, since=Since.JOURNAL,
+    meaning="The same errors by module, as the first report of each names it; those that name none are left out.",
+    comes_from="`Received` and `Repeated` events and their counts",
+    look="CORRECTED of one DIMM grows faster than that of the others",
+    labels=(_SEVERITY, _DIMM),
 )  # fmt: skip
 LEFT_OVER: Final = Metric(
     row=_ERRORS, name="left_over_records", kind=Kind.COUNTER, since=Since.JOURNAL,
@@ -489,6 +501,20 @@ TABLE: Final = tuple(each for each in list(globals().values()) if isinstance(eac
 """Every metric, in the order of their declaration."""
 
 
+FROM_ZERO: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = MappingProxyType(
+    {
+        ERRORS.name: tuple((severity.value, unit.value) for severity in Severity for unit in UnitKind),
+        LEFT_OVER.name: tuple((severity.value,) for severity in Severity),
+        TRENDS.name: tuple((suspect.value,) for suspect in Suspect),
+        DEADLINES.name: tuple((which.value,) for which in Deadline),
+        WORDS.name: (("asked",), ("granted",), ("denied",)),
+    }
+)
+"""Series that are there before their first event. Prometheus sees no increase in a series that begins with 1, and the
+first uncorrected error is the one that matters (prometheus.io/docs/practices/instrumentation, "Avoid missing metrics").
+Families with more combinations than are worth it have none: alerts on them ask for new series as well."""
+
+
 # --- values -----------------------------------------------------------------------------------------------------------
 
 
@@ -551,7 +577,7 @@ class Readings:
 
 
 def samples(state: State, readings: Readings) -> tuple[Sample, ...]:
-    """Every metric's values. Counts of the journal have no series before their first event; others are always there."""
+    """Every metric's values. What can be named beforehand is there from the start (``FROM_ZERO``)."""
     return (*_of_state(state, readings), *_of_process(state, readings))
 
 
@@ -565,7 +591,8 @@ def _of_state(state: State, readings: Readings) -> Iterator[Sample]:
     oldest_ms = min((case.opened_ms for case in state.cases.values()), default=readings.host_now_ms)
     yield Sample(OLDEST, max(0, readings.host_now_ms - oldest_ms) / 1000)
     for metric, series in (
-        (ERRORS, tallies.errors),
+        (ERRORS, _by(tallies.errors, 0, 1)),
+        (DIMM_ERRORS, _by_module(tallies.errors)),
         (LEFT_OVER, tallies.left_over),
         (TRENDS, tallies.trends),
         (OUTCOMES, tallies.outcomes),
@@ -575,7 +602,7 @@ def _of_state(state: State, readings: Readings) -> Iterator[Sample]:
         (WORDS, tallies.approvals),
         (INSTRUCTIONS, tallies.instructions),
     ):
-        yield from _series(metric, series)
+        yield from _series(metric, {**dict.fromkeys(FROM_ZERO.get(metric.name, ()), 0), **series})
     yield Sample(RECORDS, state.received)
     yield Sample(FURTHER, state.also_seen)
     yield Sample(UNRECOGNISED, state.unrecognised)
@@ -627,6 +654,22 @@ def _of_process(state: State, readings: Readings) -> Iterator[Sample]:
         yield Sample(OUTLET_LAG, max(0, readings.journal_events - outlet.at), (receiver,))
         for result, count in (("taken", outlet.taken), ("failed", outlet.failed), ("given up", outlet.given_up)):
             yield Sample(OUTLET_SENT, count, (receiver, result))
+
+
+def _by(series: Series, *places: int) -> Series:
+    """Counts by some of their labels only."""
+    found: Series = {}
+    for labels, count in series.items():
+        kept = tuple(labels[place] for place in places)
+        found[kept] = found.get(kept, 0) + count
+    return found
+
+
+def _by_module(errors: Series) -> Series:
+    """Errors by severity and module. A module that erred has every severity: its first worse one is to be seen."""
+    found = _by({labels: count for labels, count in errors.items() if labels[2]}, 0, 2)
+    modules = dict.fromkeys(dimm for _, dimm in found)
+    return {**{(severity.value, dimm): 0 for dimm in modules for severity in Severity}, **found}
 
 
 def _by_dimm(state: State) -> Counter[str]:

@@ -52,7 +52,7 @@ class Verdict(Enum):
     """The receiver wants nothing any more."""
 
 
-_NEVER: Final = frozenset({400, 413, 414, 415, 422})
+NEVER: Final = frozenset({400, 413, 414, 415, 422})
 """What says that the message itself is bad (RFC 9110, 15.5). Others of the 4xx kind (401, 403, 404, 408, 429, ...) are
 of the set-up or of the moment: they pass when somebody mends it."""
 
@@ -63,7 +63,7 @@ def verdict(status: int) -> Verdict:
         return Verdict.TAKEN
     if status == 410:
         return Verdict.GONE
-    return Verdict.NEVER if status in _NEVER else Verdict.LATER
+    return Verdict.NEVER if status in NEVER else Verdict.LATER
 
 
 def pause_s(failures: int, longest_s: float, retry_after_s: float | None = None) -> float:
