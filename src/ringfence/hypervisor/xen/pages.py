@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from ringfence.hypervisor.xen.sysctl import OWNER_SHIFT, PageCommand, PageStatus, Sysctl
-from ringfence.record.evidence import Record
+from ringfence.arch import mci_misc
+from ringfence.arch.mci_status import ADDRV, MISCV
+from ringfence.hypervisor.xen.sysctl import OWNER_SHIFT, PageCommand, PageStatus, QueryStatus, Sysctl
+from ringfence.record.evidence import Delivery, Record
 from ringfence.world.domain import Domain, DomainKind
 from ringfence.world.frames import FrameFacts, FrameUse, Mapping, MappingKind
 from ringfence.world.identities import DOM0, PAGE_SHIFT, DomainId, Frame, GuestFrame
@@ -58,7 +60,7 @@ def facts(frame: Frame, record: Record, domains: Sequence[Domain], owns: Owns) -
     if PageStatus.NOT_CONV_RAM in status:
         return FrameFacts(frame=frame, use=FrameUse.NOT_MEMORY, broken=broken)
     has = owner(record)
-    if has is None:
+    if has is None and not _was_looked_up(record):
         has = next((each.id for each in domains if each.kind in _ASKED and each.lives and owns(each.id, frame)), None)
     if has is None:
         return FrameFacts(frame=frame, use=FrameUse.UNKNOWN, broken=broken)
@@ -66,6 +68,16 @@ def facts(frame: Frame, record: Record, domains: Sequence[Domain], owns: Owns) -
     left = own is None or has == DOM0
     mappings = (Mapping(domain=has, kind=MappingKind.CPU, guest_frame=own, removable=False),) if left else ()
     return FrameFacts(frame=frame, use=FrameUse.DOMAIN, owner=has, guest_frame=own, mappings=mappings, broken=broken)
+
+
+def _was_looked_up(record: Record) -> bool:
+    """Whether Xen has looked for the owner itself (mca_init_bank): then that no domain has it is an answer."""
+    if record.delivery not in {Delivery.POLLED, Delivery.CMCI}:
+        return False
+    held = record.registers
+    status, misc = held.status or 0, held.misc or 0
+    physical = mci_misc.ADDRESS_MODE.of(misc) == mci_misc.AddressMode.PHYSICAL
+    return bool(ADDRV.of(status)) and bool(MISCV.of(status)) and physical
 
 
 _ASKED: Final = frozenset({DomainKind.PV, DomainKind.DOM0})
@@ -89,7 +101,15 @@ def offlined(sysctl: Sysctl, first: Frame, count: int) -> Result:
 
 
 def _one(sysctl: Sysctl, frame: Frame) -> Result:
+    """Take one frame out of use, unless Xen has marked it as broken: to ask for a broken page once more would crash
+    whoever has it, Dom0 too (xen/common/page_alloc.c, offline_page: "Under such case, hypervisor shutdown guest").
+    """
     try:
+        state = QueryStatus(sysctl.page(PageCommand.QUERY, frame) & _MASK)
+        if QueryStatus.OFFLINED in state:
+            return Result(Status.DONE, "Xen has taken it out of use already")
+        if QueryStatus.BROKEN in state:
+            return Result(Status.PENDING, "Xen has marked it as broken: out of use as soon as its owner lets it go")
         answer = sysctl.page(PageCommand.OFFLINE, frame)
     except OSError as error:
         return Result(Status.FAILED, f"Xen answers {error.strerror} ({error.errno}) for frame {frame:#x}")
