@@ -132,7 +132,7 @@ def chain_of_record(number: int, event: ev.Received) -> Chain:
     return Chain(CaseId(number), event.summary, links, (f"{how} ({row})",))
 
 
-_TITLES = frozenset({"trend", "instruction"})
+_TITLES = frozenset({"trend", "instruction", "known bad"})
 """What a case of Dom0's own begins with."""
 
 _FIRST = {"evidence": 0, "finding": 1, "impact": 2}

@@ -31,13 +31,15 @@ async function load(path) {
   changed();
 }
 
+const rank = (link) => CHAIN.findIndex(([stage]) => stage === stageOfLink(link.what));
+
 function ofEvent(found) {
   const { event } = found;
   const own = event ? [{ at_ms: event.at_ms, what: event.what, row: event.row, text: event.text, details: event.details }] : [];
   const unread = found.unread ? [{ at_ms: event?.at_ms ?? 0, what: 'unread', row: '', text: `it cannot be read: ${found.unread.why}`, details: [] }] : [];
   return {
     case: null, number: found.number, belongs: event?.case ?? null, open: false, title: event?.text ?? `event ${found.number}, ${found.kind}`,
-    links: found.links.length ? found.links : [...own, ...unread], outcome: [], suspects: [],
+    links: found.links.length ? [...found.links].sort((a, b) => rank(a) - rank(b)) : [...own, ...unread], outcome: [], suspects: [],
     evidence: found.finding ? [found.finding] : [], epoch_wall_ms: event?.wall_ms != null ? event.wall_ms - event.at_ms : null, whole: true,
   };
 }
@@ -55,7 +57,7 @@ export function render(number, what = 'case') {
     h('div.grid.wide',
       h('section.card', { 'aria-label': 'Explained step by step' }, h('h2', 'Step by step'), steps(chain),
         chain.whole ? null : h('p.muted', `It is longer than one request looks at: ringfence explain ${number} has all of it.`)),
-      h('div.stack',
+      h('div.stack.beside',
         what === 'case' ? h('section.card', { 'data-key': 'outcome' }, h('h2', 'Outcome'), outcome(chain, line)) : null,
         suspects(chain), advice(chain),
         h('section.card', { 'data-key': 'facts' }, h('h2', 'Facts'), h('dl.facts',
@@ -121,6 +123,9 @@ function steps(chain) {
     h('ol', links.map(([number, link]) => step(link, number, begin, chain.epoch_wall_ms ?? null))))));
 }
 
+/** What the sentences below a link are, where they are no reasons. */
+const NOUNS = { outcome: ['entry', 'entries'], trend: ['suspect'], result: ['thing that it could not do', 'things that it could not do'] };
+
 const FIRST = ['evidence', 'finding', 'impact'];
 
 /**
@@ -144,7 +149,7 @@ function step(link, number, begin, epoch) {
       h('span.num', { title: `${epoch !== null ? `${absolute(epoch + link.at_ms, { milli: true })} UTC; ` : ''}after the first` }, `+${link.at_ms - begin} ms`),
       h('span.say', link.text), rowName(link.row)),
     raw ? h('details', { open: true }, h('summary', 'registers'), raw)
-      : reasons.length ? h('details', { open: reasons.length <= REASONS_OPEN }, h('summary', plural(reasons.length, 'reason')),
+      : reasons.length ? h('details', { open: reasons.length <= REASONS_OPEN }, h('summary', plural(reasons.length, ...(NOUNS[link.what] ?? ['reason']))),
         h('ul', reasons.map(([sentence, times]) => reason(sentence, times)))) : null);
 }
 

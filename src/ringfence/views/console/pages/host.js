@@ -140,7 +140,8 @@ const short = (dimm) => (/^(socket|controller|channel) \d/.test(dimm.name) ? (di
 function legend() {
   return h('div.legend', { 'aria-label': 'What the colours mean' },
     h('span', 'corrected errors (CE) in the last 24 hours:'),
-    HEAT.map(([level, words]) => h('span', h('i', { class: `heat-${level}`, 'aria-hidden': 'true' }), words)));
+    HEAT.map(([level, words]) => h('span', h('i', { class: `heat-${level}`, 'aria-hidden': 'true' }), words)),
+    h('span', { title: 'A part is drawn as soon as evidence names it' }, '· parts that never erred are not drawn'));
 }
 
 function tiles() {
