@@ -16,10 +16,9 @@ from ringfence.record.evidence import (
     Registers,
 )
 
-CE, UE = 0x8C00004000010090, 0xBD80000000100134
-"""A corrected read of memory; a consumed load (SRAR) of the data cache."""
-UCNA = 0xBC00000000010090
-"""The same read, uncorrected, which nobody has consumed (SDM vol. 3B 17.6.3: S and AR clear)."""
+CE, UCNA, SRAR = 0x8C00004000010090, 0xBC00000000010090, 0xBD80000000100134
+"""A corrected read of memory; an uncorrected one that nobody has consumed; a consumed load of the data cache (SDM
+vol. 3B 17.6.3)."""
 MISC = 0x86  # physical address, down to bit 6 (SDM vol. 3B 17.3.2.4)
 
 
@@ -40,12 +39,13 @@ class Fault:
 
 
 def registers(fault: Fault, *, late: float = 0.0, tsc: int | None = None, status: int | None = None) -> Record:
-    known = UE if fault.fatal else CE
+    if status is None:
+        status = UCNA if fault.fatal else CE
     return Record(
         origin=Origin("x"), format=Format.STRUCT_MCE, raw=b"", bank=fault.bank, cpu=fault.cpu, vendor=Vendor.INTEL,
         cpuid=0x50654, time=fault.time + late,
         registers=Registers(
-            status=known if status is None else status, addr=fault.address, misc=MISC, mcg_cap=0x1000C16, mcg_status=0,
+            status=status, addr=fault.address, misc=MISC, mcg_cap=0x1000C16, mcg_status=5 if status == SRAR else 0,
             tsc=tsc,
         ),
     )  # fmt: skip

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ringfence.record.evidence import Format, Origin, Record
+from ringfence.record.evidence import ClaimedSeverity, Format, Origin, Record
 from ringfence.service.sources import attaching
 from ringfence.service.sources.attaching import Attaching, Further, New, Placed, Unjudged
 from ringfence.service.sources.edac_sysfs import interval
 from ringfence.service.sources.joining import Sighting, join
-from tests.service.sources.reports import UCNA, Fault, counted, edac, firmware, poisoned, registers
+from tests.service.sources.reports import SRAR, Fault, counted, edac, firmware, poisoned, registers
 
 ONE = Fault(1000.0, 0x12345, 3, 7, 1, fatal=True)
 SOFT = replace(ONE, fatal=False)
@@ -45,9 +45,9 @@ def test_a_corrected_error_that_one_source_reports_again_is_another_error() -> N
 
 
 def test_what_is_latched_is_one_error_and_what_is_consumed_again_is_another() -> None:
-    latched = [("kmsg", registers(ONE, late=each, status=UCNA, tsc=7 + each)) for each in (0, 300)]
+    latched = [("kmsg", registers(ONE, late=each, tsc=7 + each)) for each in (0, 300)]
     assert errors(place(Attaching(), *latched)) == [1, 1]
-    consumed = [("kmsg", registers(ONE, late=each, tsc=7 + each)) for each in (0, 300)]
+    consumed = [("kmsg", registers(ONE, late=each, status=SRAR, tsc=7 + each)) for each in (0, 300)]
     assert errors(place(Attaching(), *consumed)) == [1, 2]
 
 
@@ -82,6 +82,15 @@ def test_a_report_that_makes_it_worse_or_names_its_page_is_to_be_heard() -> None
     found = place(Attaching(), ("kmsg", nowhere), ("tracefs", again), ("db", edac(ONE, late=0.2)))
     assert errors(found) == [1, 1, 1]
     assert [each.presses for each in found if isinstance(each, Further)] == [True, False]
+
+
+def test_that_an_error_is_fatal_is_to_be_heard_and_another_word_for_unconsumed_is_not() -> None:
+    worst = firmware(ONE)
+    assert worst.memory is not None
+    worst = replace(worst, memory=replace(worst.memory, severity=ClaimedSeverity.FATAL))
+    found = place(Attaching(), ("kmsg", registers(ONE)), ("db", edac(ONE)), ("ghes", worst))
+    assert errors(found) == [1, 1, 1]
+    assert [each.presses for each in found if isinstance(each, Further)] == [False, True]
 
 
 def test_a_corrected_error_presses_nobody() -> None:

@@ -60,8 +60,8 @@ class New:
 
 @dataclass(frozen=True, slots=True)
 class Further:
-    """One more report of the error ``of``, by a rule. ``presses``: it makes the error worse than was known, or names a
-    page that no report had named, so that whoever treats the error has to hear it.
+    """One more report of the error ``of``, by a rule. ``presses``: it says that the error was consumed, or names a
+    page, and no report had done so before: whoever treats the error has to hear it.
     """
 
     of: int
@@ -238,10 +238,10 @@ class Attaching:
         names_a_page = seen.fact("frame") is not None
         severity = finding.severity if finding is not None else Severity.NONE
         is_worse = severity.badness > error.worst.badness
-        presses = (
-            not is_first
-            and severity.badness > Severity.CORRECTED.badness
-            and (is_worse or (names_a_page and not error.names_a_page))
+        # What nobody has consumed is treated alike, by whatever name.
+        presses = not is_first and (
+            (is_worse and severity in _CONSUMED)
+            or (severity.badness > Severity.CORRECTED.badness and names_a_page and not error.names_a_page)
         )
         error.worst = severity if is_worse else error.worst
         error.names_a_page |= names_a_page
@@ -286,6 +286,9 @@ class Attaching:
 
 _BETWEEN: Final = frozenset(rule.name for rule in RULES)
 """Rules that join reports of different sources; others are a source's own."""
+
+
+_CONSUMED: Final = frozenset({Severity.SRAR, Severity.FATAL})
 
 
 def _sightings(known: _Known) -> Iterable[Sighting]:

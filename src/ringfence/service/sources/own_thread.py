@@ -94,8 +94,23 @@ class FollowedApart:
             await asyncio.sleep(BEAT_S)
 
     async def _hand_over(self, batch: Batch) -> None:
-        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_given(self._emit, batch), self._home))
+        taken: Future[None] = Future()
+        self._home.call_soon_threadsafe(self._take, batch, taken)
+        await asyncio.wrap_future(taken)
 
+    # --- at home -----------------------------------------------------------------------------------------------------
 
-async def _given(emit: Emit, batch: Batch) -> None:
-    await emit(batch)
+    def _take(self, batch: Batch, taken: Future[None]) -> None:
+        task = asyncio.ensure_future(self._emit(batch))
+
+        def settle(_: asyncio.Future[None]) -> None:
+            if not taken.set_running_or_notify_cancel():
+                return
+            error = asyncio.CancelledError() if task.cancelled() else task.exception()
+            if error is None:
+                taken.set_result(None)
+            else:
+                taken.set_exception(error)
+
+        task.add_done_callback(settle)
+        taken.add_done_callback(lambda one: self._home.call_soon_threadsafe(task.cancel) if one.cancelled() else None)
