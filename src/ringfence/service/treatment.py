@@ -344,7 +344,6 @@ class Treatment:
 
     def told(self, what: Told, situation: Situation) -> tuple[Wanted, ...]:
         """Something happened. An answer that nobody waits for raises IllegalEventError and changes nothing (L8)."""
-        situation = replace(situation, open_cases=self.open_cases)
         match what:
             case StepEnded():
                 return tuple(self._step_ended(what, situation))
