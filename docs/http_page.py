@@ -25,7 +25,7 @@ _BOUNDS: Final = (
     ("seconds that an answer may lie unread", f"{BOUNDS.slow_s:g}", "the connection is ended, and counted as slow"),
     ("bytes that wait for one client", str(BOUNDS.buffer_bytes), "beyond the kernel's own buffer"),
     ("bytes of a line or a field of the head; fields", f"{BOUNDS.head_bytes}; {BOUNDS.headers}", "400"),
-    ("bytes of a body", str(BOUNDS.body_bytes), "413"),
+    ("bytes of a body; of a dry run's", f"{bounds.BODY_BYTES}; {bounds.POLICY_BODY_BYTES}", "413"),
     ("requests of one client", f"{BOUNDS.rate_per_s:g} a second, {BOUNDS.burst} at once", "429 with Retry-After"),
     ("wrong tokens of one address", f"{BOUNDS.wrong_per_s * 60:g} a minute, {BOUNDS.wrong_burst} at once", "429"),
     ("clients whose rate is remembered", str(BOUNDS.clients), "the one seen least lately begins anew"),

@@ -77,7 +77,7 @@ class App:
         self._house, self._door = house, door
         self._connection_of, self._names, self._roster = connection_of, names, roster
         self._files = static.files()
-        self.web = web.Application(client_max_size=door.bounds.body_bytes)
+        self.web = web.Application()
         for each in routes:
             self.web.router.add_route(each.method, each.path, self._handler(each))
         self.web.router.add_get("/{name:(?!api/).*}", self._static)
@@ -200,18 +200,27 @@ class App:
         return None
 
     async def _asked(self, route: AnyRoute, request: web.Request) -> msgspec.Struct | Problem:
-        body = b""
+        body: bytes | Problem = b""
         if route.has_body:
             if request.content_type != JSON or "Content-Encoding" in request.headers:
                 return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"the body must be {JSON}, as it is")
-            try:
-                async with asyncio.timeout(self._door.bounds.body_s):
-                    body = await request.read()
-            except TimeoutError:
-                return problem(
-                    HTTPStatus.REQUEST_TIMEOUT, f"the body did not come within {self._door.bounds.body_s:g} s"
-                )
-        return asked_of(route, request.match_info, request.query, body)
+            body = await self._body(request, route.body_bytes)
+        return body if isinstance(body, Problem) else asked_of(route, request.match_info, request.query, body)
+
+    async def _body(self, request: web.Request, most: int) -> bytes | Problem:
+        """The body, which is looked at only after it is known who sends it."""
+        found = bytearray()
+        try:
+            async with asyncio.timeout(self._door.bounds.body_s):
+                async for piece in request.content.iter_any():
+                    found += piece
+                    if len(found) > most:
+                        detail = f"the body of this request has at most {most} bytes"
+                        return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
+        except TimeoutError:
+            detail = f"the body did not come within {self._door.bounds.body_s:g} s"
+            return problem(HTTPStatus.REQUEST_TIMEOUT, detail)
+        return bytes(found)
 
     async def _stream(self, answer: Stream, request: web.Request) -> web.StreamResponse:
         """Send pieces as they come, until there are no more, or the client has gone."""

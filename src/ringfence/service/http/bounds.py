@@ -11,8 +11,12 @@ MOST_SCANNED: Final = 20_000
 """Events that one request looks at for those that it wants: some tenths of a second in a thread of its own."""
 HEARTBEAT_S: Final = 15.0
 """Between two signs of life of a stream: less than the half minute after which proxies give a connection up."""
-MOST_POLICY_CHARACTERS: Final = 1 << 17
-"""Of a policy to be tried."""
+MOST_POLICY_CHARACTERS: Final = 1 << 16
+"""Of a policy to be tried: the shipped one with all its words has a tenth of that."""
+BODY_BYTES: Final = 1 << 14
+"""Of a request's body: those that mean anything have a hundredth of that."""
+POLICY_BODY_BYTES: Final = MOST_POLICY_CHARACTERS * 12 + BODY_BYTES
+"""Of a policy to be tried: JSON may need twelve bytes for a character (RFC 8259, 7: two escapes of six)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +38,6 @@ class Bounds:
     followers_each: int = 8
     head_bytes: int = 8_190
     headers: int = 64
-    body_bytes: int = 1 << 18
     first_s: float = 10.0
     body_s: float = 10.0
     idle_s: float = 60.0

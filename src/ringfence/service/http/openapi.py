@@ -105,7 +105,8 @@ def _schemas(table: Iterable[AnyRoute]) -> tuple[Mapping[type, Json], Mapping[st
 
 def _operation(route: AnyRoute, schemas: Mapping[type, Json]) -> Json:
     refused = {str(int(each)): _response(_SAID[each], problems.MEDIA, schemas[Problem]) for each in statuses(route)}
-    schema: Json = schemas[route.answers] if route.answers is not None else {"type": "string"}
+    otherwise: Json = {"type": "object" if route.media == JSON else "string"}
+    schema = schemas[route.answers] if route.answers is not None else otherwise
     found: Json = {
         "operationId": route.name,
         "summary": route.summary,

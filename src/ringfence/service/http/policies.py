@@ -18,7 +18,7 @@ from ringfence.journal.events import Received, to_text
 from ringfence.journal.store import Reader
 from ringfence.service import control_protocol as say
 from ringfence.service.http.api import Asked
-from ringfence.service.http.bounds import MOST_POLICY_CHARACTERS, MOST_SCANNED
+from ringfence.service.http.bounds import MOST_POLICY_CHARACTERS, MOST_SCANNED, POLICY_BODY_BYTES
 from ringfence.service.http.dry_run import MOST_TRIED, Compared, StandIn, Trial, tried
 from ringfence.service.http.problems import problem
 from ringfence.service.http.routes import Answer, Call, Method, Nothing, Route, Scope
@@ -119,7 +119,7 @@ ROUTES = (
     ),
     Route(
         method=Method.POST, path="/api/v1/policy/dry-run", name="dryRun", needs=Scope.READ, asked=Proposal,
-        answers=DryRun, handler=dry_run,
+        answers=DryRun, handler=dry_run, body_bytes=POLICY_BODY_BYTES,
         summary="Try a policy: its problems by line, or what it would have decided otherwise of the last records",
     ),
 )  # fmt: skip

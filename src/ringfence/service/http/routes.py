@@ -14,6 +14,7 @@ from msgspec import Struct
 from ringfence.errors import DeclarationError
 from ringfence.service import control_protocol as say
 from ringfence.service.asking import ask
+from ringfence.service.http.bounds import BODY_BYTES
 
 if TYPE_CHECKING:
     from ringfence.service.attendants import House
@@ -113,7 +114,7 @@ class Route(Generic[A]):
     ``name`` is its operationId. ``asked`` has a field for each ``{parameter}`` of the path; the others are parameters
     of the query for GET, and the members of the JSON body for the other methods. ``needs`` None: anybody may, without a
     token. ``answers`` is what a success is, None for a body that is no struct's; ``refuses`` are statuses beside those
-    that every route has.
+    that every route has. A body has at most ``body_bytes``.
     """
 
     method: Method
@@ -126,6 +127,7 @@ class Route(Generic[A]):
     answers: type | None = None
     media: str = JSON
     refuses: tuple[HTTPStatus, ...] = ()
+    body_bytes: int = BODY_BYTES
     in_path: tuple[str, ...] = field(init=False, default=())
 
     def __post_init__(self) -> None:
