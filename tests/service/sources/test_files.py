@@ -244,6 +244,39 @@ def test_files_are_erased_only_where_that_is_ringfences_part_and_only_after_they
     assert was_there == [True]
 
 
+def test_what_firmware_keeps_over_boots_is_read_once_though_its_file_is_another(tmp_path: Path) -> None:
+    kept = tmp_path / "mce-erst-1"
+    kept.write_bytes(MCE.pack(128))
+    source = CperDirectorySource(path=tmp_path, poll_s=0.005)
+    first = asyncio.run(batches(source, 1))
+    kept.unlink()
+    kept.write_bytes(MCE.pack(128))  # after the boot: another inode, another time
+    (tmp_path / "mce-erst-2").write_bytes(MCE.pack(128))
+    again = asyncio.run(batches(source, 1, last(first)))
+    assert [item.origin.file for item in items(again) if isinstance(item, Record)] == [str(tmp_path / "mce-erst-2")]
+
+
+def test_one_file_is_followed_as_a_directory_is(tmp_path: Path) -> None:
+    path = tmp_path / "mce-data-1"
+    path.write_bytes(MCE.pack(128))
+    source = CperDirectorySource(path=path, poll_s=0.005)
+    assert banks(asyncio.run(batches(source, 1))) == [7]
+
+
+def test_the_parts_of_a_kernels_last_log_are_read_as_one(tmp_path: Path) -> None:
+    lines = [
+        "<4>[   10.000000] mce: [Hardware Error]: CPU 2: Machine Check Exception: f Bank 1: bd80000000100134",
+        "<4>[   10.000001] mce: [Hardware Error]: RIP 33:<0000000000401000>",
+        "<4>[   10.000002] mce: [Hardware Error]: TSC 63d3fa6181b69 ADDR 12345400 MISC 86",
+        "<4>[   10.000003] mce: [Hardware Error]: PROCESSOR 0:606a6 TIME 1647365323 SOCKET 1 APIC 8d microcode d0002e0",
+    ]
+    for part, some in ((1, lines[2:]), (2, lines[:2])):
+        text = "".join(f"{line}\n" for line in some)
+        (tmp_path / f"dmesg-erst-{7_000_000_000_000 + part}").write_text(f"Panic#1 Part{part}\n{text}")
+    (record,) = items(asyncio.run(batches(CperDirectorySource(path=tmp_path, poll_s=0.005), 1)))
+    assert isinstance(record, Record) and record.registers.addr == 0x12345400 and record.cpuid == 0x606A6
+
+
 # --- a socket --------------------------------------------------------------------------------------------------------
 
 

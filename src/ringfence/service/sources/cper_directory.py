@@ -1,7 +1,8 @@
-"""A directory of binary records: pstore's, BERT's data, or CPER blobs that something else puts there.
+"""A directory of binary records: pstore's, or CPER blobs that something else puts there; or one such file: BERT's data.
 
-Files are read when their size has stood still between two looks, and never erased, unless ``erase`` says that it is
-Ringfence's part to (``Eraser``). pstore's files in ERST or EFI variables stay over boots until somebody erases them;
+Files are read when they have stood still between two looks, each content under a name once: what firmware or pstore
+keeps over boots has another inode and another time then, and is the same all the same. They are never erased, unless it
+is Ringfence's part to (``Eraser``). pstore's files in ERST or EFI variables stay over boots until somebody erases them;
 when that store is full, the next crash is not recorded. systemd-pstore moves them to /var/lib/systemd/pstore at boot,
 mcelog's kernel side erases struct mce records out of ERST as it hands them over.
 """
@@ -9,6 +10,7 @@ mcelog's kernel side erases struct mce records out of ERST as it hands them over
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -19,6 +21,7 @@ from ringfence.errors import SourceError
 from ringfence.record import reader
 from ringfence.record.evidence import Origin, Unrecognised
 from ringfence.record.sources import Source as File
+from ringfence.record.sources import expand
 from ringfence.service.sources.source import (
     Availability,
     Batch,
@@ -45,9 +48,9 @@ class Eraser(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class _Position:
-    """The files that have been read, by name: inode, size and time of change (a name can be used again)."""
+    """The files that have been read, by name: a digest of what was in each (a name can be used again)."""
 
-    read: dict[str, tuple[int, int, int]]
+    read: dict[str, str]
 
 
 _ABSENT = "For pstore: mount -t pstore pstore /sys/fs/pstore, and firmware with ERST or EFI variables, or ramoops."
@@ -80,25 +83,38 @@ class CperDirectorySource:
         Ringfence is the eraser.
         """
         seen = dict(of_position(since, _Position).read) if since is not None else {}
-        before: dict[str, tuple[int, int, int]] = {}
+        looked: dict[str, _State] = {}
+        before: dict[str, _State] | None = None
         while True:
-            now = await asyncio.to_thread(lambda: dict(_files(self.path)))
-            seen = {name: state for name, state in seen.items() if name in now}
+            now = dict(_files(self.path))
+            seen = {name: digest for name, digest in seen.items() if name in now}
             # At the first look there is none to compare with: what is there has been there.
-            still = {name: state for name, state in now.items() if not before or before.get(name) == state}
-            for name in [name for name, state in still.items() if seen.get(name) != state]:
-                items = await asyncio.to_thread(_read, self.path / name)
-                seen[name] = now[name]
-                await emit(Batch(self.name, tuple(items), as_position(_Position(dict(seen)))))
+            still = {name: state for name, state in now.items() if before is None or before.get(name) == state}
+            fresh = [name for name, state in still.items() if looked.get(name) != state]
+            for file in expand(tuple(str(self.path / name) for name in fresh)):
+                parts = [str(part.relative_to(self.path)) for part in file.parts or (_path(file),)]
+                looked.update((name, still[name]) for name in parts)
+                digests = {name: _digest(self.path / name) for name in parts}
+                if all(seen.get(name) == digest for name, digest in digests.items()):
+                    continue
+                seen.update(digests)
+                await emit(Batch(self.name, tuple(_read(file)), as_position(_Position(dict(seen)))))
                 if self.eraser is Eraser.RINGFENCE:
-                    await asyncio.to_thread((self.path / name).unlink, missing_ok=True)
-            before = now or {"": (0, 0, 0)}
+                    for name in parts:
+                        (self.path / name).unlink(missing_ok=True)
+            looked = {name: state for name, state in looked.items() if name in now}
+            before = now
             await asyncio.sleep(self.poll_s)
 
 
-def _files(root: Path) -> Iterator[tuple[str, tuple[int, int, int]]]:
-    """The regular files below a directory, by name relative to it, oldest name first."""
-    for count, path in enumerate(sorted(root.rglob("*"))):
+_State = tuple[int, int, int]
+"""Inode, size and time of change."""
+
+
+def _files(root: Path) -> Iterator[tuple[str, _State]]:
+    """The regular files below a directory, by name relative to it, oldest name first; of a file, itself as "."."""
+    places = [root] if root.is_file() else sorted(root.rglob("*"))
+    for count, path in enumerate(places):
         if count >= MAX_FILES:
             return
         try:
@@ -109,8 +125,26 @@ def _files(root: Path) -> Iterator[tuple[str, tuple[int, int, int]]]:
             continue
 
 
-def _read(path: Path) -> list[Item]:
+def _path(file: File) -> Path:
+    return file.path if file.path is not None else Path(file.name)
+
+
+def _digest(path: Path) -> str:
+    """Of what is in a file; empty if it cannot be read."""
     try:
-        return list(reader.read(File(str(path), path, path.stat().st_size)))
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:_DIGITS]
+    except OSError:
+        return ""
+
+
+def _read(file: File) -> list[Item]:
+    """The evidence in a file, or in the files of one kernel log."""
+    try:
+        return list(reader.read(file))
     except (OSError, SourceError) as error:
-        return [Unrecognised(Origin(str(path)), b"", f"the file cannot be read: {error}")]
+        return [Unrecognised(Origin(file.name), b"", f"the file cannot be read: {error}")]
+
+
+_DIGITS: Final = 16
+"""Of a digest that is kept: 64 bits tell the some hundred files of a directory apart."""
