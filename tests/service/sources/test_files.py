@@ -206,6 +206,12 @@ def test_a_counter_that_went_back_was_reset_and_after_a_boot_all_count_anew(tmp_
     assert counted(asyncio.run(batches(edac(tmp_path, boot="two"), 1, last(first)))) == [7]
 
 
+def test_what_is_no_regular_file_is_refused_with_what_can_be_used_instead(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    found = FileSource(tmp_path / "pipe").probe()
+    assert found.presence is Presence.FORBIDDEN and "socket:PATH" in found.advice
+
+
 # --- a directory -----------------------------------------------------------------------------------------------------
 
 

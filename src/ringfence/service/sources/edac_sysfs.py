@@ -145,7 +145,7 @@ class EdacSource:
         """The differences to ``since`` (without it: all errors since the driver was loaded), then each new one."""
         position = of_position(since, _Position) if since is not None else None
         while True:
-            items, now = await asyncio.to_thread(self.look, position)
+            items, now = self.look(position)
             if items or position is None:
                 await emit(Batch(self.name, tuple(items), as_position(now)))
             # A look that found nothing still narrows the interval of the next difference.

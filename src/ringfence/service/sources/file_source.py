@@ -62,7 +62,11 @@ class FileSource:
 
     def probe(self) -> Availability:
         """Whether the file is there and may be read."""
-        return reachable(self.path, absent=_ABSENT, forbidden=_FORBIDDEN)
+        found = reachable(self.path, absent=_ABSENT, forbidden=_FORBIDDEN)
+        if found.presence is Presence.PRESENT and not self.path.is_file():
+            why = f"{self.path} is no regular file: it cannot be read again from where it was left"
+            return Availability(Presence.FORBIDDEN, why, "Write to a file, or to a socket (socket:PATH).")
+        return found
 
     async def follow(self, emit: Emit, since: Position | None = None) -> None:
         """Every piece of evidence since ``since``, then each new one. A file that is not there yet is waited for."""
@@ -89,11 +93,11 @@ class FileSource:
                 with suppress(OSError):
                     status = path.stat()
                     if (status.st_dev, status.st_ino) == (since.device, since.inode):
-                        return os.open(path, os.O_RDONLY | os.O_CLOEXEC), since.offset
+                        return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), since.offset
         younger = [] if ended is None else [path for path in self._rotated() if _is_younger(path, ended)]
         for path in (*younger[:1], self.path):
             with suppress(OSError):
-                return os.open(path, os.O_RDONLY | os.O_CLOEXEC), 0
+                return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), 0
         return None, 0
 
     def _rotated(self) -> list[Path]:

@@ -70,7 +70,7 @@ class RasdaemonSource:
         while True:
             now = _state(self.path)
             if now is not None and now != looked:
-                found = await asyncio.to_thread(self._look, position)
+                found = self._look(position)
                 # What is wrong with the whole file is said once, not at every look.
                 items = [item for item in found.items if _trouble(item) not in troubles]
                 troubles = {trouble for item in found.items if (trouble := _trouble(item)) is not None}

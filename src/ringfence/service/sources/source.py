@@ -4,6 +4,8 @@ A source hands over *batches*. A batch and its position are to be journaled in o
 resumes from the last journaled position neither loses nor repeats anything that the source can still give. How far
 that holds is each source's ``resumption``.
 
+A source may block in a read: it is followed in a thread of its own (``own_thread``).
+
 Bounds: ``emit`` may wait, and while it waits the source reads nothing more. What then overflows is a buffer of the
 kernel's, of a fixed size, whose overrun the kernel reports and the source hands on as ``Lost``. A source itself holds
 one batch at a time, and what an unfinished burst of log lines needs (``text_assembly.MAX_HELD_LINES``).

@@ -167,7 +167,7 @@ class TracefsSource:
         root = find_tracefs(self.places)
         if root is None:
             raise SourceError(self.places[0], "tracefs is not mounted", advice=_ABSENT)
-        tracing = await asyncio.to_thread(set_up, root, self.instance, self.events, self.buffer_kib)
+        tracing = set_up(root, self.instance, self.events, self.buffer_kib)
         with contextlib.ExitStack() as stack:
             readers = dict(_opened(tracing.instance, stack))
             while True:
