@@ -25,6 +25,7 @@ from ringfence.service.sources.source import (
     Item,
     Lost,
     Position,
+    Presence,
     Resumption,
     as_position,
     of_position,
