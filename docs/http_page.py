@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from ringfence.service.http import bounds, dry_run, tokens
+from ringfence.service.http import bounds, tokens, trial
 from ringfence.service.http.bounds import BOUNDS
 from ringfence.service.http.connections import LOOK_S
 from ringfence.service.http.listening import BACKLOG
@@ -38,7 +38,7 @@ _BOUNDS: Final = (
     ("tokens", str(tokens.MOST_TOKENS), "`ringfence token create` refuses"),
     ("events of one page; looked at for it", f"{bounds.MOST_EVENTS}; {bounds.MOST_SCANNED}", "`after` goes on"),
     ("seconds between two signs of life of a stream", f"{bounds.HEARTBEAT_S:g}", ""),
-    ("events of a dry run; its seconds", f"{dry_run.MOST_TRIED}; {dry_run.LONGEST_S:g}", "400; 503"),
+    ("events of a dry run; its seconds", f"{trial.MOST_TRIED}; {trial.LONGEST_S:g}", "400; 503"),
     ("dry runs at a time", "1", "503 with Retry-After"),
 )
 

@@ -18,9 +18,9 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from ringfence.service.http import policies
 from ringfence.service.http.bounds import Bounds
-from ringfence.service.http.dry_run import Trial, Tried
 from ringfence.service.http.routes import EVENT_STREAM, Scope
 from ringfence.service.http.table import ROUTES, openapi_json
+from ringfence.service.http.trial import Trial, Tried
 from tests.service.http.serving import PATIENCE_S, Served, served
 
 EXAMPLES = int(os.environ.get("RINGFENCE_FUZZ_EXAMPLES", "12"))

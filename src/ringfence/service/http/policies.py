@@ -19,9 +19,9 @@ from ringfence.journal.store import Reader
 from ringfence.service import control_protocol as say
 from ringfence.service.http.api import Asked
 from ringfence.service.http.bounds import MOST_POLICY_CHARACTERS, MOST_SCANNED, POLICY_BODY_BYTES
-from ringfence.service.http.dry_run import MOST_TRIED, Compared, StandIn, Trial, tried
 from ringfence.service.http.problems import problem
 from ringfence.service.http.routes import Answer, Call, Method, Nothing, Route, Scope
+from ringfence.service.http.trial import MOST_TRIED, Compared, StandIn, Trial, tried
 
 PROPOSED: Final = "proposed.toml"
 """What messages call a policy that came over HTTP."""
