@@ -7,6 +7,7 @@ no library is used: docs/decisions/0013-outlets.md. Sources: RFC 9112 (messages)
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import socket
 import ssl
@@ -117,7 +118,7 @@ class Post:
         try:
             async with asyncio.timeout(self.connect_s):
                 addresses = await self._addresses()
-                problem: OSError | None = None
+                problem = OSError("it has no address")
                 for address in addresses:
                     try:
                         return await asyncio.open_connection(
@@ -131,7 +132,7 @@ class Post:
                         raise  # another address of the same name is no better
                     except OSError as error:
                         problem = error
-                raise problem or PostError(f"{self.target.host} has no address")
+                raise PostError(f"no connection to {self.target.host}: {_in_words(problem)}")
         except TimeoutError:
             raise PostError(f"no connection within {self.connect_s:g} s") from None
 
@@ -248,4 +249,7 @@ def _in_words(error: Exception) -> str:
         return f"the receiver's certificate is not good: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
         return f"no TLS: {error.reason or error}"
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    number = getattr(error, "errno", None)
+    if isinstance(error, socket.gaierror) or not isinstance(number, int) or number <= 0:
+        return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return os.strerror(number)  # asyncio has words of its own, which name the address and not the cause

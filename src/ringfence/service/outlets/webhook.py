@@ -219,7 +219,7 @@ class _Sender:
     async def _wait(self, told: Notice, why: str, pause: float) -> None:
         self.outlet.came(self.house, failed=1)
         behind = max(0, self.house.news.last - told.number)
-        words = f"{why}; {told.topic} of event {told.number} waits, {behind} events are behind it"
+        words = f"{why}; {told.topic} (event {told.number}) waits, the journal has {behind} more behind it"
         self.house.problems.says(self.outlet.name, f"{words}; tried again every {self._settings.longest_pause_s:g} s "
                                  f"or sooner (ringfence webhook test {self.outlet.receiver})")  # fmt: skip
         await asyncio.sleep(pause)
@@ -229,8 +229,8 @@ class _Sender:
         self.outlet.came(self.house, given_up=1)
         self.house.problems.says(
             f"{self.outlet.name} passed over",
-            f"{self.passed_over} events since the start, the last one {told.topic} of event {told.number}: "
-            f"{_in_words(answer)} (they are in `ringfence events`)",
+            f"{self.passed_over} since the start, {told.topic} (event {told.number}) the last of them: "
+            f"{_in_words(answer)} (see it in ringfence events)",
         )
         self._well()
 

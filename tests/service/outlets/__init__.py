@@ -1,0 +1,1 @@
+"""Outlets, against real sockets and a real writer."""
