@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from ringfence.decision.policy import Operation
-from ringfence.service import answers
+from ringfence.service import answers, parts
 from ringfence.service import control_protocol as say
 from ringfence.service.answers import Doorkeeping
 from ringfence.service.http.routes import Answer, Call, Method, Nothing, Route, Scope
@@ -31,6 +31,12 @@ class Cases(Asked, frozen=True, kw_only=True):
     """Cases: the open ones; with ``closed``, the newest of the closed ones as well."""
 
     closed: bool = False
+
+
+class Parts(Asked, frozen=True, kw_only=True):
+    """Parts: those that something is held against; with ``all``, those too that are only watched, or were cleared."""
+
+    all: bool = False
 
 
 class Word(Asked, frozen=True, kw_only=True):
@@ -56,6 +62,14 @@ async def health(call: Call[Nothing]) -> Answer:
 async def cases(call: Call[Cases]) -> Answer:
     """Cases, the oldest first."""
     return await call.ask(lambda desk: answers.cases(desk, closed=call.asked.closed))
+
+
+async def parts_of(call: Call[Parts]) -> Answer:
+    """The parts that something is held against: looked at in the writer's thread, judged in another."""
+    known = await call.ask(parts.look)
+    if isinstance(known, say.Refused):
+        return known
+    return await asyncio.to_thread(parts.parts, known, everything=call.asked.all)
 
 
 async def domains(call: Call[Nothing]) -> Answer:
@@ -116,6 +130,10 @@ ROUTES = (
     Route(
         method=Method.GET, path="/api/v1/domains", name="domains", needs=Scope.READ, asked=Nothing,
         answers=say.DomainList, handler=domains, summary="The domains of the host",
+    ),
+    Route(
+        method=Method.GET, path="/api/v1/parts", name="parts", needs=Scope.READ, asked=Parts, answers=say.PartList,
+        handler=parts_of, summary="The parts of the machine that something is held against, the worst first",
     ),
     Route(
         method=Method.GET, path="/api/v1/host", name="host", needs=Scope.READ, asked=Nothing, answers=HostPicture,
