@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import Final
 
 from ringfence.arch.cpuid import Vendor
 from ringfence.decode.decoder import KnownProcessor, decode, with_processor
@@ -131,6 +133,23 @@ def diagnose(record: Record) -> Finding:
 
     Records that differ only in who reported them, when, and where they stand are read and judged once.
     """
+    known = _latest.get(id(record))
+    if known is not None and known.record is record:
+        return known
+    found = _latest[id(record)] = _diagnosis(record)
+    if len(_latest) > LATEST_FINDINGS:
+        with suppress(KeyError, RuntimeError):  # another thread was here
+            del _latest[next(iter(_latest))]
+    return found
+
+
+LATEST_FINDINGS: Final = 64
+"""The very same record is asked about by the seat that treats it and by the one that writes it down."""
+_latest: Final[dict[int, Finding]] = {}
+"""By the identity of their records, which they keep alive."""
+
+
+def _diagnosis(record: Record) -> Finding:
     alike = _diagnosed(
         replace(
             record,

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
 from ringfence.arch import mci_misc, msrs
-from ringfence.arch.cpuid import Signature, eax, vendor_of
+from ringfence.arch.cpuid import Signature, Vendor, eax, vendor_of
 from ringfence.arch.mci_status import ADDRV, MISCV
 from ringfence.hypervisor.mca_abi import LOGICAL_CPU_BYTES, Answer, Fetch, FetchFlag, LogicalCpu, PhysCpuInfo
 from ringfence.record.binary import xen_mc_info
@@ -88,14 +89,21 @@ def identified(record: Record, cpus: tuple[LogicalCpu, ...]) -> Record:
     cpu = next((each for each in cpus if each.apicid == record.apicid), None)
     if cpu is None:
         return record
-    vendor = vendor_of(cpu.vendorid)
+    vendor, cpuid = _processor(cpu.vendorid, cpu.family, cpu.model, cpu.step)
     return replace(
         record,
         cpu=cpu.cpunr,
         vendor=vendor,
-        cpuid=None if vendor is None else eax(Signature(vendor, cpu.family, cpu.model, cpu.step)),
+        cpuid=cpuid,
         registers=replace(record.registers, mcg_cap=cpu.mcg_cap or None, **smca_of(record)),
     )
+
+
+@lru_cache(maxsize=64)
+def _processor(vendorid: str, family: int, model: int, step: int) -> tuple[Vendor | None, int | None]:
+    """Who made a processor, and its CPUID.1:EAX."""
+    vendor = vendor_of(vendorid)
+    return vendor, None if vendor is None else eax(Signature(vendor, family, model, step))
 
 
 def smca_of(record: Record) -> dict[str, int | None]:

@@ -6,7 +6,7 @@ A bank belongs to a thread, a core or a socket; those who share it see the same 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum, StrEnum, auto
+from enum import Enum, IntEnum, StrEnum, auto
 from typing import Final
 
 from ringfence.arch import mci_ctl2, mci_misc, smca_registers
@@ -57,7 +57,7 @@ class Scheme(StrEnum):
     SMCA = "AMD Scalable MCA"
 
 
-class Slot(Enum):
+class Slot(IntEnum):
     """The registers of a bank."""
 
     CTL = auto()

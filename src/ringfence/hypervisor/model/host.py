@@ -19,7 +19,7 @@ from ringfence.hypervisor.model.clock import Clock
 from ringfence.hypervisor.model.observer import Caller, Carried, Observer, nobody
 from ringfence.hypervisor.model.stage import HostSettings, Stage
 from ringfence.hypervisor.port import Arrival, Capability, Telemetry, Token
-from ringfence.hypervisor.telemetry import Dom0Reader, Fetched, records_of
+from ringfence.hypervisor.telemetry import Dom0Reader, Fetched
 from ringfence.record.evidence import Record
 from ringfence.world.domain import DomainKind
 from ringfence.world.identities import CaseId, DomainId, StepId
@@ -86,7 +86,6 @@ class ModelHost(Stage):
         self._shown.clear()
         self._results.clear()
         self._reader = Dom0Reader(self.hypercall_mca)
-        self._cpus = self._reader.cpus()
 
     def reboot(self, *, cold: bool = False, seat: TreatingSeat | None = None) -> None:
         """As ``Stage.reboot``."""
@@ -134,8 +133,7 @@ class ModelHost(Stage):
         shown = self._shown.get(key)
         if shown is None:
             shown = self._shown[key] = _Shown(self._xen.door.token(), fetched)
-        records = records_of(fetched.raw, self._cpus)
-        return (Telemetry(shown.token, urgent, records, self._xen.case_of(urgent=urgent)),)
+        return (Telemetry(shown.token, urgent, self._xen.records(fetched.raw), self._xen.case_of(urgent=urgent)),)
 
     def acknowledge(self, token: Token) -> None:
         """As ``port.Hypervisor.acknowledge``. An ``Ended`` is gone once it was shown."""
@@ -171,7 +169,7 @@ class ModelHost(Stage):
         """Dom0's last words are about what it was shown, and has not acknowledged."""
         dom0 = self._xen.dom0
         before = dom0.in_hand
-        dom0.in_hand = [each for shown in self._shown.values() for each in records_of(shown.fetched.raw, self._cpus)]
+        dom0.in_hand = [each for shown in self._shown.values() for each in self._xen.records(shown.fetched.raw)]
         try:
             return self._xen.carrier.carry_out(order.step, Context(), partial(self._ended, order))
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from ringfence.arch import mcg, msrs
@@ -36,6 +37,7 @@ class BankRegister:
     slot: Slot
 
 
+@lru_cache(maxsize=4096)
 def bank_register(msr: int, scheme: Scheme, *, cmci_p: bool = False) -> BankRegister | None:
     """What an MSR number names on processors of a scheme, None if it is no bank's register."""
     if msrs.MC0_CTL <= msr < msrs.MC0_CTL + msrs.MC_STRIDE * msrs.MC_BANKS:
@@ -74,6 +76,9 @@ class RegisterFile:
 
     def rdmsr(self, msr: int) -> int:
         """The value of an MSR. Raises GeneralProtection if it is not there."""
+        if (named := self._names.get(msr)) is not None:
+            bank = self.banks.get(named.bank)
+            return 0 if bank is None else bank.read(named.slot)
         match msr:
             case msrs.MCG_CAP:
                 return self.mcg_cap

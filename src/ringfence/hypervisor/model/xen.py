@@ -47,6 +47,9 @@ POLL_MS: Final = 30_000
 
 _Report = tuple[McInfo, Record, Running]
 
+READ_KEPT: Final = 64
+"""Infos of which the records are kept: Dom0 is shown what the seat was shown just before."""
+
 
 class Xen:
     """One boot of the hypervisor. ``seat`` is None where it acts alone."""
@@ -76,6 +79,7 @@ class Xen:
         notify = self._notify_domain if core.behaviour.notifies_domains else None
         self.hypercall = McaHypercall(core.machine, life, self.telemetry, notify)
         self._cpus = self.hypercall.cpus()
+        self._read: dict[bytes, tuple[Record, ...]] = {}
         self.situations = Situations(
             core, life, (rates.migration, rates.disk), lambda: self.dom0.state, self.operations.standing
         )
@@ -202,8 +206,13 @@ class Xen:
     # --- reports -------------------------------------------------------------------------------------------------
 
     def records(self, raw: bytes) -> tuple[Record, ...]:
-        """The records of an info, as Dom0 reads them."""
-        return records_of(raw, self._cpus)
+        """The records of an info, as Dom0 reads them. The same objects for what was read just before."""
+        known = self._read.get(raw)
+        if known is None:
+            known = self._read[raw] = records_of(raw, self._cpus)
+            while len(self._read) > READ_KEPT:
+                del self._read[next(iter(self._read))]
+        return known
 
     def _record(self, cpu: CpuId, source: Source, logged: Logged) -> _Report:
         running = self.accesses.who(cpu)

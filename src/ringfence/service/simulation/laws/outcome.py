@@ -86,8 +86,8 @@ def _entries(story: Story, case: CaseId, truths: list[Truth]) -> Iterator[Broken
         return  # the boot ended before: what was heard of it is what there is
     hit = {loss.domain for truth in truths for loss in losses(truth)}
     hit |= {truth.consumer for truth in truths if truth.consumer is not None}
-    missing = hit - {DOM0} - entries.keys() - _dealt_with(story, {truth.frame for truth in truths}, case)
-    if missing:
+    missing = hit - {DOM0} - entries.keys()
+    if missing and (missing := missing - _dealt_with(story, {truth.frame for truth in truths}, case)):
         yield story.broken(Law.L2, f"case {case} hit domain {sorted(missing)}, and has no entry for it", at_ns)
     for domain, entry in entries.items():
         if domain is not None:
