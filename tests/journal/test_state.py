@@ -459,8 +459,9 @@ def test_only_the_window_that_is_asked_for_counts() -> None:
 def test_the_history_is_bounded_in_time_in_number_and_in_suspects(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "SUSPECTS_KEPT", 3)
     monkeypatch.setattr(limits, "SIGHTINGS_KEPT", 4)
+    monkeypatch.setattr(limits, "SIGHTINGS_OF_A_PAGE", 4)
     state = after(*(received(n, corrected=True, frame=1) for n in range(6)))
-    assert [(each.at_ms, each.count) for each in state.history[Suspect.PAGE, "0x1"]] == [(0, 1), (1, 1), (2, 1), (5, 3)]
+    assert [(each.at_ms, each.count) for each in state.history[Suspect.PAGE, "0x1"]] == [(0, 1), (1, 1), (2, 1), (3, 3)]
     for frame in (2, 3, 1, 4):
         apply(state, received(7, corrected=True, frame=frame))
     assert [name for _, name in state.history] == ["0x3", "0x1", "0x4"]

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,7 +18,7 @@ from ringfence.decision.policy import DEFAULT
 from ringfence.diagnosis.finding import diagnose
 from ringfence.hypervisor.model.host import ModelHost
 from ringfence.journal import events as ev
-from ringfence.journal.state import State, apply, replay
+from ringfence.journal.state import SIGHTINGS_OF_A_PAGE, State, apply, replay
 from ringfence.journal.store import Journal
 from ringfence.record.binary.struct_mce import StructMce
 from ringfence.record.evidence import Origin, Record
@@ -222,3 +223,20 @@ def test_parts_that_wait_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyP
         told(loop, host, together(reports))
     trends = [each for each in stored(tmp_path / "j.sqlite") if isinstance(each, ev.TrendSeen)]
     assert 0 < len(trends) <= 5
+
+
+# --- bounds ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_page_that_errs_for_an_hour_is_counted_exactly_in_few_sightings() -> None:
+    state, page = State(), (Suspect.PAGE, "0x200000")
+    (storm,) = together([mce()] * 50)
+    assert isinstance(storm, Repeats)
+    event = seen.repeated(diagnose(storm.first), storm, at_ms=0, apart=False)
+    for half in range(7_200):
+        apply(state, msgspec.structs.replace(event, at_ms=half * 500))
+    assert len(state.history[page]) <= SIGHTINGS_OF_A_PAGE
+    assert counted(state)[page] == 7_200 * 50
+    # What came last is where it was, to the second.
+    assert [each.at_ms for each in state.history[page]][-3:] == [3_597_000, 3_598_000, 3_599_000]
+    assert sum(each.count for each in state.history[page] if each.at_ms >= 3_590_000) == 10 * 2 * 50

@@ -294,11 +294,37 @@ def remember(sightings: deque[Sighting], seen: Sighting) -> None:
         sightings.insert(bisect_right(sightings, seen.at_ms, key=lambda each: each.at_ms), seen)
         return
     if room is not None and len(sightings) >= room:
-        if spot_of(sightings[-1]) == spot_of(seen):
-            sightings[-1] = replace(seen, count=seen.count + sightings[-1].count)
+        last = sightings[-1]
+        if seen.at_ms - last.at_ms < STORM_MS and spot_of(last) == spot_of(seen):
+            sightings[-1] = replace(last, count=seen.count + last.count)
             return
         _make_room(sightings, room)
     sightings.append(seen)
+
+
+STORM_MS: Final = 1_000
+"""Errors of one spot that come together in a storm are told apart to the second: they would fill any history."""
+
+
+def remember_together(sightings: deque[Sighting], seen: Sighting) -> None:
+    """As ``remember``, for errors that came together: those of the same spot within ``STORM_MS`` are one sighting, at
+    the time of the first.
+    """
+    last = sightings[-1] if sightings else None
+    if (
+        last is not None
+        and 0 <= seen.at_ms - last.at_ms < STORM_MS
+        and last.frame == seen.frame
+        and last.syndrome == seen.syndrome
+        and last.location == seen.location
+        and (last.cpu, last.unit, last.kind) == (seen.cpu, seen.unit, seen.kind)
+    ):
+        together = last.count + seen.count
+        sightings[-1] = Sighting(
+            last.at_ms, together, last.syndrome, last.frame, last.cpu, last.location, last.unit, last.kind
+        )
+    else:
+        remember(sightings, seen)
 
 
 def _make_room(sightings: deque[Sighting], room: int) -> None:

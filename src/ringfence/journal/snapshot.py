@@ -21,12 +21,12 @@ from ringfence.diagnosis.spread import Sighting
 from ringfence.errors import FormatError
 from ringfence.journal.case import OpenOrder
 from ringfence.journal.events import StepWire, on_wire
-from ringfence.journal.state import SIGHTINGS_KEPT, State
+from ringfence.journal.state import State, sightings_kept
 from ringfence.world.identities import CaseId, StepId
 from ringfence.world.situation import Suspect
 from ringfence.world.steps import Order
 
-FOLD: Final = 1
+FOLD: Final = 2
 """Which fold made the state: to be raised whenever ``state.apply`` makes something else of the same events."""
 
 _APART: Final = frozenset({"orders", "history"})
@@ -119,7 +119,7 @@ def decode(blob: bytes) -> State:
             )  # fmt: skip
         for known in wire.history:
             seen = [wire.sightings[place] for place in known.sightings]
-            state.history[known.suspect, known.name] = deque(seen, maxlen=SIGHTINGS_KEPT)
+            state.history[known.suspect, known.name] = deque(seen, maxlen=sightings_kept((known.suspect, known.name)))
     except (msgspec.DecodeError, UnicodeDecodeError, IndexError, RecursionError) as error:
         raise FormatError(f"this is no snapshot of the journal's state: {error}") from error
     return state

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import zlib
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Final, Self, assert_never
@@ -35,6 +35,8 @@ from ringfence.world.treatment import TAKEN_UP
 
 HISTORY_MS: Final = 365 * 24 * 3600 * 1000
 """How long corrected errors are remembered: the longest window that a policy may ask for (``trends.rank_window``)."""
+SIGHTINGS_OF_A_PAGE: Final = 32
+"""Of one page: there are thousands of these. Three times as many as commonly pass its threshold."""
 SIGHTINGS_KEPT: Final = 512
 """Of one suspect; what is too much is put together, with its count (``faults.remember``)."""
 SUSPECTS_KEPT: Final = 4096
@@ -508,7 +510,7 @@ def _repeated(state: State, event: ev.Repeated) -> None:
     state.together += event.reports
     state.summed += 0 if event.packed else event.reports
     if event.corrected:
-        _remember(state, faults.storm_of(event))
+        _remember(state, faults.storm_of(event), faults.remember_together)
 
 
 def _module_changed(state: State, event: ev.Cleared) -> None:
@@ -524,18 +526,27 @@ def _count(state: State, event: ev.Received, only: Iterable[Suspect] = Suspect) 
     _remember(state, ((key, seen) for key in faults.counted_by(event, seen) if key[0] in wanted))
 
 
-def _remember(state: State, counted: Iterable[tuple[faults.Key, Sighting]]) -> None:
+def sightings_kept(key: faults.Key) -> int:
+    """How many sightings of a suspect are kept apart."""
+    return SIGHTINGS_OF_A_PAGE if key[0] is Suspect.PAGE else SIGHTINGS_KEPT
+
+
+def _remember(
+    state: State,
+    counted: Iterable[tuple[faults.Key, Sighting]],
+    remember: Callable[[deque[Sighting], Sighting], None] = faults.remember,
+) -> None:
     history, oldest_ms = state.history, state.now_ms - HISTORY_MS
     for key, seen in counted:
         if faults.is_history(state.faults, key, seen):
             continue
         sightings = history.pop(key, None)
         if sightings is None:
-            sightings = deque((seen,), SIGHTINGS_KEPT)
+            sightings = deque((seen,), sightings_kept(key))
         else:
             while sightings and sightings[0].at_ms < oldest_ms:
                 sightings.popleft()
-            faults.remember(sightings, seen)
+            remember(sightings, seen)
         history[key] = sightings  # the last one seen stands last
     for key in tuple(islice(history, max(0, len(history) - SUSPECTS_KEPT))):
         del history[key]
@@ -620,7 +631,7 @@ def _set_clock(state: State, event: ev.Started) -> None:
         faults.shifted(state.faults, shift_ms)
         for key, sightings in state.history.items():
             moved = (replace(each, at_ms=each.at_ms + shift_ms) for each in sightings)
-            state.history[key] = deque(moved, maxlen=SIGHTINGS_KEPT)
+            state.history[key] = deque(moved, maxlen=sightings_kept(key))
 
 
 def _domain_changed(state: State, event: ev.DomainChanged) -> None:
