@@ -181,6 +181,7 @@ class Intake:
                 standing.position = batch.position
             standing.batches += 1
             standing.items += len(batch.items)
+            _note(house, followed, standing)
             standing.lost += sum(item.at_least for item in batch.items if isinstance(item, Lost))
 
         return emit
@@ -206,7 +207,7 @@ class Intake:
             house.problems.says(_who(followed), why)
             return
         if apart.found is not None and apart.found.presence is Presence.PRESENT:
-            house.problems.notes(_who(followed), f"{standing.items} items since the start; {apart.found.why}")
+            _note(house, followed, standing)
             if standing.is_stuck or self._now_s() - apart.began_s > STEADY_S:
                 standing.is_stuck = False
                 house.problems.says(_who(followed), "")
@@ -249,6 +250,13 @@ async def _ask(house: House, what: Callable[[Desk], T]) -> T:
         if not isinstance(answer, say.Refused):
             return answer
         await asyncio.sleep(BUSY_PAUSE_S)
+
+
+def _note(house: House, followed: Followed, standing: _Standing) -> None:
+    """Say how a source stands that is read."""
+    found = standing.apart.found if standing.apart is not None else None
+    items = f"{standing.items} item{'s' * (standing.items != 1)} since the start"
+    house.problems.notes(_who(followed), f"{items}; {found.why}" if found is not None else items)
 
 
 def _who(followed: Followed) -> str:

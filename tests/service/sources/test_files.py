@@ -262,6 +262,23 @@ def test_what_firmware_keeps_over_boots_is_read_once_though_its_file_is_another(
     assert [item.origin.file for item in items(again) if isinstance(item, Record)] == [str(tmp_path / "mce-erst-2")]
 
 
+def test_a_directory_that_vanishes_and_comes_again_is_read_on(tmp_path: Path) -> None:
+    there, away = tmp_path / "there", tmp_path / "away"
+    there.mkdir()
+    (there / "mce-x-1").write_bytes(MCE.pack(128))
+
+    async def move(seen: int) -> None:
+        if seen == 1 and there.exists():
+            there.rename(away)
+            await asyncio.sleep(0.02)
+            (away / "mce-x-2").write_bytes(MCE.pack(128))
+            away.rename(there)
+
+    found = asyncio.run(batches(CperDirectorySource(path=there, poll_s=0.005), 2, meanwhile=move))
+    assert [item.origin.file[-1] for item in items(found) if isinstance(item, Record)][:1] == ["1"]
+    assert "2" in {item.origin.file[-1] for item in items(found) if isinstance(item, Record)}
+
+
 def test_one_file_is_followed_as_a_directory_is(tmp_path: Path) -> None:
     path = tmp_path / "mce-data-1"
     path.write_bytes(MCE.pack(128))

@@ -39,6 +39,10 @@ MAX_FILES: Final = 10_000
 """A directory with more files is none of records: ERST and EFI variables hold some hundreds at the most."""
 
 
+GONE_KEPT: Final = 256
+"""Files that are there no more and are known all the same: a file system that is mounted anew has them again."""
+
+
 class Eraser(StrEnum):
     """Who erases what has been read: freeing the store is somebody's duty, and only one's."""
 
@@ -87,7 +91,9 @@ class CperDirectorySource:
         before: dict[str, _State] | None = None
         while True:
             now = dict(_files(self.path))
-            seen = {name: digest for name, digest in seen.items() if name in now}
+            gone = [name for name in seen if name not in now]
+            for name in gone[: max(0, len(gone) - GONE_KEPT)]:
+                del seen[name]
             # At the first look there is none to compare with: what is there has been there.
             still = {name: state for name, state in now.items() if before is None or before.get(name) == state}
             fresh = [name for name, state in still.items() if looked.get(name) != state]
