@@ -92,11 +92,12 @@ def test_one_on_another_state_does_not_take_the_socket_of_one_that_lives() -> No
     assert "somebody listens there already" in second.stderr
 
 
-def test_a_damaged_journal_is_said_so_and_nothing_is_written_over_it(tmp_path: Path) -> None:
+def test_a_damaged_journal_that_shall_be_refused_is_said_so_and_nothing_is_written_over_it(tmp_path: Path) -> None:
     (tmp_path / "journal.sqlite").write_bytes(b"this was a journal once " * 100)
+    (tmp_path / "c.toml").write_text('[journal]\non-damage = "refuse"\n')
     done = subprocess.run(
-        [str(RINGFENCE), "run", "--state-dir", str(tmp_path)], capture_output=True, text=True, check=False,
-        timeout=PATIENCE_S,
+        [str(RINGFENCE), "run", "--state-dir", str(tmp_path), "--config", str(tmp_path / "c.toml")],
+        capture_output=True, text=True, check=False, timeout=PATIENCE_S,
     )  # fmt: skip
     assert done.returncode == 1
     assert "damaged" in done.stderr

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from ringfence.errors import FormatError
 from ringfence.journal.reading import Readable, Snapshot
 from ringfence.journal.schema import damaged
-from ringfence.journal.snapshot import SHAPE, decode
+from ringfence.journal.snapshot import SHAPE, decode, encode
 from ringfence.journal.state import State, apply
+from ringfence.journal.store import SNAPSHOTS, Journal
 
 
 @dataclass(slots=True)
@@ -37,6 +38,16 @@ def recall(journal: Readable, upto: int | None = None) -> Recalled:
         apply(state, event)
         recalled.number = number
     return recalled
+
+
+def remember(journal: Journal, state: State) -> None:
+    """Put a snapshot of the state after the last event into the journal, for the next start.
+
+    Raises ``JournalError`` if the disk fails or is full.
+    """
+    for _ in journal.put_snapshot(journal.last, journal.crc_at(journal.last), SHAPE, encode(state)):
+        pass
+    journal.drop_snapshots(SNAPSHOTS)
 
 
 def _snapshot(journal: Readable, upto: int | None) -> Recalled:

@@ -27,7 +27,7 @@ from ringfence.journal.reading import Base, Readable
 from ringfence.journal.recall import recall
 from ringfence.journal.snapshot import SHAPE, encode
 from ringfence.journal.state import State
-from ringfence.journal.store import Journal
+from ringfence.journal.store import SNAPSHOTS, Journal
 from ringfence.world.identities import DomainId, StepId
 from ringfence.world.situation import Suspect
 
@@ -39,8 +39,6 @@ LEAST: Final = 1024
 """Events that are worth a snapshot; fewer stay, unless somebody asks for it."""
 KEPT_AT_ONCE: Final = 512
 """Rows that are marked in one transaction."""
-SNAPSHOTS: Final = 2
-"""Beside the one of the base: the newest, and one more for the case that it cannot be read."""
 DAY_MS: Final = 24 * 3600 * 1000
 
 

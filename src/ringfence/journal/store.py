@@ -32,6 +32,13 @@ RESERVE_BYTES: Final = 4 << 20
 LIMIT_BYTES: Final = 1 << 32
 """The file's bound unless the operator sets another: some three million events."""
 
+WAL_PAGES: Final = 4096
+"""At so many pages (16 MiB) the writer brings the WAL home by itself. In a service that is done before, beside it: the
+writer would stand still for as long as the disk takes for all of them."""
+
+SNAPSHOTS: Final = 2
+"""Beside the one of the base: the newest, and one more for the case that it cannot be read."""
+
 PART_BYTES: Final = 1 << 18
 """Of a snapshot, written at once: about a millisecond's work."""
 
@@ -165,6 +172,7 @@ class Journal(Readable):
                 version_of(self._connection, self.path)  # before anything is changed in a file that is not ours
                 self._wal()
                 self._connection.execute(f"PRAGMA synchronous = {'FULL' if fsync else 'OFF'}")
+                self._connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
                 migrate(self._connection, self.path)
                 self._last, self._crc = self._end()
             except BaseException:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Final, Self
 
 from ringfence.journal import events as ev
+from ringfence.journal.lives import Life
 from ringfence.journal.store import Reader
 from ringfence.service import control_protocol as say
-from ringfence.service.writer import Desk, Life
+from ringfence.service.writer import Desk
 from ringfence.views import chain
 from ringfence.world.identities import DomainId
 

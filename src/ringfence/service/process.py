@@ -14,11 +14,13 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from ringfence.errors import RingfenceError, SourceError
 from ringfence.journal import events as ev
+from ringfence.journal.salvage import opened
 from ringfence.service import answers, plugins
 from ringfence.service.answers import Doorkeeping, wall_ms
 from ringfence.service.attendants import Attendant, House, Problems, keep
@@ -115,6 +117,7 @@ class Process:
             else:
                 ended.set_exception(error)
 
+        kept = self._in_force.configuration.journal
         writer: Writer = Writer(
             self._settings.journal,
             lambda boot: self._world(boot, writer.wake),
@@ -123,6 +126,7 @@ class Process:
             told=lambda last: _in_loop(loop, lambda: told(last)),
             ended=lambda error: _in_loop(loop, lambda: over(error)),
             measures=self._measures,
+            opening=partial(opened, refuse=kept.on_damage == "refuse", limit_bytes=kept.limit_bytes),
         )
         self._heed_signals(writer)
         writer.start()

@@ -16,8 +16,12 @@ from pathlib import Path
 from typing import Final, Generic, Protocol, TypeVar
 
 from ringfence.decision.policy import Policy
+from ringfence.errors import JournalDamagedError, JournalError
 from ringfence.hypervisor.port import Hypervisor
 from ringfence.journal import events as ev
+from ringfence.journal.lives import Life, lives
+from ringfence.journal.recall import remember
+from ringfence.journal.salvage import doubt
 from ringfence.journal.store import Journal
 from ringfence.service.loop import Loop
 from ringfence.service.measures import Measures
@@ -60,15 +64,6 @@ class World(Protocol):
     def reload(self, policy: Policy) -> None:
         """A seat in the hypervisor goes by this policy from now on."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Life:
-    """A life of the process, or a boot within it: from event ``number`` on, 0 of the host's clock is ``epoch_ms``."""
-
-    number: int
-    boot: str
-    epoch_ms: int | None
 
 
 @dataclass(slots=True)
@@ -123,7 +118,7 @@ class Writer(threading.Thread):
 
     ``world`` makes the world for the boot of a number. ``told`` is called with the number of the last event when there
     are new ones, the first time as soon as the loop has begun; ``ended`` at the very end, with what went wrong or None.
-    Both are called in this thread.
+    Both are called in this thread, as is ``opening``, which opens the journal.
     """
 
     def __init__(  # noqa: PLR0913 (what it owns, and whom it tells)
@@ -136,10 +131,12 @@ class Writer(threading.Thread):
         told: Callable[[int], None],
         ended: Callable[[BaseException | None], None],
         measures: Measures | None = None,
+        opening: Callable[[Path], Journal] = Journal,
     ) -> None:
         super().__init__(name="writer", daemon=True)
         self._path, self._make_world, self._policy, self._plugins = path, world, policy, plugins
         self._told, self._ended, self._measures = told, ended, measures or Measures()
+        self._opening, self._began = opening, False
         self._inbox: queue.Queue[_Wanted[object] | None] = queue.Queue(INBOX)
         self._because: str | None = None
         self._gone = threading.Event()
@@ -186,8 +183,7 @@ class Writer(threading.Thread):
         """The thread."""
         error: BaseException | None = None
         try:
-            with Journal(self._path) as journal:
-                self._live(journal)
+            self._live_on()
         except BaseException as caught:
             # Whatever it is: the process has to hear of it, and ends.
             error = caught
@@ -198,14 +194,23 @@ class Writer(threading.Thread):
                 wanted.answer.cancel()
         self._ended(error)
 
+    def _live_on(self) -> None:
+        """A life, from the journal. One that is found damaged is looked through when it is opened the next time."""
+        try:
+            with self._opening(self._path) as journal:
+                self._live(journal)
+        except JournalDamagedError:
+            doubt(self._path)
+            if self._began:
+                raise  # its state is of the damaged journal: the next life begins with what is salvaged
+            with self._opening(self._path) as journal:
+                self._live(journal)
+
     def _live(self, journal: Journal) -> None:
-        lives = [
-            Life(number, each.boot, each.wall_ms - each.at_ms if each.wall_ms is not None else None)
-            for number, each in journal.events(kinds=(ev.Started,))
-            if isinstance(each, ev.Started)
-        ]
-        world = self._make_world(1 + max((int(each.boot) for each in lives if each.boot.isdecimal()), default=0))
-        desk = Desk(self._begin(journal, world, self._policy, lives), world, journal, self._policy, lives)
+        known = lives(journal)
+        world = self._make_world(1 + max((int(each.boot) for each in known if each.boot.isdecimal()), default=0))
+        desk = Desk(self._begin(journal, world, self._policy, known), world, journal, self._policy, known)
+        self._began = True
         last = -1
         while self._because is None:
             if journal.last != last:
@@ -216,6 +221,9 @@ class Writer(threading.Thread):
             self._pass_time(desk)
         desk.loop.stop(self._because)
         self._told(journal.last)
+        if not any(desk.loop.unwritten):
+            with suppress(JournalError):  # the next start folds a few events more
+                remember(journal, desk.loop.state)
 
     def _begin(self, journal: Journal, world: World, policy: Loaded, lives: list[Life]) -> Loop:
         wall_ms = time.time_ns() // 1_000_000
