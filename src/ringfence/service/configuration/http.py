@@ -6,6 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from ringfence.service.configuration.places import NetworkPlace, Place, place_of
 from ringfence.service.configuration.section import AT_ONCE, FileName, Section
 
 
@@ -39,3 +40,22 @@ class Http(Section, frozen=True, kw_only=True):
             extra=AT_ONCE,
         ),
     ] = ()
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what is no place, for one beyond loopback without TLS, and for half of TLS."""
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate, key: TLS needs both")
+        for each in self.places:
+            if isinstance(each, NetworkPlace) and not each.is_loopback and self.certificate is None:
+                raise ValueError(
+                    f"listen: {each} can be reached from other machines, and whoever listens on the way would see "
+                    "tokens; set certificate and key, or listen on 127.0.0.1 and let a proxy or ssh come there"
+                )
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Where to listen."""
+        try:
+            return tuple(map(place_of, self.listen))
+        except ValueError as error:
+            raise ValueError(f"listen: {error}") from error

@@ -1,8 +1,7 @@
-"""Where the API listens: addresses from the configuration, checked; sockets; TLS."""
+"""How the API listens: the sockets of its places, and TLS."""
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
 import ssl
@@ -12,6 +11,7 @@ from typing import Final
 
 from ringfence.errors import SourceError
 from ringfence.service.configuration.http import Http
+from ringfence.service.configuration.places import NetworkPlace, Place, UnixPlace
 from ringfence.service.control_socket import bound
 from ringfence.service.rights import Roster
 
@@ -21,79 +21,11 @@ BACKLOG: Final = 64
 LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "::1")
 
 
-@dataclass(frozen=True, slots=True)
-class NetworkPlace:
-    """A host and a port of TCP."""
-
-    host: str
-    port: int
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether nobody beyond this machine can reach it. A name other than localhost may be resolved to anything."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
-
-    @property
-    def is_every(self) -> bool:
-        """Whether it is every address of the machine."""
-        return self.host in {"0.0.0.0", "::"}  # noqa: S104 (it is refused without TLS)
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True)
-class UnixPlace:
-    """The path of a unix socket."""
-
-    path: Path
-
-    def __str__(self) -> str:
-        return str(self.path)
-
-
-Place = NetworkPlace | UnixPlace
-
-
-def places(settings: Http) -> tuple[Place, ...]:
-    """Where to listen.
-
-    Raises SourceError for what is no place, and for one beyond loopback without TLS.
-    """
-    found = tuple(map(_place, settings.listen))
-    if (settings.certificate is None) != (settings.key is None):
-        advice = "Name both, certificate and key, under [http], or neither."
-        raise SourceError("http.certificate", "TLS needs a certificate and its key", advice=advice)
-    for each in found:
-        if isinstance(each, NetworkPlace) and not each.is_loopback and settings.certificate is None:
-            message = f"{each} can be reached from other machines, and would show tokens to whoever listens on the way"
-            advice = "Set certificate and key under [http], or listen on 127.0.0.1 and let a proxy or ssh come there."
-            raise SourceError("http.listen", message, advice=advice)
-    return found
-
-
-def _place(text: str) -> Place:
-    if text.startswith("/"):
-        return UnixPlace(Path(text))
-    host, colon, port = text.rpartition(":")
-    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    is_bare_v6 = ":" in host and not text.startswith("[")
-    if not (colon and host and port.isdecimal() and port.isascii() and int(port) < 1 << 16) or is_bare_v6:
-        advice = "Write host:port, [IPv6 address]:port, or the path of a unix socket."
-        raise SourceError("http.listen", f"{text!r} is no place to listen", advice=advice)
-    return NetworkPlace(host, int(port))
-
-
-def names(settings: Http, found: tuple[Place, ...]) -> frozenset[str]:
+def names(settings: Http) -> frozenset[str]:
     """The names by which clients may call the service: a page of another name that was made to lead here is none
     (DNS rebinding).
     """
-    given = {each.host.lower() for each in found if isinstance(each, NetworkPlace) and not each.is_every}
+    given = {each.host.lower() for each in settings.places if isinstance(each, NetworkPlace) and not each.is_every}
     return frozenset({*LOOPBACK_NAMES, *given, *(name.lower().rstrip(".") for name in settings.names)})
 
 

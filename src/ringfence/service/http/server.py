@@ -13,19 +13,11 @@ from typing import Final
 from ringfence.errors import MissingExtraError, RingfenceError
 from ringfence.service.attendants import House
 from ringfence.service.configuration.http import Http
+from ringfence.service.configuration.places import NetworkPlace, Place, UnixPlace
 from ringfence.service.http.bounds import BOUNDS, Bounds
 from ringfence.service.http.connections import LOOK_S, Connection, Connections
 from ringfence.service.http.door import Door
-from ringfence.service.http.listening import (
-    Certificate,
-    NetworkPlace,
-    Place,
-    UnixPlace,
-    certificate_of,
-    listening,
-    names,
-    places,
-)
+from ringfence.service.http.listening import Certificate, certificate_of, listening, names
 from ringfence.service.http.table import ROUTES
 from ringfence.service.rights import Roster
 
@@ -92,6 +84,10 @@ class _Listener:
             self._accepting.cancel()
             await asyncio.wait({self._accepting})
         self.connections.close()
+        self.leave()
+
+    def leave(self) -> None:
+        """Give the place up."""
         self.socket.close()
         if isinstance(self.place, UnixPlace):
             self.place.path.unlink(missing_ok=True)
@@ -195,7 +191,7 @@ class _Serving:
         """Listen where the configuration says; what was there already stays as it is. Raises SourceError."""
         server = self._runner.server
         assert server is not None  # noqa: S101 (set up in begun; narrowed for the type checker)
-        wanted, certificate = places(settings), certificate_of(settings)
+        wanted, certificate = settings.places, certificate_of(settings)
         context = certificate.context() if certificate is not None else None
         marks = certificate.marks() if certificate is not None else ()
         made: list[_Listener] = []
@@ -206,10 +202,10 @@ class _Serving:
                     made.append(_Listener(place, listening(place, self._roster), connections))
         except BaseException:
             for each in made:
-                each.socket.close()
+                each.leave()
             raise
         self._certificate, self._marks, self._context = certificate, marks, context
-        self._names = names(settings, wanted)
+        self._names = names(settings)
         self._ended += [self._listeners.pop(place) for place in list(self._listeners) if place not in wanted]
         for each in made:
             self._listeners[each.place] = each
