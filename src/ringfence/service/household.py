@@ -11,6 +11,7 @@ from ringfence.service.intake_plan import followed
 from ringfence.service.outlets.system_journal import SystemJournalOutlet
 from ringfence.service.outlets.textfile import TextfileOutlet
 from ringfence.service.outlets.webhook import WebhookOutlet
+from ringfence.service.upkeep import Upkeep
 
 
 def attendants(configuration: Configuration) -> tuple[Attendant, ...]:
@@ -18,7 +19,7 @@ def attendants(configuration: Configuration) -> tuple[Attendant, ...]:
 
     Raises MissingExtraError if a library is not installed that the configuration asks for.
     """
-    found: list[Attendant] = []
+    found: list[Attendant] = [Upkeep()]
     if configuration.sources.any:
         found.append(Intake(followed(configuration.sources)))
     if configuration.http.enabled:
