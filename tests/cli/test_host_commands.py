@@ -171,6 +171,23 @@ def test_what_was_found_by_polling_after_a_reset_halts_nothing_again(tmp_path: P
     assert "history: it was found after the fact" in output
 
 
+def test_a_host_that_was_closed_to_new_guests_is_started_anew_for_what_follows_the_loss_of_its_guest(
+    tmp_path: Path,
+) -> None:
+    log, policy = tmp_path / "two.log", tmp_path / "destroy.toml"
+    unlocated = (
+        "mce: [Hardware Error]: CPU 0: Machine Check: 0 Bank 7: b00000000000009f\n"
+        "mce: [Hardware Error]: TSC 0\n"
+        "mce: [Hardware Error]: PROCESSOR 0:50657 TIME 1699999940 SOCKET 0 APIC 0 microcode 5003302\n"
+    )
+    log.write_text(unlocated + GUEST_LOG)
+    policy.write_text('[otherwise]\non_srar = "operate"\noperations = ["destroy"]\n')
+    result = run("replay", str(log), "--policy", str(policy))
+    assert result.exit_code == 0
+    assert "the host: degraded by I.2u" in result.output
+    assert "the guest: operated by II.2" in result.output
+
+
 def test_two_policies_stand_side_by_side(tmp_path: Path) -> None:
     log, policy = tmp_path / "guest.log", tmp_path / "operate.toml"
     log.write_text(GUEST_LOG)

@@ -86,10 +86,10 @@ class _Stage:
             ahead=tuple(entry for number in own for entry in outcomes[number].entries),
             halted=halted,
         )
-        if halted:
-            self._model.reboot()
-            self._begin()
-        elif self._gone():
+        gone = self._gone()
+        if halted or (gone and not self._model.destination.healthy):
+            self._model.reboot()  # one that is closed to new guests stays so until it is started anew
+        if halted or gone:
             self._begin()
         return played
 
