@@ -42,8 +42,9 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session", autouse=True)
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    """A host on which the demo is played: half a minute in which everything happens, then quiet. Started first: it plays
-    while other tests run.
+    """A host on which the demo is played: half a minute in which everything happens, then quiet.
+
+    Started before it is wanted: it plays while other tests run.
     """
     yield from _running(Host(tmp_path_factory.mktemp("demo")))
 

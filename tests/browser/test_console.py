@@ -80,7 +80,9 @@ def test_an_operation_is_granted_in_two_steps_that_name_it_and_what_it_means(ope
     dialog.get_by_role("button", name=f"Yes, destroy {name}").click()
     expect(dialog).to_be_hidden()
     expect(page.locator("main .feed")).to_contain_text("granted destroy")
-    assert re.search(r"token tester\S* \(HTTP from 127.0.0.1\) granted destroy", busy.command("events"))
+    assert re.search(
+        r"token tester\S* \(HTTP from 127.0.0.1\) granted destroy", busy.command("events", "--last", "500")
+    )
 
 
 def test_an_operation_is_denied_in_two_steps(opened: Opened, busy: Host) -> None:

@@ -13,6 +13,7 @@ from ringfence.decision.policy import Operation
 from ringfence.diagnosis.fault_case import Stage
 from ringfence.diagnosis.severity import Severity
 from ringfence.diagnosis.suspects import GRADES
+from ringfence.service.control_protocol import PartState
 from ringfence.world.domain import DomainState
 
 CONSOLE = resources.files("ringfence.views") / "console"
@@ -89,6 +90,7 @@ def keys_of(table: str) -> set[str]:
         ("DOMAIN_STATES", set(DomainState)),
         ("STAGES", set(Stage)),
         ("GRADES", set(GRADES)),
+        ("PART_STATES", set(PartState)),
         ("SEVERITIES", set(Severity)),
     ],
 )

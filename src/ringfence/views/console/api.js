@@ -55,6 +55,7 @@ export const api = {
   logout: () => call('DELETE', 'session'),
   status: () => get('health'),
   host: () => get('host'),
+  parts: () => get('parts'),
   events: (query) => get('events', query),
   cases: () => get('cases', { closed: true }),
   explainCase: (number) => get(`cases/${number}`),

@@ -95,7 +95,7 @@ const icon = (name) => h('svg', { viewBox: '0 0 24 24', width: 18, height: 18, f
 function rail() {
   const [name] = place();
   const counts = {
-    cases: [store.cases.filter((each) => each.open).length, 'open'], domains: [store.domains.length, 'known'],
+    cases: [store.cases.filter((each) => each.open).length, 'open'], domains: [store.status?.domains ?? 0, 'have memory on this host'],
     approvals: [store.approvals.length, 'waiting'],
   };
   return h('ul', RAIL.map(([page, label, letter]) => {

@@ -19,7 +19,7 @@ export const store = {
   loaded: false,
   link: { state: 'joining', since: Date.now(), because: '', retry: null },
   status: null, statusAt: 0,
-  host: null, cases: [], domains: [], approvals: [], policy: null, rows: new Map(),
+  host: null, parts: [], partsBeyond: 0, cases: [], domains: [], approvals: [], policy: null, rows: new Map(),
   events: [], last: null,
   ends: new Map(), titles: new Map(), // of cases: when they ended, and what they began with
   refused: '',
@@ -45,7 +45,10 @@ const ASK = {
   status: async () => { store.status = await api.status(); store.statusAt = performance.now(); },
   cases: async () => { store.cases = (await api.cases()).cases; },
   domains: async () => { store.domains = (await api.domains()).domains; },
-  host: async () => { store.host = await api.host(); },
+  host: async () => {
+    const [host, parts] = await Promise.all([api.host(), api.parts()]);
+    Object.assign(store, { host, parts: parts.parts, partsBeyond: parts.left_off });
+  },
   approvals: async () => {
     const at = performance.now();
     store.approvals = (await api.approvals()).approvals.map((each) => ({ ...each, until: at + each.left_ms }));

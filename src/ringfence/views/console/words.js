@@ -98,6 +98,18 @@ export const STAGES = {
 
 export const stageOf = (name) => STAGES[name] ?? state('calm', name, 'A stage that this console does not know.');
 
+/** Where a part stands for people, the worst first (service/control_protocol.py). */
+export const PART_STATES = {
+  faulty: state('bad', 'faulty', 'Its errors passed a threshold, and nothing could be done about it ahead: it is to be replaced.'),
+  'being dealt with': state('work', 'being dealt with', 'Something is being done about it.'),
+  retired: state('good', 'retired', 'It is out of use, or nothing of worth is left in it.'),
+  suspected: state('warn', 'suspected', 'The spread of the errors points at it; its threshold is not passed.'),
+  watched: state('calm', 'watched', 'Its errors are counted.'),
+  cleared: state('calm', 'cleared', 'It was repaired, replaced, or not at fault, and has not erred since.'),
+};
+
+export const partStateOf = (name) => PART_STATES[name] ?? state('calm', name, 'A state that this console does not know.');
+
 /** How well a suspect accounts for what was seen (diagnosis/suspects.py). No probability. */
 export const GRADES = {
   strong: state('bad', 'strong', 'It accounts for every place seen in the part around it, and for three or more of them.'),

@@ -2,16 +2,17 @@
 // trouble; faults. Every number says in its title what it counts.
 
 import { h } from '../dom.js';
-import { head, mebibytes, tag } from '../pieces.js';
+import { caseLink, head, mebibytes, tag } from '../pieces.js';
 import { store } from '../store.js';
 import { ago } from '../time.js';
-import { domainStateOf, gradeOf, markOf, plural, stageOf } from '../words.js';
+import { domainStateOf, gradeOf, markOf, partStateOf, plural, stageOf } from '../words.js';
 
 export const title = () => 'Host';
 
 const view = { chosen: null };
 const TILES_SHOWN = 60;
 const PAGES_SHOWN = 100;
+const PARTS_SHOWN = 50;
 
 const HEAT = [
   [0, 'none'], [1, '1 or 2'], [2, '3 to 9'], [3, '10 and more'], [4, 'judged bad'],
@@ -25,12 +26,6 @@ function heat(part) {
   if (isJudged(part)) return 4;
   return part.errors_day === 0 ? 0 : part.errors_day < 3 ? 1 : part.errors_day < 10 ? 2 : 3;
 }
-
-/** The parts that were judged and are not mended, the ones that a person must replace first. */
-export const judged = (host) => (host ? [...host.dimms, ...host.ranks, ...host.cores, ...host.others].filter(isJudged)
-  .sort((a, b) => Number(b.stage === 'untreated') - Number(a.stage === 'untreated')) : []);
-
-export const named = (part) => (part.name.startsWith(`${part.kind} `) || part.kind === 'core' ? part.name : `${part.kind} ${part.name}`);
 
 // --- the machine, as far as evidence has named it ---------------------------------------------------------------------
 
@@ -105,7 +100,7 @@ function socket(each) {
 }
 
 function cpu(each) {
-  const words = `${named(each)}: ${inNumbers(each)}${each.out ? '; out of use' : ''}${judgedAs(each) ? `; ${judgedAs(each)}` : ''}`;
+  const words = `${each.name}: ${inNumbers(each)}${each.out ? '; out of use' : ''}${judgedAs(each) ? `; ${judgedAs(each)}` : ''}`;
   return h(`span.cpu.heat-${heat(each)}`, { class: each.out ? 'out' : '', role: 'listitem', title: words, 'aria-label': words, 'data-key': each.name },
     each.name, each.errors_day ? ` · ${few(each.errors_day)}` : '', each.out ? ' out' : '');
 }
@@ -144,33 +139,36 @@ function legend() {
     h('span', { title: 'A part is drawn as soon as evidence names it' }, '· parts that never erred are not drawn'));
 }
 
+/** Where a domain still has something here: what left or ended is told by the cases, and by the list of domains. */
+const STAYS = new Set(['running', 'paused', 'saved']);
+
 function tiles() {
-  const { domains } = store;
-  if (!domains.length) return h('p.empty', 'No domains.');
+  const domains = store.domains.filter((line) => STAYS.has(line.state) || line.cases.length);
+  const gone = store.domains.length - domains.length;
   // Those in trouble first: with a thousand domains they must not be the ones that are left off.
   const weight = (line) => (line.cases.length ? 0 : line.state !== 'running' ? 1 : 2);
   const sorted = domains.length > TILES_SHOWN ? [...domains].sort((a, b) => weight(a) - weight(b) || a.domain - b.domain) : domains;
-  const more = sorted.length - TILES_SHOWN;
+  const more = Math.max(0, sorted.length - TILES_SHOWN);
+  const rest = [more ? `${more.toLocaleString('en')} more` : '', gone ? `${gone.toLocaleString('en')} that left or ended` : ''].filter(Boolean).join(', ');
   return h('div.tiles', sorted.slice(0, TILES_SHOWN).map((line) => {
     const { label, tone } = domainStateOf(line.state);
     const words = `${line.name}, domain ${line.domain}, ${line.kind}, ${mebibytes(line.memory_mib)}: ${label}${line.cases.length ? `; ${plural(line.cases.length, 'open case')}` : ''}`;
     const troubled = line.cases.length ? 'warn' : tone === 'good' ? '' : tone;
     return h('a.tile', { class: troubled, href: line.cases.length ? `#/case/${line.cases[0]}` : '#/domains', title: words, 'aria-label': words, 'data-key': line.domain, 'data-item': true },
       troubled ? h('span.mark', { 'aria-hidden': 'true' }, `${markOf(troubled)} `) : null, line.name, line.state === 'running' ? null : h('span.small', ` ${label}`));
-  }), more > 0 ? h('a.tile.calm', { href: '#/domains' }, `and ${plural(more, 'more')}`) : null);
+  }), rest ? h('a.tile.calm', { href: '#/domains', 'data-key': 'rest' }, `and ${rest}`) : null);
 }
 
 // --- the page ---------------------------------------------------------------------------------------------------------
 
 export function render() {
   const { host, status } = store;
-  const found = judged(host);
   return [
     head('Host', `${status.hypervisor}; Dom0 is ${status.dom0}${status.halted ? '; HALTED' : ''}`),
     h('section.card', { 'aria-label': 'The host as a picture' }, picture()),
     view.chosen ? module_detail(view.chosen) : null,
     h('div.grid.two.below', { 'data-key': 'trouble' },
-      h('section.card', { 'aria-labelledby': 'judged' }, h('h2', { id: 'judged' }, 'Parts that were judged'), found.length ? parts(found) : h('p.empty', 'None: no part has passed a threshold.')),
+      h('section.card', { 'aria-labelledby': 'judged' }, h('h2', { id: 'judged' }, 'Parts that something is held against'), store.parts.length ? parts(store.parts) : h('p.empty', 'None: nothing is held against any part.')),
       h('section.card', { 'aria-labelledby': 'pages' }, h('h2', { id: 'pages' }, 'Pages in trouble'), pages(host))),
     status.lacks.length ? h('section.card.below', h('h2', 'What this backend cannot do'), h('p.small', status.lacks.map((name) => name.toLowerCase().replaceAll('_', ' ')).join(', '))) : null,
   ];
@@ -194,11 +192,22 @@ function module_detail(name) {
 
 const hex = (frame) => `0x${BigInt(frame).toString(16)}`;
 
+/** What is held against each part, the worst first; a threshold as how far it is filled. */
 function parts(list) {
-  return h('ul.items', list.map((part) => h('li', { 'data-key': `${part.kind} ${part.name}`, 'data-item': true, tabindex: '0' },
-    h('div.line', h('b', named(part)), tag(stageOf(part.stage)),
-      part.grade ? tag({ ...gradeOf(part.grade), label: `${part.grade} suspect` }) : null, part.last_wall_ms != null ? ago(part.last_wall_ms) : null),
-    part.because.length ? h('ul.small.reasons', part.because.map((each) => h('li', each))) : null)));
+  return [h('ul.items', list.slice(0, PARTS_SHOWN).map((each) => h('li', { 'data-key': each.part, 'data-item': true, tabindex: '0' },
+    h('div.line', h('b', each.part), tag(partStateOf(each.state)), each.grade ? tag({ ...gradeOf(each.grade), label: `${each.grade} suspect` }) : null,
+      each.case != null ? caseLink(each.case) : null, each.last_wall_ms != null ? h('span.small', ago(each.last_wall_ms)) : null),
+    each.engine ? meter(each.engine) : null,
+    h('ul.small.reasons', each.speaks_for.map((sentence) => h('li', sentence)), each.speaks_against.map((sentence) => h('li.against', `against: ${sentence}`))),
+    each.serial ? h('p.small.muted', `serial number ${each.serial}`) : null,
+    each.state === 'faulty' ? h('p.small.muted', 'Replace it, then: ', h('code', `ringfence repaired '${each.part}' --replaced`)) : null))),
+  list.length + store.partsBeyond > PARTS_SHOWN ? h('p.small.muted', `and ${(list.length + store.partsBeyond - PARTS_SHOWN).toLocaleString('en')} more: ringfence parts`) : null];
+}
+
+function meter({ level, limit, window_s: window, distinct, source }) {
+  return h('div.line.small', { title: `Where the threshold comes from: ${source}` },
+    h('meter', { min: 0, max: limit, value: Math.min(level, limit), 'aria-hidden': 'true' }),
+    h('span.muted', `${level} of ${limit} ${distinct ? 'different syndromes' : 'errors'} in ${window / 3600} h`));
 }
 
 function pages({ pages: list, pages_beyond: beyond }) {

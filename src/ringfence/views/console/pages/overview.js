@@ -4,11 +4,12 @@ import { h } from '../dom.js';
 import { approval, caseLink, eventRow, tag, whenOf } from '../pieces.js';
 import { store } from '../store.js';
 import { ago, length, now } from '../time.js';
-import { plural, stageOf, stateOf } from '../words.js';
-import { actions as hostActions, judged, named, picture } from './host.js';
+import { partStateOf, plural, stateOf } from '../words.js';
+import { actions as hostActions, picture } from './host.js';
 
 const RECENT_MS = 24 * 3600 * 1000;
 const HIT_SHOWN = 6;
+const FAULTS_SHOWN = 5;
 const LATEST_SHOWN = 8;
 
 export const title = () => 'Overview';
@@ -34,8 +35,13 @@ export function render() {
 
 /** What a person has to do beside approvals: parts to be replaced, domains that are stuck, steps nobody can tell of. */
 function forPersons() {
-  const faults = judged(store.host).filter((each) => each.stage === 'untreated');
-  const stuck = recent().filter(({ part: one }) => ['stuck', 'unknown', 'not_halted'].includes(one.state));
+  const faulty = store.parts.filter((each) => each.state === 'faulty');
+  const modules = faulty.filter((each) => each.suspect === 'DIMM').map((each) => `${each.name} `);
+  // A rank goes with its module: who replaces that has nothing else to do.
+  const faults = faulty.filter((each) => !modules.some((name) => each.name.startsWith(name)));
+  const runs = new Set(store.domains.filter((each) => each.state === 'running').map((each) => each.name));
+  // What a domain came out of by itself, or by somebody's hand, asks for nothing more.
+  const stuck = recent().filter(({ part: one }) => one.state === 'not_halted' || (['stuck', 'unknown'].includes(one.state) && store.domains.some((each) => each.name === one.whom) && !runs.has(one.whom)));
   return { faults, stuck };
 }
 
@@ -76,10 +82,11 @@ function waiting({ faults, stuck }) {
   if (!store.approvals.length && !faults.length && !stuck.length) return h('p.empty', 'Nothing.');
   return h('ul.items',
     store.approvals.map(approval),
-    faults.map((fault) => h('li', { 'data-key': `fault ${fault.kind} ${fault.name}`, 'data-item': true, tabindex: '0' },
-      h('div.line', h('b', named(fault)), tag(stageOf(fault.stage))),
-      h('div.small.muted', 'Then say so: ', h('code', `ringfence repaired ${fault.kind} '${fault.name}'`)))),
-    stuck.map(({ part: one, line }) => h('li', { 'data-key': `stuck ${line.case} ${one.whom}` },
+    faults.slice(0, FAULTS_SHOWN).map((each) => h('li', { 'data-key': `part ${each.part}`, 'data-item': true, tabindex: '0' },
+      h('div.line', h('b', each.part), tag({ ...partStateOf(each.state), label: 'replace it' })),
+      h('div.small.muted', 'Then say so: ', h('code', `ringfence repaired '${each.part}' --replaced`)))),
+    faults.length > FAULTS_SHOWN ? h('li', h('a', { href: '#/host' }, `and ${faults.length - FAULTS_SHOWN} more parts`)) : null,
+    stuck.slice(0, HIT_SHOWN).map(({ part: one, line }) => h('li', { 'data-key': `stuck ${line.case} ${one.whom}` },
       h('div.line', h('b', one.whom), tag(stateOf(one.state)), caseLink(line.case)), h('div.small.muted', one.because))));
 }
 
