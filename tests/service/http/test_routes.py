@@ -23,6 +23,7 @@ ANY: dict[str, Any] = {
     "approve": {"case": 1, "domain": 1, "operation": "pause"},
     "reject": {"case": 1, "domain": 1, "operation": "pause"},
     "do": {"operation": "pause", "domain": 4_000},
+    "clear": {"part": "DIMM nowhere", "how": "repaired"},
     "login": {"token": "rf_wrong"},
     "dryRun": {"text": "nonsense"},
 }
@@ -83,6 +84,17 @@ def test_a_change_is_journaled_with_the_tokens_name_and_address(place: Served) -
         told = [each for _, each in reader.events(kinds=(ev.Instructed,)) if isinstance(each, ev.Instructed)][-2:]
     assert [each.who for each in told] == ["token night-shift (HTTP from 127.0.0.1)"] * 2
     assert told[1].refused
+
+
+def test_a_part_is_cleared_by_who_may_and_the_journal_says_by_whom(place: Served) -> None:
+    client = place.client(Scope.READ, Scope.ADMINISTER, name="ada")
+    part = client.get("/api/v1/parts?all=true").json["parts"][0]["part"]
+    done = client.post("/api/v1/clear", {"part": part, "how": "replaced", "because": "ticket 7"})
+    assert done.status == 200, done.body
+    assert client.post("/api/v1/clear", {"part": "DIMM nowhere", "how": "replaced"}).status == 404
+    with Reader(place.house.journal) as reader:
+        (told,) = (each for _, each in reader.events(kinds=(ev.Cleared,)) if isinstance(each, ev.Cleared))
+    assert (told.who, told.because) == ("token ada (HTTP from 127.0.0.1)", "ticket 7")
 
 
 def test_what_is_not_there_is_404_and_what_is_not_for_a_path_405(shared: Served) -> None:

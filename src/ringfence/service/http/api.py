@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from ringfence.decision.policy import Operation
+from ringfence.diagnosis.fault_case import Ending
 from ringfence.service import answers, parts
 from ringfence.service import control_protocol as say
 from ringfence.service.answers import Doorkeeping
@@ -52,6 +53,19 @@ class Instruction(Asked, frozen=True, kw_only=True):
 
     operation: Operation
     domain: DomainNumber | DomainName
+
+
+class Clearing(Asked, frozen=True, kw_only=True):
+    """A person's word that a part was repaired or replaced, or is not at fault (acquitted): what is held against it
+    ends.
+
+    ``part`` is named as the parts are; ``serial`` is the number of what is in its place.
+    """
+
+    part: Annotated[str, Meta(min_length=1, max_length=256)]
+    how: Ending
+    because: Annotated[str, Meta(max_length=1_024)] = ""
+    serial: Annotated[str, Meta(max_length=256)] = ""
 
 
 async def health(call: Call[Nothing]) -> Answer:
@@ -116,6 +130,17 @@ async def do(call: Call[Instruction]) -> Answer:
     return await call.ask(lambda desk: answers.do(desk, request, call.who.words))
 
 
+async def clear(call: Call[Clearing]) -> Answer:
+    """End what is held against a part."""
+    asked = call.asked
+    request = say.Clear(part=asked.part, how=asked.how, because=asked.because, serial=asked.serial)
+    known = await call.ask(parts.look)
+    key = known if isinstance(known, say.Refused) else await asyncio.to_thread(parts.meant, known, request.part)
+    if isinstance(key, say.Refused):
+        return key
+    return await call.ask(lambda desk: parts.clear(desk, request, key, call.who.words))
+
+
 _CHECKED = (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
 
 ROUTES = (
@@ -154,6 +179,11 @@ ROUTES = (
     Route(
         method=Method.POST, path="/api/v1/do", name="do", needs=Scope.OPERATE, asked=Instruction, answers=say.Done,
         handler=do, refuses=_CHECKED, summary="Do an operation on a domain; it is checked, and journaled (II.4)",
+    ),
+    Route(
+        method=Method.POST, path="/api/v1/clear", name="clear", needs=Scope.ADMINISTER, asked=Clearing,
+        answers=say.Done, handler=clear, refuses=_CHECKED,
+        summary="Say that a part was repaired or replaced, or is not at fault: what is held against it ends",
     ),
 )  # fmt: skip
 """What the control socket answers, too."""
