@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +12,7 @@ from ringfence.decode.meaning import UnitKind
 from ringfence.diagnosis.fault_case import Ending, Stage
 from ringfence.diagnosis.spread import Sighting, spot_of
 from ringfence.hypervisor.port import Token
+from ringfence.journal import events as ev
 from ringfence.journal.events import (
     Carried,
     Cleared,
@@ -25,7 +27,7 @@ from ringfence.journal.events import (
 )
 from ringfence.journal.faults import remember
 from ringfence.journal.state import State, apply
-from ringfence.record.evidence import Format, Origin, Record
+from ringfence.record.evidence import Format, Origin, Record, Registers
 from ringfence.world.identities import OWN_CASES, CaseId, CpuId, DomainId, Frame, StepId
 from ringfence.world.situation import Suspect
 from ringfence.world.steps import ExchangeFrame, HealHost, OfflineCpu, OfflineFrame, OnlineFrame, Status, Step
@@ -148,3 +150,56 @@ def test_a_bounded_history_counts_exactly_and_keeps_the_places_it_has_room_for(
     places = {place for place, _ in seen}
     if len(places) <= room // 2:
         assert {spot_of(each).syndrome for each in kept} == places
+
+
+# --- what comes after an end ------------------------------------------------------------------------------------------
+
+
+def of_module(at_ms: int, *, happened_ms: int | None = None, left_over: bool = False) -> ev.Received:
+    return ev.Received(
+        at_ms=at_ms, token=None, case=None, urgent=False, severity="corrected", summary="", corrected=not left_over,
+        left_over=left_over, happened_ms=happened_ms, frame=Frame(5), dimm="A1", rank="A1 rank 0", syndrome=1,
+        record=Record(origin=Origin("-"), format=Format.PRINTK, raw=b"", registers=Registers()),
+        place=(("label", "A1"), ("rank", 0)), unit_kind="memory",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("late", "counted"),
+    [
+        (of_module(30), True),
+        (of_module(30, happened_ms=21), True),
+        (of_module(30, happened_ms=20), False),
+        (of_module(30, happened_ms=5), False),
+        (of_module(30, left_over=True), False),
+    ],
+)
+def test_after_a_part_was_replaced_only_what_happened_since_counts(late: ev.Received, counted: bool) -> None:
+    state = State()
+    for each in (of_module(10), ev.Cleared(at_ms=20, suspect=Suspect.DIMM, name="A1", how=Ending.REPLACED), late):
+        apply(state, each)
+    assert sorted(key for key, seen in state.history.items() if seen) == (
+        [(Suspect.DIMM, "A1"), (Suspect.PAGE, "0x5"), (Suspect.RANK, "A1 rank 0")] if counted else []
+    )
+    fault = state.faults.of(Suspect.DIMM, "A1")
+    assert fault is not None
+    assert fault.ended
+
+
+def test_the_pages_of_a_module_that_was_replaced_are_at_fault_no_more() -> None:
+    state = State()
+    step = OfflineFrame(Frame(5))
+    trend = ev.TrendSeen(
+        at_ms=1, suspect=Suspect.PAGE, name="page 0x5", count=10, distinct=1, window_ms=1, case=CaseId(9)
+    )
+    for each in (
+        trend,
+        ev.Intended(at_ms=2, order=StepId(1), case=CaseId(9), step=ev.on_wire(step), dimm="A1"),
+        ev.Carried(at_ms=3, order=StepId(1), status=Status.DONE),
+        ev.Cleared(at_ms=4, suspect=Suspect.DIMM, name="A1", how=Ending.REPLACED),
+    ):
+        apply(state, each)
+    page = state.faults.of(Suspect.PAGE, "page 0x5")
+    assert page is not None
+    assert page.ended
+    assert not state.faults.bad.pages

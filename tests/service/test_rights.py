@@ -14,6 +14,7 @@ from typing import get_args
 import pytest
 
 from ringfence.decision.policy import Operation
+from ringfence.diagnosis.fault_case import Ending
 from ringfence.service import control_protocol as say
 from ringfence.service.configuration.rights import Grant, Rights
 from ringfence.service.rights import NEEDED, Peer, Right, Roster, allows
@@ -30,10 +31,13 @@ REQUESTS: tuple[say.Request, ...] = (
     say.Cases(),
     say.Domains(),
     say.Approvals(),
+    say.Parts(),
     say.Metrics(),
     say.Approve(case=CaseId(1), domain=DomainId(1), operation=Operation.PAUSE, granted=True),
     say.Do(operation=Operation.PAUSE, domain="x"),
+    say.Clear(part="x", how=Ending.REPAIRED),
     say.Reload(),
+    say.TestWebhook(name="x"),
 )
 
 MAY = {
@@ -42,10 +46,13 @@ MAY = {
     "Cases": "read approve operate administer",
     "Domains": "read approve operate administer",
     "Approvals": "read approve operate administer",
+    "Parts": "read approve operate administer",
     "Metrics": "read approve operate administer",
     "Approve": "approve operate administer",
     "Do": "operate administer",
+    "Clear": "administer",
     "Reload": "administer",
+    "TestWebhook": "administer",
 }
 
 

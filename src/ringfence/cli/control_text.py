@@ -136,6 +136,8 @@ def cases(found: say.CaseList) -> str:
             + (f"; {printable(part.because)}" if part.because else "")
             for part in each.parts
         ]
+        if each.fault:
+            lines.append(f"    acts ahead on {printable(each.fault)}")
         if each.superseded_by is not None:
             lines.append(f"    taken over by case {each.superseded_by}")
     return "".join(f"{line}\n" for line in lines)

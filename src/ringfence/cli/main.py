@@ -13,6 +13,7 @@ from ringfence.cli.decode import decode_command
 from ringfence.cli.demo import demo_command
 from ringfence.cli.explain import explain_command
 from ringfence.cli.outlets import metrics_command, webhook_command
+from ringfence.cli.parts import COMMANDS as PARTS_COMMANDS
 from ringfence.cli.policy import policy_command
 from ringfence.cli.replay import replay_command
 from ringfence.cli.run import run_command
@@ -42,7 +43,7 @@ def completion(shell: str) -> None:
 
 
 main.add_command(run_command)
-for _each in CONTROL_COMMANDS:
+for _each in (*CONTROL_COMMANDS, *PARTS_COMMANDS):
     main.add_command(_each)
 main.add_command(metrics_command)
 main.add_command(webhook_command)

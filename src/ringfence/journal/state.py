@@ -251,7 +251,8 @@ def apply(state: State, event: ev.Stored) -> State:  # noqa: PLR0912, PLR0915 (o
             _module_changed(state, event)
             _number_used(state, event.case or 0)
         case ev.ModulesSeen():
-            state.modules = {each.name: each.serial for each in event.modules if each.serial}
+            # A socket that is empty now had that module last: what comes there next is compared with it.
+            state.modules.update((each.name, each.serial) for each in event.modules if each.serial)
         case ev.PluginSaid():
             if case := _case(state, event):
                 case.verdicts.append(PluginVerdict(event.plugin, event.answer, event.because, event.domain))

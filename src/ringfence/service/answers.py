@@ -13,10 +13,12 @@ from pathlib import Path
 
 from ringfence import __version__
 from ringfence.decision.policy import Operation
+from ringfence.diagnosis.fault_case import Fault
 from ringfence.hypervisor.port import Capability
 from ringfence.journal.case import Case, Outcome
 from ringfence.service import control_protocol as say
 from ringfence.service.writer import Desk
+from ringfence.views.chain import part_in_words
 from ringfence.world.identities import PAGE_BYTES, CaseId, DomainId
 from ringfence.world.steps import Status
 
@@ -120,13 +122,22 @@ def _problems(desk: Desk, *, dom0: str, halted: bool, policy_problem: str) -> It
 def cases(desk: Desk, *, closed: bool) -> say.CaseList:
     """The open cases; with ``closed``, the newest of the closed ones before them."""
     state, names = desk.loop.state, desk.names()
-    lines = [_closed(number, outcome, names) for number, outcome in state.outcomes.items()] if closed else []
-    lines += [_open(case, names, state.epoch_ms) for case in state.cases.values()]
+    faults = {number: _fault(each) for each in state.faults.known.values() for number in each.cases}
+    lines = [_closed(number, outcome, names, faults) for number, outcome in state.outcomes.items()] if closed else []
+    lines += [_open(case, names, state.epoch_ms, faults) for case in state.cases.values()]
     return say.CaseList(cases=tuple(lines))
 
 
-def _open(case: Case, names: dict[DomainId, str], epoch_ms: int | None) -> say.CaseLine:
+def _fault(fault: Fault) -> str:
+    """A fault in words: its part, how sure that is, where it stands, and who ended it."""
+    grade = f" ({fault.grade} suspect)" if fault.grade else ""
+    by = f" by {fault.who}" if fault.ended and fault.who else ""
+    return f"{part_in_words(fault.suspect, fault.name)}{grade}: {fault.stage}{by}"
+
+
+def _open(case: Case, names: dict[DomainId, str], epoch_ms: int | None, faults: dict[CaseId, str]) -> say.CaseLine:
     return say.CaseLine(
+        fault=faults.get(case.id, ""),
         case=case.id,
         open=True,
         opened_wall_ms=None if epoch_ms is None else epoch_ms + case.opened_ms,
@@ -140,8 +151,9 @@ def _open(case: Case, names: dict[DomainId, str], epoch_ms: int | None) -> say.C
     )
 
 
-def _closed(number: CaseId, outcome: Outcome, names: dict[DomainId, str]) -> say.CaseLine:
+def _closed(number: CaseId, outcome: Outcome, names: dict[DomainId, str], faults: dict[CaseId, str]) -> say.CaseLine:
     return say.CaseLine(
+        fault=faults.get(number, ""),
         case=number,
         open=False,
         parts=tuple(

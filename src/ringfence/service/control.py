@@ -20,7 +20,7 @@ from typing import Final, TypeVar, assert_never
 import msgspec
 
 from ringfence.errors import RingfenceError
-from ringfence.service import answers
+from ringfence.service import answers, parts
 from ringfence.service import control_protocol as say
 from ringfence.service.answers import Doorkeeping
 from ringfence.service.asking import ask
@@ -201,6 +201,8 @@ class Control:
         return await ask(self._writer, what)
 
     async def _answer(self, request: say.Question | say.Change, peer: Peer) -> say.Reply:
+        if isinstance(request, say.Change):
+            return await self._changed(request, await asyncio.to_thread(peer.in_words))
         match request:
             case say.Status():
                 health = await self._ask(lambda desk: self._status(desk, self.counted))
@@ -211,14 +213,11 @@ class Control:
                 return await self._ask(answers.domains)
             case say.Approvals():
                 return await self._ask(answers.approvals)
-            case say.Approve():
-                who = await asyncio.to_thread(peer.in_words)
-                return await self._ask(lambda desk: answers.approve(desk, request, who))
-            case say.Do():
-                who = await asyncio.to_thread(peer.in_words)
-                return await self._ask(lambda desk: answers.do(desk, request, who))
-            case say.Reload():
-                return await self._reload(await asyncio.to_thread(peer.in_words))
+            case say.Parts(all=everything):
+                known = await self._ask(parts.look)
+                if isinstance(known, say.Refused):
+                    return known
+                return await asyncio.to_thread(parts.parts, known, everything=everything)
             case say.Metrics(openmetrics=openmetrics):
                 form = Exposition.OPENMETRICS if openmetrics else Exposition.PROMETHEUS
                 text = await self._metrics(form)
@@ -227,6 +226,27 @@ class Control:
                 return await self._test(name)
             case never:
                 assert_never(never)
+
+    async def _changed(self, request: say.Change, who: str) -> say.Reply:
+        """What becomes of a change that ``who`` asks for."""
+        match request:
+            case say.Approve():
+                return await self._ask(lambda desk: answers.approve(desk, request, who))
+            case say.Do():
+                return await self._ask(lambda desk: answers.do(desk, request, who))
+            case say.Clear():
+                return await self._cleared(request, who)
+            case say.Reload():
+                return await self._reload(who)
+            case never:
+                assert_never(never)
+
+    async def _cleared(self, request: say.Clear, who: str) -> say.Reply:
+        known = await self._ask(parts.look)
+        key = known if isinstance(known, say.Refused) else await asyncio.to_thread(parts.meant, known, request.part)
+        if isinstance(key, say.Refused):
+            return key
+        return await self._ask(lambda desk: parts.clear(desk, request, key, who))
 
     async def _to(self, peer: Peer, health: say.Health) -> say.Health:
         """The health as it is told to this client: with what it may do itself."""

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from ringfence.decision.policy import Operation
+from ringfence.diagnosis.fault_case import Ending
 from ringfence.world.identities import CaseId, DomainId
 from ringfence.world.steps import Status as StepStatus
 
@@ -97,6 +98,24 @@ class Metrics(_Request, frozen=True, kw_only=True):
     openmetrics: bool = False
 
 
+class Parts(_Request, frozen=True, kw_only=True):
+    """The parts that something is held against; with ``all``, those too that are only watched, or were cleared."""
+
+    all: bool = False
+
+
+class Clear(_Request, frozen=True, kw_only=True):
+    """End what is held against a part, which is named as ``Parts`` names it: it was repaired, replaced, or acquitted.
+
+    What was counted before does not count any more. ``serial`` is the number of what is in its place.
+    """
+
+    part: str
+    how: Ending
+    because: str = ""
+    serial: str = ""
+
+
 class Reload(_Request, frozen=True, kw_only=True):
     """Load the configuration and the policy again; a file that is bad changes nothing."""
 
@@ -107,10 +126,10 @@ class TestWebhook(_Request, frozen=True, kw_only=True):
     name: str
 
 
-Question = Status | Cases | Domains | Approvals | Metrics | TestWebhook
+Question = Status | Cases | Domains | Approvals | Parts | Metrics | TestWebhook
 """What is answered in one reply and changes nothing."""
 
-Change = Approve | Do | Reload
+Change = Approve | Do | Clear | Reload
 """What changes something: it is journaled with who did it."""
 
 Request = Events | Question | Change
@@ -231,7 +250,10 @@ class CasePart(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CaseLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One case. ``severity`` is empty for one of Dom0's own, ``superseded_by`` names the case that took it over."""
+    """One case. ``severity`` is empty for one of Dom0's own, ``superseded_by`` names the case that took it over.
+
+    ``fault`` is the part that it acts (or acted) on ahead of an error, in words, with what became of that.
+    """
 
     case: int
     open: bool
@@ -241,6 +263,7 @@ class CaseLine(msgspec.Struct, frozen=True, kw_only=True):
     parts: tuple[CasePart, ...] = ()
     instructed: str = ""
     superseded_by: int | None = None
+    fault: str = ""
 
 
 class CaseList(_Reply, frozen=True, kw_only=True, tag="cases"):
@@ -330,7 +353,74 @@ class Reloaded(_Reply, frozen=True, kw_only=True):
     unknown: tuple[str, ...] = ()
 
 
-Reply = Refused | Health | Event | End | CaseList | DomainList | ApprovalList | Done | Reloaded | Exposed | Tested
+class PartState(StrEnum):
+    """Where a part stands, the worst first."""
+
+    FAULTY = "faulty"
+    """Its errors passed a threshold, and nothing could be done about it ahead: it is to be replaced."""
+    DEALT_WITH = "being dealt with"
+    RETIRED = "retired"
+    """It is out of use, or nothing of worth is left in it."""
+    SUSPECTED = "suspected"
+    """The spread of the errors points at it; its threshold is not passed."""
+    WATCHED = "watched"
+    """Its errors are counted."""
+    CLEARED = "cleared"
+    """It was repaired, replaced, or not at fault, and has not erred since."""
+
+
+class EngineLine(msgspec.Struct, frozen=True, kw_only=True):
+    """The engine of a part: ``level`` errors (``distinct``: syndromes) of ``limit`` within ``window_s`` seconds.
+
+    ``source`` says where limit and window come from.
+    """
+
+    engine: str
+    level: int
+    limit: int
+    window_s: int
+    source: str
+    distinct: bool = False
+
+
+class PartLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One part. ``stage`` is that of its fault (FMA), ``grade`` how well it accounts for what was seen, empty if it is
+    not suspected. ``case`` acts on it, ``cases`` did; ``who`` cleared it. ``serial`` is that of a module.
+    """
+
+    part: str
+    suspect: str
+    name: str
+    state: PartState
+    stage: str = ""
+    errors: int = 0
+    distinct: int = 0
+    grade: str = ""
+    speaks_for: tuple[str, ...] = ()
+    speaks_against: tuple[str, ...] = ()
+    engine: EngineLine | None = None
+    case: int | None = None
+    cases: tuple[int, ...] = ()
+    who: str = ""
+    first_wall_ms: int | None = None
+    last_wall_ms: int | None = None
+    since_wall_ms: int | None = None
+    serial: str = ""
+
+
+class PartList(_Reply, frozen=True, kw_only=True, tag="parts"):
+    """Parts, the worst first; ``left_off`` more are not named. So many in all are ``watched``, and ``cleared``."""
+
+    parts: tuple[PartLine, ...]
+    left_off: int = 0
+    watched: int = 0
+    cleared: int = 0
+
+
+Answer = Health | CaseList | DomainList | ApprovalList | PartList | Exposed | Tested
+"""What answers a question."""
+
+Reply = Refused | Event | End | Answer | Done | Reloaded
 """All that can be answered."""
 
 

@@ -8,6 +8,7 @@ from ringfence.service.attendants import Attendant
 from ringfence.service.configuration.configuration import Configuration
 from ringfence.service.intake import Intake
 from ringfence.service.intake_plan import followed
+from ringfence.service.modules import ModuleWatch
 from ringfence.service.outlets.system_journal import SystemJournalOutlet
 from ringfence.service.outlets.textfile import TextfileOutlet
 from ringfence.service.outlets.webhook import WebhookOutlet
@@ -21,7 +22,7 @@ def attendants(configuration: Configuration) -> tuple[Attendant, ...]:
     """
     found: list[Attendant] = [Upkeep()]
     if configuration.sources.any:
-        found.append(Intake(followed(configuration.sources)))
+        found += [ModuleWatch(), Intake(followed(configuration.sources))]
     if configuration.http.enabled:
         from ringfence.service.http.server import HttpServer  # noqa: PLC0415 (a library of the extra web)
 

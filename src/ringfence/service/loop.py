@@ -60,7 +60,7 @@ TURNS_AT_ONCE: Final = 64
 class Loop:
     """Dom0's seat on one host, for one life of this process. Begins by taking up what an earlier life left."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (one argument a part of what it goes by)
         self,
         host: Hypervisor,
         journal: Journal,
@@ -68,6 +68,7 @@ class Loop:
         *,
         plugins: Mapping[str, Plugin] = MappingProxyType({}),
         wall_ms: int | None = None,
+        pages_left_to: str = "",
     ) -> None:
         self._host, self._policy, self._plugins = host, policy, plugins
         self._ledger = Ledger(host, journal)
@@ -78,7 +79,7 @@ class Loop:
         if Capability.TREATS not in host.capabilities:
             treatment = Treatment(policy, first_case=self.state.last_seat_case + 1)
             self._alone = Alone(host, treatment, self, dry_run=policy.dry_run)
-        self._ahead = ActingAhead(self._ledger, self._campaigning, policy)
+        self._ahead = ActingAhead(self._ledger, self._campaigning, policy, pages_left_to)
         self._evidence = Evidence(self._ledger, self._campaigning, self._ahead, self._alone, policy)
         boot = str(host.boot)
         rebooted = bool(self.state.boot) and self.state.boot != boot
@@ -155,9 +156,9 @@ class Loop:
         """End this life in order."""
         self._ledger.write(ev.Stopped(at_ms=self._ledger.now_ms, because=because))
 
-    def note(self, event: ev.ConfigurationLoaded) -> None:
-        """Write down what the service goes by."""
-        self._ledger.write(event)
+    def note(self, *events: ev.ConfigurationLoaded | ev.Cleared | ev.ModulesSeen) -> None:
+        """Write down what is known from elsewhere: what the service goes by, what parts there are, and their ends."""
+        self._ledger.write(*events)
 
     def load_policy(self, policy: Policy, digest: str, text: str = "", who: str = "") -> None:
         """A policy applies from now on: to what is decided next. A wait that has begun keeps its time."""

@@ -55,9 +55,11 @@ NEEDED: Final[Mapping[type[say.Request], Right]] = MappingProxyType(
         say.Cases: Right.READ,
         say.Domains: Right.READ,
         say.Approvals: Right.READ,
+        say.Parts: Right.READ,
         say.Metrics: Right.READ,
         say.Approve: Right.APPROVE,
         say.Do: Right.OPERATE,
+        say.Clear: Right.ADMINISTER,
         say.Reload: Right.ADMINISTER,
         say.TestWebhook: Right.ADMINISTER,
     }

@@ -252,8 +252,8 @@ def link(event: ev.Stored, names: Mapping[DomainId, str]) -> Link | None:  # noq
 
 def part_in_words(suspect: str, name: str) -> str:
     """A part as people name it: its kind stands before its name, but where the name says it."""
-    says_it = name.startswith((f"{suspect} ", "CPU ")) or name == suspect
-    return name if says_it else f"{suspect} {name}"
+    *_, kind, _ = ("", "", *name.split(" "))
+    return name if kind == suspect or name.startswith("CPU ") else f"{suspect} {name}"
 
 
 def _cleared(event: ev.Cleared) -> Link:
