@@ -145,7 +145,9 @@ IN_ORDER = (
 )  # fmt: skip
 """The rows of the flow in the order in which one is tried after the other."""
 
-COUNTED_LOOPS = frozenset({frozenset({State.AWAITING_MCIP, State.INJECTING_AGAIN}), frozenset({State.CARRYING_OUT})})
+COUNTED_LOOPS = frozenset(
+    {frozenset({State.AWAITING_MCIP, State.INJECTING_AGAIN}), frozenset({State.APPROVING, State.CARRYING_OUT})}
+)
 """The only ways round: each uses something up, a lost page that is told or an operation that was tried."""
 
 

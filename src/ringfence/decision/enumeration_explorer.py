@@ -24,6 +24,7 @@ from ringfence.world.steps import LastWords, PauseDomain, Result, Status, Step, 
 DOMU = DomainId(7)
 NO_FACTS = Facts(kind=DomainKind.DOM0, handler=McaHandler.NONE, mca_enabled=False, consumed=False, dom0_able=True)
 _RESULTS = {status: Result(status) for status in Status}
+_NEXT = (Event.NEXT_OPERATION, Event.NEXT_TO_APPROVE)
 _FINAL = tuple(status for status in Status if status is not Status.RUNNING)
 
 
@@ -154,7 +155,7 @@ class Explorer:
         if move is None:
             return None
         self.hops.add((node.position.state, move.position.state))
-        operations = node.operations - (event is Event.NEXT_OPERATION)
+        operations = node.operations - (event in _NEXT)
         steps = self.steps(move.position, world, was_stopped=node.position.stopped)
         words = f"{happening.words}: {move.position.state}"
         # A guest that has begun is waited for with the same order (service.treatment).
@@ -274,14 +275,16 @@ class Explorer:
             shown = (*ended, *((step, _RESULTS[Status.RUNNING]) for step in running))
             for in_machine_check in (False, True) if by_guest else (False,):
                 said = f"{words}, still in a machine check" if in_machine_check else words
-                event = self._event(node, shown, in_machine_check=in_machine_check)
-                yield _Combination(said, event, pairs, running, () if event is not None else ended)
+                for event in self._events(node, shown, in_machine_check=in_machine_check):
+                    yield _Combination(said, event, pairs, running, () if event is not None else ended)
 
-    def _event(self, node: Node, ended: tuple[tuple[Step, Result], ...], *, in_machine_check: bool) -> Event | None:
+    def _events(
+        self, node: Node, ended: tuple[tuple[Step, Result], ...], *, in_machine_check: bool
+    ) -> tuple[Event | None, ...]:
         event = orders.event_of(node.position, self.beginning.subject, ended, in_machine_check=in_machine_check)
         if node.position.state is State.CARRYING_OUT and event is Event.FAILED and node.operations > 1:
-            return Event.NEXT_OPERATION
-        return event
+            return _NEXT
+        return (event,)
 
     def _answers(self, node: Node) -> Iterator[Happening]:
         world = node.world
@@ -296,8 +299,8 @@ class Explorer:
                 yield Happening("Dom0's operations failed", Event.FAILED, world)
             case State.APPROVING:
                 yield Happening("a person approves", Event.APPROVED, world)
-                only = node.operations <= 1
-                yield Happening("a person denies", Event.DENIED if only else Event.NEXT_OPERATION, world)
+                for event in _NEXT if node.operations > 1 else (Event.DENIED,):
+                    yield Happening("a person denies", event, world)
             case _:
                 pass
 

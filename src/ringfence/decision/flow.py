@@ -98,7 +98,9 @@ class Event(StrEnum):
     APPROVED = auto()
     DENIED = auto()
     NEXT_OPERATION = auto()
-    """An operation failed and there is another."""
+    """An operation failed, or was not approved, and there is another that needs no approval."""
+    NEXT_TO_APPROVE = auto()
+    """The same, and a person must approve the other one."""
     DOMAIN_GONE = auto()
     SUPERSEDED = auto()
     HOST_HALTED = auto()
@@ -383,8 +385,10 @@ TABLE: tuple[Edge, ...] = (
     Edge(State.APPROVING, Event.DENIED, State.NOT_OPERATED, "a person denied it, and there is no other operation"),
     Edge(State.APPROVING, Event.DEADLINE, State.NOT_OPERATED, "nobody approved it in time"),
     Edge(State.APPROVING, Event.NEXT_OPERATION, State.CARRYING_OUT, "not approved: the next one needs no approval"),
+    Edge(State.APPROVING, Event.NEXT_TO_APPROVE, State.APPROVING, "a person denied it, and is asked about the next"),
     Edge(State.CARRYING_OUT, Event.DONE, State.OPERATED, "the operation is done"),
     Edge(State.CARRYING_OUT, Event.NEXT_OPERATION, State.CARRYING_OUT, "it failed: the next one"),
+    Edge(State.CARRYING_OUT, Event.NEXT_TO_APPROVE, State.APPROVING, "it failed: a person is asked about the next one"),
     Edge(State.CARRYING_OUT, Event.FAILED, State.NOT_OPERATED, "it failed, and there is no other operation"),
     Edge(State.CARRYING_OUT, Event.DEADLINE, State.NOT_OPERATED, "it took too long"),
     Edge(State.CARRYING_OUT, Event.UNCERTAIN, State.UNKNOWN, "nobody can tell whether it happened: not repeated"),

@@ -10,6 +10,7 @@ from ringfence.decision.orders import OPERATIONS, step_of
 from ringfence.decision.policy import Operation, Policy
 from ringfence.decision.rows import Row
 from ringfence.journal import events as ev
+from ringfence.journal.case import OpenOrder
 from ringfence.record.evidence import Record
 from ringfence.service import campaigns
 from ringfence.service.campaigns import Campaign
@@ -89,25 +90,44 @@ class Campaigning:
         ``approved``: a person has instructed it, and is not asked again.
         """
         untried = tuple(each for each in operations if (case, domain, each) not in self._tried)
-        now_ms = self._ledger.now_ms
         policy = replace(self._policy, approve=frozenset()) if approved else self._policy
-        campaign = campaigns.begin(case, domain, untried, policy, now_ms, asked=asked)
+        campaign = campaigns.begin(case, domain, untried, policy, self._ledger.now_ms, asked=asked)
         if approved:
             campaign = replace(campaign, position=replace(campaign.position, row=Row.ON_DOMAIN))
-        self._campaigns[case, domain] = campaign
-        if campaign.position.state is not State.APPROVING or campaign.operation is None:
-            return
-        known = self._word_of(case, domain, campaign.operation)
+        if (running := self._running_of(case, domain)) is not None:
+            # An earlier life's order: what was not tried comes after it.
+            position = replace(campaign.position, state=State.CARRYING_OUT)
+            operation = OPERATIONS[type(running.order.step).__name__]
+            campaign = replace(
+                campaign, order=running.order.id, operations=(operation, *untried), position=position,
+                until_ms=self._ledger.now_ms + self._policy.deadlines.operation_ms,
+            )  # fmt: skip
+        self._campaigns[case, domain] = self._asked(campaign)
+
+    def _running_of(self, case: CaseId, domain: DomainId) -> OpenOrder | None:
+        orders = self._ledger.state.orders.values()
+        return next((known for known in orders if self._of_order.get(known.order.id) == (case, domain)), None)
+
+    def _told(self, campaign: Campaign, event: Event) -> Campaign:
+        """The campaign after an event; a person is asked if it comes to that."""
+        return self._asked(campaigns.told(campaign, event, self._policy, self._ledger.now_ms))
+
+    def _asked(self, campaign: Campaign) -> Campaign:
+        """Ask a person, if the campaign waits for one and an earlier life has not asked."""
+        case, domain, operation = campaign.case, campaign.domain, campaign.operation
+        if campaign.position.state is not State.APPROVING or operation is None:
+            return campaign
+        known = self._word_of(case, domain, operation)
         if isinstance(known, Event):
-            self._campaigns[case, domain] = campaigns.told(campaign, known, self._policy, now_ms)
-        elif known is not None:
-            self._campaigns[case, domain] = replace(campaign, until_ms=known)
-        else:
-            self._ledger.write(
-                ev.ApprovalAsked(
-                    at_ms=now_ms, case=case, domain=domain, operation=campaign.operation, deadline_ms=campaign.until_ms
-                )
+            return self._told(campaign, known)
+        if known is not None:
+            return replace(campaign, until_ms=known)
+        self._ledger.write(
+            ev.ApprovalAsked(
+                at_ms=self._ledger.now_ms, case=case, domain=domain, operation=operation, deadline_ms=campaign.until_ms
             )
+        )
+        return campaign
 
     def _word_of(self, case: CaseId, domain: DomainId, operation: Operation) -> Event | int | None:
         """What came of an earlier life's asking a person: the word that was given, the end of the time for it, or until
@@ -126,20 +146,9 @@ class Campaigning:
     def resume(self, case: CaseId, domain: DomainId) -> None:
         """Fit a campaign that was begun anew to what an earlier life's orders have come to."""
         campaign = self._campaigns[case, domain]
-        running = next(
-            (
-                known.order.id
-                for known in self._ledger.state.orders.values()
-                if self._of_order.get(known.order.id) == (case, domain)
-            ),
-            None,
-        )
         if (case, domain) in self._succeeded:
             ended = replace(campaign.position, state=State.OPERATED)
             self._campaigns[case, domain] = replace(campaign, position=ended)
-        elif running is not None:
-            position = replace(campaign.position, state=State.CARRYING_OUT)
-            self._campaigns[case, domain] = replace(campaign, order=running, position=position)
 
     def drop(self, case: CaseId, domain: DomainId) -> None:
         """The hypervisor does not wait any more: what runs goes on, nothing new is begun."""
@@ -156,8 +165,7 @@ class Campaigning:
         self._ledger.write(
             ev.ApprovalGiven(at_ms=now_ms, case=case, domain=domain, operation=operation, granted=granted, who=who)
         )
-        event = Event.APPROVED if granted else Event.DENIED
-        self._campaigns[case, domain] = campaigns.told(campaign, event, self._policy, now_ms)
+        self._campaigns[case, domain] = self._told(campaign, Event.APPROVED if granted else Event.DENIED)
         return True
 
     def order_ended(self, order: StepId, result: Result) -> None:
@@ -169,7 +177,7 @@ class Campaigning:
             if campaign.order == order and event is not None:
                 if campaign.operation is not None:
                     self._last[key] = (campaign.operation, result)
-                self._campaigns[key] = campaigns.told(campaign, event, self._policy, self._ledger.now_ms)
+                self._campaigns[key] = self._told(campaign, event)
 
     def run(self) -> None:
         """Do what is due now, in every campaign."""
@@ -190,7 +198,7 @@ class Campaigning:
         if now_ms >= campaign.until_ms and (approving or campaign.order is not None):
             which = ev.Deadline.APPROVAL if approving else ev.Deadline.OPERATION
             self._ledger.write(ev.DeadlinePassed(at_ms=now_ms, case=campaign.case, domain=campaign.domain, which=which))
-            return campaigns.told(campaign, Event.DEADLINE, self._policy, now_ms)
+            return self._told(campaign, Event.DEADLINE)
         operation = campaign.operation
         if campaign.order is not None or operation is None or approving:
             return None
@@ -205,7 +213,7 @@ class Campaigning:
         self._last[campaign.case, campaign.domain] = (operation, result)
         if event is None:
             return replace(campaign, order=order, until_ms=now_ms + self._policy.deadlines.operation_ms)
-        return campaigns.told(campaign, event, self._policy, now_ms)
+        return self._told(campaign, event)
 
     def _ended(self, campaign: Campaign) -> None:
         del self._campaigns[campaign.case, campaign.domain]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from ringfence.decision.flow import Event, Facts, Position, State, advance
 from ringfence.decision.policy import Operation, Policy
@@ -57,15 +58,21 @@ def begin(  # noqa: PLR0913 (one argument a fact)
 
 
 def told(campaign: Campaign, event: Event, policy: Policy, now_ms: int) -> Campaign:
-    """The campaign after an event that its state allows. Raises IllegalEventError for any other."""
-    operations = campaign.operations
-    if event in {Event.DENIED, Event.DEADLINE} and campaign.position.state is State.APPROVING:
-        # Whoever is not granted one operation may still have another that needs no approval.
+    """The campaign after an event that its state allows. Raises IllegalEventError for any other.
+
+    What was denied or has failed is followed by the next operation; a person is asked about it where the policy wants
+    that. If nobody said anything in time, nobody is asked again: only what needs no approval is left.
+    """
+    operations, waits_ms = campaign.operations, policy.deadlines.operation_ms
+    approving = campaign.position.state is State.APPROVING
+    if event is Event.DEADLINE and approving:
         operations = tuple(each for each in operations if each not in policy.approve)
-        event = Event.NEXT_OPERATION if operations else event
-    elif event is Event.FAILED:
-        operations = tuple(each for each in operations[1:] if each not in policy.approve)
-        event = Event.NEXT_OPERATION if operations else event
+    elif event is Event.FAILED or (event is Event.DENIED and approving):
+        operations = operations[1:]
+    if operations and operations != campaign.operations:
+        event = Event.NEXT_OPERATION
+        if operations[0] in policy.approve:
+            event, waits_ms = Event.NEXT_TO_APPROVE, policy.deadlines.approval_ms
     move = advance(campaign.position, event, _FACTS)
     return Campaign(
         case=campaign.case,
@@ -73,8 +80,11 @@ def told(campaign: Campaign, event: Event, policy: Policy, now_ms: int) -> Campa
         operations=operations,
         position=move.position,
         asked=campaign.asked,
-        until_ms=now_ms + policy.deadlines.operation_ms if event is Event.APPROVED else campaign.until_ms,
+        until_ms=now_ms + waits_ms if event in _WAITS_ANEW else campaign.until_ms,
     )
+
+
+_WAITS_ANEW: Final = frozenset({Event.APPROVED, Event.NEXT_OPERATION, Event.NEXT_TO_APPROVE})
 
 
 def event_of(result: Result) -> Event | None:
