@@ -27,6 +27,7 @@ from ringfence.service.attendants import House, Problems
 from ringfence.service.intake import FIRST_LOOK, Followed, Intake
 from ringfence.service.loop import Loop
 from ringfence.service.measures import Measures
+from ringfence.service.others import Fact
 from ringfence.service.policy_source import Loaded
 from ringfence.service.simulation.metered import KilledError, Meter, MeteredHost, MeteredJournal
 from ringfence.service.sources.source import (
@@ -121,6 +122,7 @@ class Host:
         self.model.advance(1)
         self.world = World(MeteredHost(StandInHost(self.model), self.model, self.meter, Seen()))
         self.lives = 0
+        self.facts: tuple[Fact, ...] = ()
 
     def live(self, *followed: Followed, until: Callable[[], bool] | None = None) -> State | None:
         """One life: until all sources have given all they have, or ``until``. None if it was killed."""
@@ -143,7 +145,7 @@ class Host:
         writer = Writer(desk)
         house = cast(House, _House(self.path, writer, self.problems))
         sources = [cast(Scripted, each.source) for each in followed]
-        task = asyncio.create_task(Intake(followed).attend(house))
+        task = asyncio.create_task(Intake(followed, lambda: self.facts).attend(house))
         for source in sources:
             source.given = 0
         try:
@@ -496,6 +498,19 @@ def test_a_source_that_is_stuck_in_a_read_is_named_and_holds_up_nobody(
     host.live(Followed(stuck), Followed(well))
     assert not told_of(host, "file")
     assert {each.source for each in received(host.journal())} == {"kmsg", "file"}
+
+
+def test_what_clashes_on_this_host_and_how_evidence_comes_here_are_said(tmp_path: Path) -> None:
+    host = Host(tmp_path / "journal.sqlite")
+    clash = Fact("rasdaemon takes pages out of use", "/etc/rasdaemon", "Leave them to one.", clashes=True)
+    first = Fact("Firmware takes errors first on this host", "the kernel log", tells_source=True)
+    source = Scripted("kmsg", ())
+    host.facts = (clash, first, Fact("the mcelog daemon runs", "/proc/7/comm"))
+    host.live(Followed(source), until=lambda: bool(host.problems.noted) and bool(list(host.problems)))
+    assert list(host.problems) == [
+        "this host (0): rasdaemon takes pages out of use; Leave them to one. [/etc/rasdaemon]"
+    ]
+    assert "this host: Firmware takes errors first on this host" in host.problems.noted
 
 
 # --- the host ---------------------------------------------------------------------------------------------------------

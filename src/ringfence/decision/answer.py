@@ -145,6 +145,9 @@ def _ahead_of_page(trend: Trend, situation: Situation, policy: Policy) -> Ahead:
     seen = Because(
         Row.AHEAD, f"{trend.count} corrected errors of {trend.name} within {trend.window_ms // 3_600_000} h", "trends"
     )
+    if situation.pages_left_to:
+        others = f"the page is left to {situation.pages_left_to}, as the configuration says"
+        return Ahead(reasons=(seen, Because(Row.AHEAD, others, "configuration: sources.page-isolation")))
     if trend.offlined >= policy.budgets.pages_per_dimm:
         spent = f"{trend.offlined} pages of this DIMM are out of use already: the budget is spent, replace it"
         return Ahead(reasons=(seen, Because(Row.AHEAD, spent, "policy: budgets.pages_per_dimm")))

@@ -22,10 +22,10 @@ from ringfence.world.steps import ExchangeFrame, OfflineCpu, OfflineFrame, Resul
 
 
 class ActingAhead:
-    """The cases of Dom0's own in one life of this process."""
+    """The cases of Dom0's own in one life of this process. ``pages_left_to``: as ``Situation.pages_left_to``."""
 
-    def __init__(self, ledger: Ledger, campaigning: Campaigning, policy: Policy) -> None:
-        self._ledger, self._campaigning = ledger, campaigning
+    def __init__(self, ledger: Ledger, campaigning: Campaigning, policy: Policy, pages_left_to: str = "") -> None:
+        self._ledger, self._campaigning, self._pages_left_to = ledger, campaigning, pages_left_to
         self.reload(policy)
 
     def reload(self, policy: Policy) -> None:
@@ -49,7 +49,9 @@ class ActingAhead:
         return found is not None
 
     def _act(self, found: seen.Found, record: Record, dimm: str | None) -> None:
-        situation = replace(self._campaigning.situation(record), trends=(found.trend,))
+        situation = replace(
+            self._campaigning.situation(record), trends=(found.trend,), pages_left_to=self._pages_left_to
+        )
         plan = ahead(found.trend, situation, self._policy)
         if plan.reasons:
             self._begin(found, plan, dimm)

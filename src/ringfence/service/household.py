@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from ringfence.service.attendants import Attendant
 from ringfence.service.configuration.configuration import Configuration
+from ringfence.service.configuration.sources import Sources
 from ringfence.service.intake import Intake
 from ringfence.service.intake_plan import followed
 from ringfence.service.modules import ModuleWatch
+from ringfence.service.others import facts
 from ringfence.service.outlets.system_journal import SystemJournalOutlet
 from ringfence.service.outlets.textfile import TextfileOutlet
 from ringfence.service.outlets.webhook import WebhookOutlet
@@ -22,7 +25,7 @@ def attendants(configuration: Configuration) -> tuple[Attendant, ...]:
     """
     found: list[Attendant] = [Upkeep()]
     if configuration.sources.any:
-        found += [ModuleWatch(), Intake(followed(configuration.sources))]
+        found += [ModuleWatch(), _intake(configuration.sources)]
     if configuration.http.enabled:
         from ringfence.service.http.server import HttpServer  # noqa: PLC0415 (a library of the extra web)
 
@@ -33,3 +36,8 @@ def attendants(configuration: Configuration) -> tuple[Attendant, ...]:
     if configuration.textfile.path is not None:
         found.append(TextfileOutlet(Path(configuration.textfile.path), configuration.textfile.interval_s))
     return tuple(found)
+
+
+def _intake(wanted: Sources) -> Intake:
+    # What is to be known of this host matters where its own evidence is followed.
+    return Intake(followed(wanted), partial(facts, wanted)) if wanted.host else Intake(followed(wanted))

@@ -30,6 +30,7 @@ from ringfence.service import control_protocol as say
 from ringfence.service.asking import ask
 from ringfence.service.attendants import House
 from ringfence.service.hearing import Told
+from ringfence.service.others import Fact
 from ringfence.service.sources import edac_sysfs
 from ringfence.service.sources.attaching import KEPT, Attaching, Placed
 from ringfence.service.sources.joining import WINDOW_S
@@ -52,6 +53,8 @@ HANGS_S: Final = 15.0
 STEADY_S: Final = 5.0
 """A source that has been followed for so long is well again."""
 WATCH_S: Final = 1.0
+LOOK_AROUND_S: Final = 600.0
+"""How often it is looked who else acts on the same errors: it reads /proc and a few files."""
 COUNTER_WAIT_S: Final = 2 * WINDOW_S
 """A counter of corrected errors is heard after what may account for it; uncorrected ones are heard at once."""
 BUSY_PAUSE_S: Final = 0.01
@@ -98,10 +101,17 @@ class _Standing:
 
 
 class Intake:
-    """The attendant that reads the host's sources. ``now_s`` is a clock that does not step."""
+    """The attendant that reads the host's sources. ``facts`` says what is to be known of the host they tell of;
+    ``now_s`` is a clock that does not step.
+    """
 
-    def __init__(self, followed: Sequence[Followed], now_s: Callable[[], float] = time.monotonic) -> None:
-        self._followed, self._now_s = tuple(followed), now_s
+    def __init__(
+        self,
+        followed: Sequence[Followed],
+        facts: Callable[[], tuple[Fact, ...]] = tuple,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._followed, self._facts, self._now_s = tuple(followed), facts, now_s
         self._standing: dict[str, _Standing] = {}
 
     @property
@@ -120,6 +130,7 @@ class Intake:
             for each in self._followed:
                 group.create_task(self._keep(house, each, lanes), name=f"source {each.source.name}")
             group.create_task(self._watch(house))
+            group.create_task(self._look_around(house))
 
     # --- each source by itself ---------------------------------------------------------------------------------------
 
@@ -222,6 +233,20 @@ class Intake:
         up = apart.found.presence is Presence.PRESENT and not apart.is_over and not standing.is_stuck
         silent_s = self._now_s() - apart.beat_s
         return SourceReading(up=up, items=standing.items, lost=standing.lost, silent_s=silent_s)
+
+    async def _look_around(self, house: House) -> None:
+        """Say what on this host is not as the configuration has it: who else acts on the same errors may come later."""
+        said: set[str] = set()
+        while True:
+            found = {f"this host ({number})": each for number, each in enumerate(await asyncio.to_thread(self._facts))}
+            clashes = {who: each for who, each in found.items() if each.clashes}
+            for who in said | clashes.keys():
+                fact = clashes.get(who)
+                house.problems.says(who, f"{fact.text}; {fact.advice} [{fact.evidence}]" if fact is not None else "")
+            said = set(clashes)
+            if any(each.tells_source for each in found.values()):
+                house.problems.notes("this host", next(each.text for each in found.values() if each.tells_source))
+            await asyncio.sleep(LOOK_AROUND_S)
 
     # --- all of them to the writer -----------------------------------------------------------------------------------
 

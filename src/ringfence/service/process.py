@@ -34,6 +34,7 @@ from ringfence.service.measures import Measures
 from ringfence.service.measuring import exposed, measured
 from ringfence.service.model_world import ModelWorld, Play, nothing
 from ringfence.service.notify import Notifier, watch
+from ringfence.service.others import left_to_others
 from ringfence.service.outlets.trial import tested
 from ringfence.service.promptness import prompt
 from ringfence.service.stand_in import StandInWorld, stands_in
@@ -127,6 +128,7 @@ class Process:
             ended=lambda error: _in_loop(loop, lambda: over(error)),
             measures=self._measures,
             opening=partial(opened, refuse=kept.on_damage == "refuse", limit_bytes=kept.limit_bytes),
+            pages_left_to=left_to_others(self._in_force.configuration.sources),
         )
         self._heed_signals(writer)
         writer.start()

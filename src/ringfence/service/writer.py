@@ -118,7 +118,8 @@ class Writer(threading.Thread):
 
     ``world`` makes the world for the boot of a number. ``told`` is called with the number of the last event when there
     are new ones, the first time as soon as the loop has begun; ``ended`` at the very end, with what went wrong or None.
-    Both are called in this thread, as is ``opening``, which opens the journal.
+    Both are called in this thread, as is ``opening``, which opens the journal. ``pages_left_to``: as
+    ``Situation.pages_left_to``.
     """
 
     def __init__(  # noqa: PLR0913 (what it owns, and whom it tells)
@@ -132,11 +133,12 @@ class Writer(threading.Thread):
         ended: Callable[[BaseException | None], None],
         measures: Measures | None = None,
         opening: Callable[[Path], Journal] = Journal,
+        pages_left_to: str = "",
     ) -> None:
         super().__init__(name="writer", daemon=True)
         self._path, self._make_world, self._policy, self._plugins = path, world, policy, plugins
         self._told, self._ended, self._measures = told, ended, measures or Measures()
-        self._opening, self._began = opening, False
+        self._opening, self._began, self._pages_left_to = opening, False, pages_left_to
         self._inbox: queue.Queue[_Wanted[object] | None] = queue.Queue(INBOX)
         self._because: str | None = None
         self._gone = threading.Event()
@@ -229,7 +231,10 @@ class Writer(threading.Thread):
         wall_ms = time.time_ns() // 1_000_000
         epoch_ms = wall_ms - world.host.now_ms()
         lives.append(Life(journal.last + 1, str(world.host.boot), epoch_ms))
-        loop = Loop(world.host, journal, policy.policy, plugins=self._plugins, wall_ms=wall_ms)
+        loop = Loop(
+            world.host, journal, policy.policy, plugins=self._plugins, wall_ms=wall_ms,
+            pages_left_to=self._pages_left_to,
+        )  # fmt: skip
         loop.load_policy(policy.policy, policy.digest, policy.text)
         return loop
 

@@ -162,7 +162,8 @@ class Situation:
 
     ``frames`` are those that the finding's address and granularity name; empty if it names none. ``earlier_boot``: the
     evidence stems from before the last reset: it is history and never halts again (B.2). ``capped_frames``: more frames
-    were named than the backend lists.
+    were named than the backend lists. ``pages_left_to``: whoever on this host takes pages with too many corrected
+    errors out of use instead of Ringfence; empty if nobody does.
     """
 
     now_ms: int
@@ -179,6 +180,7 @@ class Situation:
     verdicts: tuple[PluginVerdict, ...] = ()
     operations_running: int = 0
     free_pages: int = 0
+    pages_left_to: str = ""
 
     def domain(self, number: DomainId) -> Domain | None:
         """The domain of this number, None if there is none."""

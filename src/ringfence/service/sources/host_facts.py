@@ -47,9 +47,14 @@ class HostFiles:
 
     def text(self, path: str) -> str | None:
         """A file's beginning; None if it is not there or may not be read."""
+        found = self.blob(path)
+        return found.decode("utf-8", "replace") if found is not None else None
+
+    def blob(self, path: str) -> bytes | None:
+        """A file's first bytes; None if it is not there or may not be read."""
         try:
             with (self.root / path.lstrip("/")).open("rb") as file:
-                return file.read(MAX_FILE_BYTES).decode("utf-8", "replace")
+                return file.read(MAX_FILE_BYTES)
         except OSError:
             return None
 
@@ -268,6 +273,9 @@ def _signs(host: HostFiles) -> Iterator[Statement]:
                 break
 
 
+_PRESENT: Final = "the table is there"
+
+
 def _tables(host: HostFiles) -> Iterator[Statement]:
     """The ACPI tables of APEI (ACPI 6.5 18): that they are there, not what they say (only root may read them)."""
     tables = "/sys/firmware/acpi/tables"
@@ -280,7 +288,57 @@ def _tables(host: HostFiles) -> Iterator[Statement]:
     for name, meaning in meanings.items():
         if host.exists(f"{tables}/{name}"):
             topic = Topic.FIRMWARE_FIRST
-            yield Statement(topic, f"ACPI has {name}: {meaning}", "", f"{tables}/{name}", "the table is there")
+            yield Statement(topic, f"ACPI has {name}: {meaning}", "", f"{tables}/{name}", _PRESENT)
+
+
+@dataclass(frozen=True, slots=True)
+class _HestSource:
+    """One kind of error source in HEST: how long its structure is, and each of its banks' (ACPI 6.5 18.3.2)."""
+
+    text: str
+    bytes: int
+    banks_at: int | None = None
+
+
+_HEST_HEADER: Final = 40
+"""The table's header (36 bytes) and the number of sources."""
+_HEST_BANK: Final = 28
+_HEST: Final[dict[int, _HestSource]] = {
+    0: _HestSource("machine check exceptions", 40, 32),
+    1: _HestSource("corrected machine checks", 48, 44),
+    2: _HestSource("non-maskable interrupts", 20),
+    6: _HestSource("PCIe root port errors", 48),
+    7: _HestSource("PCIe device errors", 44),
+    8: _HestSource("PCIe bridge errors", 56),
+    9: _HestSource("generic errors", 64),
+    10: _HestSource("generic errors, version 2", 92),
+    11: _HestSource("deferred machine checks", 48, 44),
+}
+_HEST_BANKED: Final = frozenset({0, 1, 11})
+FIRMWARE_FIRST_FLAG: Final = 1 << 0
+"""Of a source's flags: firmware handles it first, and tells by a generic source (ACPI 6.5 18.4)."""
+
+
+def _hest(host: HostFiles) -> Iterator[Statement]:
+    """Which kinds of machine checks firmware takes first, by the flags of ACPI's HEST (only root may read it)."""
+    path = "/sys/firmware/acpi/tables/HEST"
+    table = host.blob(path) or b""
+    at = _HEST_HEADER
+    for _ in range(int.from_bytes(table[36:40], "little")):
+        kind = _HEST.get(int.from_bytes(table[at : at + 2], "little"))
+        if kind is None or at + kind.bytes > len(table):
+            return  # a kind of later versions, of a length that is not known
+        number, flags = table[at], table[at + 6]
+        if number in _HEST_BANKED and flags & FIRMWARE_FIRST_FLAG:
+            yield Statement(
+                Topic.FIRMWARE_FIRST,
+                f"firmware takes {kind.text} first",
+                "The kernel leaves those banks alone: such errors come as firmware's records, or not at all",
+                path,
+                f"error source {int.from_bytes(table[at + 2 : at + 4], 'little')}, type {number}, flags {flags:#04x}",
+            )
+        banks = table[at + kind.banks_at] if kind.banks_at is not None else 0
+        at += kind.bytes + banks * _HEST_BANK
 
 
 def _memory_failure(host: HostFiles) -> Iterator[Statement]:
@@ -339,10 +397,10 @@ def what_runs(host: HostFiles) -> Runs:
 
 def statements(host: HostFiles) -> tuple[Statement, ...]:
     """All that holds on this host and bears on machine checks. Reads files only; what may not be read is left out."""
-    parts = (_cec, _parameters, _daemons, _signs, _tables, _memory_failure)
+    parts = (_cec, _parameters, _daemons, _signs, _tables, _hest, _memory_failure)
     return tuple(statement for part in parts for statement in part(host))
 
 
 def is_firmware_first(found: tuple[Statement, ...]) -> bool:
-    """Whether the host's kernel said that firmware takes errors before it: by its log, not by a table's presence."""
-    return any(each.topic is Topic.FIRMWARE_FIRST and each.file == "the kernel log" for each in found)
+    """Whether firmware takes errors before the kernel: by its log or by HEST's flags, not by a table's presence."""
+    return any(each.topic is Topic.FIRMWARE_FIRST and each.evidence != _PRESENT for each in found)
