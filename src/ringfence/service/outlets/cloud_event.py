@@ -50,6 +50,7 @@ class CloudEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     data: Data
 
 
+_YEAR_10000_MS: Final = 253_402_300_800_000
 _ENCODER: Final = msgspec.json.Encoder()
 
 
@@ -90,6 +91,8 @@ def cloud_event(notice: Notice, identity: Identity, now_ms: int) -> bytes:
     )
 
 
-def _time(wall_ms: int) -> str:
-    """RFC 3339, in UTC."""
-    return datetime.fromtimestamp(wall_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{wall_ms % 1000:03}Z"
+def _time(wall_ms: int) -> str | None:
+    """RFC 3339, in UTC; None for what is no time of ours (a clock that was wrong by ages)."""
+    if not 0 <= wall_ms < _YEAR_10000_MS:
+        return None
+    return datetime.fromtimestamp(wall_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{wall_ms % 1000:03}Z"

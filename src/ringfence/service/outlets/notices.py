@@ -5,6 +5,7 @@ Corrected errors are not told one by one. Texts of evidence are made legible her
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -96,6 +97,7 @@ _TOPICS: Final[Mapping[type, Topic]] = MappingProxyType(
         ev.Dom0Changed: Topic.DOM0,
         ev.Started: Topic.STARTED,
         ev.Stopped: Topic.STOPPED,
+        ev.Salvaged: Topic.SALVAGED,
     }
 )
 _CONTEXT: Final = (ev.DomainChanged, ev.Intended, ev.Impacted, ev.KnownBad)
@@ -203,7 +205,13 @@ class Narrator:
         opens = begun is not None and begun.number == number
         if topic is None and not opens and not isinstance(event, _CONTEXT):
             return ()
-        said = self._words.of(number, event)
+        try:
+            said = self._words.of(number, event)
+        except Exception as error:
+            # Whatever it is: one event that cannot be worded must neither end the service nor be passed over.
+            sys.stderr.write(f"ringfence: event {number} cannot be put into words: {error!r}\n")
+            text = f"event {number} ({type(event).__name__}) cannot be put into words, which is a defect of Ringfence"
+            return (notice(topic or Topic.CASE_OPENED, number, text),) if topic is not None or opens else ()
         if said is None:
             return ()
         severity = getattr(event, "severity", "") or (begun.severity if begun is not None else "")

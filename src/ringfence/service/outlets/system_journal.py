@@ -15,7 +15,6 @@ import os
 import socket
 import struct
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -152,8 +151,7 @@ class SystemJournalOutlet:
                 self._say(house, replace(self._reading, up=False, failed=self._reading.failed + 1))
                 advice = "See systemctl status systemd-journald; what is not told yet is told later."
                 raise SourceError(log.path, error.strerror or str(error), advice=advice) from error
-            with suppress(OSError):
-                house.problems.says(NAME, "")
+            house.problems.says(NAME, "")
             self._say(house, replace(self._reading, up=True, taken=self._reading.taken + 1))
             return
 

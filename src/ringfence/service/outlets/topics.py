@@ -47,6 +47,7 @@ class Topic(StrEnum):
     HEALTH_PROBLEM = "health.problem"
     HEALTH_WELL = "health.well"
     GAP = "journal.gap"
+    SALVAGED = "journal.salvaged"
     TEST = "test"
 
 
@@ -196,6 +197,13 @@ TOPICS: Final[Mapping[Topic, About]] = MappingProxyType(
             subject="Events were not told",
             meaning="The receiver was behind for so long that the journal no longer keeps what it has not heard.",
             do="Ask `ringfence cases --all` for what became of them. See why the receiver was away.",
+        ),
+        Topic.SALVAGED: About(
+            message_id="d2254e83d0dc48a287ef24e0e87b1623", priority=Priority.ERROR,
+            subject="The journal was salvaged",
+            meaning="The journal was damaged; what could be read was taken over, and the event says what is gone. "
+            "Numbers of events that are gone are given to others: ids have another name from here on.",
+            do="See why the disk lost data. The damaged file was kept beside the new one.",
         ),
         Topic.TEST: About(
             message_id="8b67ca05d62943948dbe799750b05a3d", priority=Priority.INFO,
