@@ -3,7 +3,7 @@
 
 import { api } from '../api.js';
 import { h } from '../dom.js';
-import { caseLink, head, part, rowName, severity, tag } from '../pieces.js';
+import { approval, caseLink, head, part, rowName, severity, tag } from '../pieces.js';
 import { changed, store } from '../store.js';
 import { absolute, moment } from '../time.js';
 import { CHAIN, gradeOf, plural, stageOfLink } from '../words.js';
@@ -50,6 +50,7 @@ export function render(number, what = 'case') {
   if (view.refused) return [head(`${what === 'case' ? 'Case' : 'Event'} ${number}`), h('p', `${view.refused.detail} ${view.refused.advice}`), h('p', h('a', { href: '#/cases' }, 'All cases'))];
   const { chain } = view;
   if (!chain) return [head(`${what === 'case' ? 'Case' : 'Event'} ${number}`), h('p.muted', 'Asking the service …')];
+  const waiting = what === 'case' ? store.approvals.filter((each) => String(each.case) === number) : [];
   const first = chain.epoch_wall_ms !== null && chain.links.length ? chain.epoch_wall_ms + chain.links[0].at_ms : null;
   return [
     h('p.small', what === 'case' ? h('a', { href: '#/cases' }, '← cases') : h('a', { href: '#/events' }, '← events')),
@@ -58,6 +59,7 @@ export function render(number, what = 'case') {
       h('section.card', { 'aria-label': 'Explained step by step' }, h('h2', 'Step by step'), steps(chain),
         chain.whole ? null : h('p.muted', `It is longer than one request looks at: ringfence explain ${number} has all of it.`)),
       h('div.stack.beside',
+        waiting.length ? h('section.card', { 'data-key': 'waits' }, h('h2', 'Waits for you'), h('ul.items', waiting.map(approval))) : null,
         what === 'case' ? h('section.card', { 'data-key': 'outcome' }, h('h2', 'Outcome'), outcome(chain, line)) : null,
         suspects(chain), advice(chain),
         h('section.card', { 'data-key': 'facts' }, h('h2', 'Facts'), h('dl.facts',

@@ -34,7 +34,7 @@ export function render() {
       h('div.chips', { role: 'group', 'aria-label': 'Which domains' }, WHICH.map(([name, label, means]) =>
         h('button.chip', { type: 'button', 'data-do': 'which', 'data-arg': name, 'aria-pressed': String(view.which === name), title: means }, label))),
       h('span.muted.small', plural(filtered().length, 'domain'))),
-    h('div.lhead.dom', { 'aria-hidden': 'true' }, ['number', 'name', 'kind', 'state', 'can be told by', 'memory', 'open cases'].map((name) => h('span', name))),
+    h('div.lhead.dom', { 'aria-hidden': 'true' }, ['no.', 'name', 'kind', 'state', 'can be told by', 'memory', 'open cases'].map((name) => h('span', name))),
     h('div', { 'data-key': 'list', 'data-slot': 'domains', 'data-own': true }),
   ];
 }
@@ -53,7 +53,7 @@ function row(line) {
     h('span.opt', line.kind), h('span', domainTag(line.state)),
     h('span', { title: means }, told),
     h('span.num.opt.muted', { title: `${plural(line.vcpus, 'vCPU')}` }, mebibytes(line.memory_mib)),
-    h('span', line.cases.length ? line.cases.slice(0, 2).map((number) => caseLink(number)) : h('span.muted.opt', '—')));
+    h('span', line.cases.length ? [caseLink(line.cases[0]), line.cases.length > 1 ? h('span.muted', ` and ${line.cases.length - 1} more`) : null] : h('span.muted.opt', '—')));
 }
 
 export function mounted(root) {

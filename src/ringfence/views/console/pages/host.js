@@ -200,7 +200,7 @@ function parts(list) {
     each.engine ? meter(each.engine) : null,
     h('ul.small.reasons', each.speaks_for.map((sentence) => h('li', sentence)), each.speaks_against.map((sentence) => h('li.against', `against: ${sentence}`))),
     each.serial ? h('p.small.muted', `serial number ${each.serial}`) : null,
-    each.state === 'faulty' ? h('p.small.muted', 'Replace it, then: ', h('code', `ringfence repaired '${each.part}' --replaced`)) : null))),
+    each.state === 'faulty' && each.suspect !== 'page' ? h('p.small.muted', 'Replace it, then: ', h('code', `ringfence repaired '${each.part}' --replaced`)) : null))),
   list.length + store.partsBeyond > PARTS_SHOWN ? h('p.small.muted', `and ${(list.length + store.partsBeyond - PARTS_SHOWN).toLocaleString('en')} more: ringfence parts`) : null];
 }
 

@@ -35,7 +35,8 @@ export function render() {
 
 /** What a person has to do beside approvals: parts to be replaced, domains that are stuck, steps nobody can tell of. */
 function forPersons() {
-  const faulty = store.parts.filter((each) => each.state === 'faulty');
+  // A page is nothing that a person replaces: it leaves use by itself.
+  const faulty = store.parts.filter((each) => each.state === 'faulty' && each.suspect !== 'page');
   const modules = faulty.filter((each) => each.suspect === 'DIMM').map((each) => `${each.name} `);
   // A rank goes with its module: who replaces that has nothing else to do.
   const faults = faulty.filter((each) => !modules.some((name) => each.name.startsWith(name)));
