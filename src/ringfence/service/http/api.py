@@ -69,8 +69,20 @@ class Clearing(Asked, frozen=True, kw_only=True):
 
 
 async def health(call: Call[Nothing]) -> Answer:
-    """How the service is, and what is wrong."""
-    return await call.ask(lambda desk: call.house.status(desk, Doorkeeping()))
+    """How the service is, and what is wrong; what is counted of clients is what this door has counted."""
+    counted = call.door.counted
+    keeping = Doorkeeping(
+        clients=counted.connections,
+        slow_readers=counted.slow,
+        turned_away=counted.too_often,
+        bad_lines=counted.refused,
+    )
+    found = await call.ask(lambda desk: call.house.status(desk, keeping))
+    if isinstance(found, say.Refused):
+        return found
+    return msgspec.structs.replace(
+        found, you=call.who.words, you_may=tuple(each for each in Scope if each in call.who.scopes)
+    )
 
 
 async def cases(call: Call[Cases]) -> Answer:

@@ -1,13 +1,12 @@
 """The process that tries a policy: it plays events to a model host, under the policy in force and the proposed one.
 
 ``python -m ringfence.service.http.dry_run`` reads a ``Trial`` as JSON from its input and writes a ``Tried`` to its
-output. It runs niced, within the bounds of ``trial``, and touches nothing but a temporary directory.
+output. It touches nothing but a temporary directory, and asks the kernel for nothing that the service's unit denies it:
+no limits, no priority. What bounds it is that ``trial`` ends it.
 """
 
 from __future__ import annotations
 
-import os
-import resource
 import sys
 import tempfile
 from pathlib import Path
@@ -19,7 +18,7 @@ from ringfence.diagnosis.finding import Event, diagnose
 from ringfence.errors import RingfenceError
 from ringfence.journal.events import Received, from_text
 from ringfence.record.evidence import Unrecognised
-from ringfence.service.http.trial import LONGEST_S, MOST_BYTES, NICE, Compared, Trial, Tried
+from ringfence.service.http.trial import Compared, Trial, Tried
 from ringfence.service.replay import Played, replay
 from ringfence.views import replay as view
 
@@ -51,9 +50,6 @@ def _compared(played: tuple[Played, ...]) -> Compared:
 
 def main() -> int:
     """The process; the exit code."""
-    os.nice(NICE)
-    resource.setrlimit(resource.RLIMIT_CPU, (int(LONGEST_S), int(LONGEST_S)))
-    resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
     trial = msgspec.json.decode(sys.stdin.buffer.read(), type=Trial)
     try:
         with tempfile.TemporaryDirectory(prefix="ringfence-dry-run-") as directory:

@@ -16,9 +16,6 @@ MOST_TRIED: Final = 200
 """Events of one trial: each is some tens of milliseconds under two policies."""
 LONGEST_S: Final = 30.0
 """Of one trial; a person waits for it."""
-MOST_BYTES: Final = 1 << 30
-"""Of the process's memory."""
-NICE: Final = 10
 
 StandIn = Literal["hvm", "hvm-plain", "pv", "pv-plain"]
 """Whose page it was, a record alone does not say (``service.replay.STAND_INS``)."""
