@@ -45,6 +45,7 @@ from ringfence.service.sources.source import (
 from ringfence.service.stand_in import STAND_INS, StandInHost
 from ringfence.service.wiring import model_host
 from ringfence.service.writer import BusyError, Desk
+from ringfence.views.chain import chain_of_record
 from ringfence.world.identities import OWN_CASES
 from ringfence.world.situation import Suspect
 from tests.service.sources.reports import Fault, counted, edac, poisoned, registers
@@ -338,6 +339,9 @@ def test_a_further_report_counts_for_what_it_is_the_first_to_name(tmp_path: Path
     (further,) = seen_again(host.journal())
     assert further.adds == (Suspect.PAGE,)
     assert dict(further.report.place)["label"] == "DIMM_A"
+    (first,) = received(host.journal())
+    told = [link.text for link in chain_of_record(1, first, [further]).links if link.what == "also seen"]
+    assert told == ["tracefs reports sighting 1 as well (device), and names its page"]
 
 
 def test_every_piece_of_evidence_of_an_uncorrected_error_is_in_its_case(tmp_path: Path) -> None:

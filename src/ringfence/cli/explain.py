@@ -51,7 +51,9 @@ def explain_command(
         if of_case is not None:
             shown = view.chain(CaseId(event), of_case, names)
         elif record is not None:
-            shown = view.chain_of_record(event, record)
+            reports = (each for each in numbered.values() if isinstance(each, ev.AlsoSeen))
+            further = [each for each in reports if each.of == record.sighting]
+            shown = view.chain_of_record(event, record, further)
         else:
             click.echo(f"{path}: there is no event {event}; see ringfence explain without a number", err=True)
             ctx.exit(EXIT_NO_SUCH_CASE)

@@ -120,15 +120,18 @@ def chain(case: CaseId, stored: Iterable[ev.Stored], names: Mapping[DomainId, st
     return Chain(case, title or "no evidence of its own", tuple(links), outcome)
 
 
-def chain_of_record(number: int, event: ev.Received) -> Chain:
-    """The chain of a record that made no case: a corrected error that was counted, or one that is history."""
+def chain_of_record(number: int, event: ev.Received, further: Iterable[ev.AlsoSeen] = ()) -> Chain:
+    """The chain of a record that made no case: a corrected error that was counted, or one that is history. ``further``
+    are the reports of the same error by other sources.
+    """
     how = "left over from an earlier boot: history" if event.left_over else "counted, and remembered for trends"
     row = "B.2" if event.left_over else "I.2a"
     known = (
         (name, value) for name, value in (("page", event.frame), ("rank", event.rank), ("core", event.core)) if value
     )
     suspects = tuple(f"{name} {value:#x}" if isinstance(value, int) else f"{name} {value}" for name, value in known)
-    links = (*_received(event), Link(event.at_ms, "outcome", row, how, suspects))
+    others = (_also_seen(each) for each in further)
+    links = (*_received(event), *others, Link(event.at_ms, "outcome", row, how, suspects))
     return Chain(CaseId(number), event.summary, links, (f"{how} ({row})",))
 
 
