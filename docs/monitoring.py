@@ -8,6 +8,7 @@ strings, so that no expression needs an escape of its own.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -213,7 +214,8 @@ PANELS: Final[tuple[Panel, ...]] = (
 
 def metrics_in(expression: str) -> list[Metric]:
     """The metrics that an expression is about, in the table's order."""
-    return [each for each in TABLE if any(name in expression for name in each.series)]
+    named = set(re.findall(r"[a-z_]+", expression))
+    return [each for each in TABLE if named & {*each.series}]
 
 
 def dashboard() -> str:
