@@ -38,6 +38,13 @@ def test_a_module_has_its_place_its_counts_and_its_times() -> None:
     assert (shown.hypervisor, shown.boot, shown.now_wall_ms) == ("model", "3", 2 * DAY_MS + 1_000)
 
 
+def test_a_module_that_never_erred_is_drawn_where_firmware_names_it_and_once_only() -> None:
+    state = state_of(A1=[seen(5)])
+    state.modules = {"A1": "4711", "B2": "4712"}
+    shown = picture(Ingredients.of(state), "model")
+    assert [(each.name, each.errors, each.stage) for each in shown.dimms] == [("A1", 1, ""), ("B2", 0, "")]
+
+
 def test_a_page_that_is_bad_stays_so_over_a_reboot_that_puts_it_back() -> None:
     state = state_of()
     state.faults.pages = {Frame(7): 1, Frame(8): 512}

@@ -1,7 +1,8 @@
 """The host as a picture: the parts of the machine that erred, how much, and what was taken out of use.
 
-The history knows parts by the names that evidence gives them; what never erred is not in it. Taking what is needed from
-the state is cheap (``Ingredients.of``); the picture is made from that by a pure function, wherever there is time.
+The history knows parts by the names that evidence gives them; of what never erred, only the memory modules are known,
+where the host's firmware names them (``events.ModulesSeen``). Taking what is needed from the state is cheap
+(``Ingredients.of``); the picture is made from that by a pure function, wherever there is time.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ PAGES_SHOWN: Final = 512
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
-    """A part of the machine that erred, or stands accused. Numbers of the place are as the evidence counts them.
+    """A part of the machine that erred or stands accused, or a memory module that is there. Numbers of its place are as
+    the evidence counts them.
 
     ``errors`` are the corrected ones that are remembered, ``errors_day`` those of the last 24 hours, ``distinct`` the
     different syndromes among them (B.8). ``stage`` is how far its fault is (``fault_case.Stage``), empty without one,
@@ -73,8 +75,8 @@ class CpuInTrouble(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HostPicture(msgspec.Struct, frozen=True, kw_only=True):
-    """The host. ``dimms`` with their ``ranks``, ``cores`` and ``others`` (caches, links, sockets) are those that erred;
-    what is beyond the bounds is counted: ``parts_beyond``, ``pages_beyond``.
+    """The host. ``dimms`` with their ``ranks``, ``cores`` and ``others`` (caches, links, sockets) are those that erred,
+    modules those too that did not; what is beyond the bounds is counted: ``parts_beyond``, ``pages_beyond``.
     """
 
     now_wall_ms: int | None
@@ -110,6 +112,7 @@ class Ingredients:
     bad_pages: Mapping[Frame, int]
     cpus: tuple[CpuId, ...]
     back_cpus: frozenset[CpuId]
+    modules: tuple[str, ...]
     parts_beyond: int
     pages_beyond: int
 
@@ -142,6 +145,7 @@ class Ingredients:
             bad_pages=dict(shown),
             cpus=tuple(state.faults.cpus),
             back_cpus=frozenset(state.faults.back_cpus),
+            modules=tuple(islice(state.modules, PARTS_SHOWN)),
             parts_beyond=sum(beyond[each] for each in _SHOWN),
             pages_beyond=len(bad) - len(shown) + beyond[Suspect.PAGE],
         )
@@ -152,6 +156,8 @@ def picture(known: Ingredients, hypervisor: str) -> HostPicture:
     parts = [_part(known, key, seen) for key, seen in known.history.items() if key[0] in _SHOWN]
     accused = (key for key, fault in known.faults.items() if not fault.ended and key not in known.history)
     parts += [_part(known, key, ()) for key in islice(accused, PARTS_SHOWN) if key[0] in _SHOWN]
+    drawn = {each.name for each in parts if each.kind is Suspect.DIMM}
+    parts += [_part(known, (Suspect.DIMM, name), ()) for name in known.modules if name not in drawn]
     return HostPicture(
         now_wall_ms=_wall_ms(known, known.now_ms),
         boot=known.boot,

@@ -62,14 +62,14 @@ export function picture({ small = false } = {}) {
   const sockets = machine(store.host);
   return [
     sockets.length ? [h('div.sockets', sockets.map((each) => (small ? glance(each) : socket(each)))), legend()]
-      : h('p.empty', 'No part of the machine has erred: CPUs and modules are drawn as evidence names them.'),
+      : h('p.empty', 'No part of the machine has erred, and its firmware names no module: parts are drawn as evidence names them.'),
     store.host.parts_beyond ? h('p.small.muted', `and ${plural(store.host.parts_beyond, 'part')} that erred longer ago`) : null,
     h('h2.gap', 'Domains'), tiles(),
   ];
 }
 
 const memoryErrors = (each) => each.channels.flatMap((channel) => channel.dimms).reduce((sum, dimm) => sum + dimm.errors_day, 0);
-const socketName = (each) => (each.socket === null ? 'Place not known' : `Socket ${each.socket}`);
+const socketName = (each) => (each.socket === null ? 'Socket not told' : `Socket ${each.socket}`);
 
 /** A socket at a glance: a cell a module, a column a channel; its CPUs in one line. */
 function glance(each) {
@@ -95,7 +95,7 @@ function socket(each) {
     h('header', h('h3', socketName(each)), h('span.small.muted', { title: 'Corrected errors of its memory in the last 24 hours' }, plural(memoryErrors(each), 'memory error'))),
     each.cores.length || each.others.length ? h('div.cpus', { role: 'list', 'aria-label': `CPUs and caches that erred, ${socketName(each)}` }, each.cores.map(cpu), each.others.map(cpu)) : null,
     h('div.channels', each.channels.map((channel) => h('div.channel', { 'data-key': `${channel.controller} ${channel.channel}` },
-      h('div.name', channel.channel === null ? 'channel not known' : `${channel.controller !== null ? `controller ${channel.controller} ` : ''}channel ${channel.channel}`),
+      h('div.name', channel.channel === null ? 'channel not told' : `${channel.controller !== null ? `controller ${channel.controller} ` : ''}channel ${channel.channel}`),
       channel.dimms.map(module_)))));
 }
 
@@ -136,7 +136,7 @@ function legend() {
   return h('div.legend', { 'aria-label': 'What the colours mean' },
     h('span', 'corrected errors (CE) in the last 24 hours:'),
     HEAT.map(([level, words]) => h('span', h('i', { class: `heat-${level}`, 'aria-hidden': 'true' }), words)),
-    h('span', { title: 'A part is drawn as soon as evidence names it' }, '· parts that never erred are not drawn'));
+    h('span', { title: 'CPUs and caches are drawn as evidence names them; modules too, where the firmware does not (SMBIOS)' }, '· CPUs are drawn when they erred'));
 }
 
 /** Where a domain still has something here: what left or ended is told by the cases, and by the list of domains. */
