@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ringfence import __version__
+from ringfence.cli.backup import backup_command
 from ringfence.cli.badlist import badlist_command
 from ringfence.cli.compare import compare_command
 from ringfence.cli.config import config_command
@@ -12,6 +13,8 @@ from ringfence.cli.control import COMMANDS as CONTROL_COMMANDS
 from ringfence.cli.decode import decode_command
 from ringfence.cli.demo import demo_command
 from ringfence.cli.explain import explain_command
+from ringfence.cli.export import export_command
+from ringfence.cli.journal import journal_command
 from ringfence.cli.outlets import metrics_command, webhook_command
 from ringfence.cli.parts import COMMANDS as PARTS_COMMANDS
 from ringfence.cli.policy import policy_command
@@ -56,4 +59,7 @@ main.add_command(replay_command)
 main.add_command(simulate_command)
 main.add_command(compare_command)
 main.add_command(badlist_command)
+main.add_command(export_command)
+main.add_command(backup_command)
+main.add_command(journal_command)
 main.add_command(token_command)

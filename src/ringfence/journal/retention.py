@@ -110,7 +110,8 @@ def plan(journal: Readable, bounds: Bounds, now_wall_ms: int, archive: Archive |
         because = f"the journal may have {bounds.limit_bytes} bytes"
     else:
         because = f"they are older than {bounds.keep_days} days"
-    return plan_upto(journal, max(old, many), because, archive)
+    found = plan_upto(journal, max(old, many), because, archive)
+    return found if found.events else None
 
 
 # --- what stays -------------------------------------------------------------------------------------------------------

@@ -378,6 +378,14 @@ class Journal(Readable):
             )
             return deleted.rowcount
 
+    def shrink(self) -> None:
+        """Give the file's free room back to the disk. This writes all of it anew: not in a service that must act."""
+        try:
+            self._connection.execute("VACUUM")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except FAULTS as error:
+            raise failure(self.path, error) from error
+
     @contextmanager
     def _upkeep(self) -> Iterator[sqlite3.Connection]:
         try:

@@ -234,6 +234,7 @@ class Process:
             self._notifier.stopping()
             writer.stop(name)
 
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever started this may not have wanted to hear of children
         for each in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(each, end, each.name)
         loop.add_signal_handler(signal.SIGHUP, self._hangup.set)

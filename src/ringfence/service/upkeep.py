@@ -39,6 +39,8 @@ LOOK_S: Final = 10.0
 """Between two looks at how much was written since the last snapshot."""
 AGES_S: Final = 3600.0
 """Between two looks at what is too old."""
+FIRST_AGES_S: Final = 60.0
+"""Until the first of them: a service that starts has other things to do."""
 BREATH_S: Final = 0.01
 """Between two steps of the writer's: upkeep takes no more than a part of its time."""
 PATIENCE_S: Final = 3600.0
@@ -64,6 +66,7 @@ class Upkeep:
 
     async def attend(self, house: House) -> None:
         """As ``Attendant.attend``. Raises ``JournalError`` where a step fails: it is tried again later."""
+        self._ages_s = time.monotonic() - AGES_S + FIRST_AGES_S
         await _steps(house, tidy)
         looked_s = 0.0
         while True:
