@@ -57,8 +57,11 @@ class Storm:
         return 0x86 | self._chance.randrange(self._kinds) << 20
 
     def next(self, count: int) -> bytes:
-        """The next reports, at most 65,536; their time is now. Addresses repeat after 65,536."""
-        count = min(count, len(self._addresses) - self._at)
+        """The next so many reports; their time is now. Addresses repeat after 65,536."""
+        here = min(count, len(self._addresses) - self._at)
+        return self._some(here) + (self.next(count - here) if here < count else b"")
+
+    def _some(self, count: int) -> bytes:
         reports = bytearray(_CORRECTED.pack(BYTES) * count)
         words = memoryview(reports).cast("Q")
         here = slice(self._at, self._at + count)

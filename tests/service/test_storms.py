@@ -201,7 +201,7 @@ def test_what_is_uncorrected_after_all_is_taken_one_by_one(tmp_path: Path) -> No
 
 def test_one_part_is_acted_upon_at_a_time(tmp_path: Path) -> None:
     path = tmp_path / "j.sqlite"
-    reports = [mce(at, addr=0x2_0000_0000 + at % 20 * 4096) for at in range(200)]
+    reports = [mce(at, addr=0x2_0000_0000 + at % 20 * 4096) for at in range(storms.STORM_REPORTS)]
     with life(path) as (loop, host):
         loop.take([], urgent=False, repeats=[each for each in together(reports) if isinstance(each, Repeats)])
         found = list[int]()

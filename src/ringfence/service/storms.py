@@ -34,8 +34,10 @@ KEPT_AT_ONCE: Final = 2_000_000
 KEPT_A_SECOND: Final = 1_000
 """And of one that goes on, some 1.2 GB a day: a quarter of the journal's bound (``journal.store.LIMIT_BYTES``)."""
 ACT_EVERY_MS: Final = 50
-"""One part is acted upon at a time, and so often: it takes some milliseconds, in which an uncorrected error waits. The
-pages that the policy's budget lets go (64 of a DIMM) are through in some seconds."""
+"""One part is acted upon at a time, and in a storm only so often: it takes some milliseconds, in which an uncorrected
+error waits. The pages that the policy's budget lets go (64 of a DIMM) are through in some seconds."""
+STORM_REPORTS: Final = 256
+"""Fewer that came together are no storm: what follows from them is done as soon as the turn is theirs."""
 LOOKED_AT_ONCE: Final = 64
 """Parts looked at meanwhile that turn out to be below their threshold, or dealt with: some microseconds each."""
 PAUSE_MS: Final = 1_000
@@ -71,6 +73,7 @@ class Storms:
         self._waiting: dict[_Part, _Waiting] = {}
         self._acted_ms: dict[_Part, int] = {}
         self._next_ms = 0
+        self._is_storm = False
         self.reload(policy)
 
     def reload(self, policy: Policy) -> None:
@@ -99,6 +102,8 @@ class Storms:
     def counted(self, repeats: Sequence[Repeats], events: Sequence[ev.Repeated]) -> None:
         """They were written down: remember the parts that may have passed their threshold by it, for ``go_on``."""
         now_ms = self._ledger.now_ms
+        if repeats:
+            self._is_storm = sum(each.reports for each in repeats) >= STORM_REPORTS
         for each, event in zip(repeats, events, strict=True):
             if not event.corrected:
                 continue
@@ -145,7 +150,7 @@ class Storms:
             if self._ahead.counted_together(key, waiting.record, waiting.where):
                 self._acted_ms.pop(part, None)
                 self._acted_ms[part] = now_ms
-                self._next_ms = now_ms + ACT_EVERY_MS
+                self._next_ms = now_ms + (ACT_EVERY_MS if self._is_storm else 0)
                 break
         for part in list(islice(self._acted_ms, max(0, len(self._acted_ms) - PARTS_WAITING))):
             del self._acted_ms[part]

@@ -244,3 +244,18 @@ def test_what_presses_is_told_by_bits_or_by_the_word_of_the_source() -> None:
     held = Aggregation("s")
     (found,) = held.take(uncorrected().pack(), LONG)
     assert isinstance(found, Record) and may_be_uncorrected(found)
+
+
+def test_what_comes_often_is_a_storm_though_one_comes_at_a_time() -> None:
+    now = [0.0]
+    held = Aggregation("s", now_s=lambda: now[0])
+
+    def one(at: int) -> Record | Repeats:
+        held.take(mce(at).pack(), LONG)
+        (found,) = held.release()
+        return found
+
+    kinds = [type(one(at)) for at in range(aggregation.SINGLES_AT_ONCE + 5)]
+    assert kinds == [Record] * aggregation.SINGLES_AT_ONCE + [Repeats] * 5
+    now[0] += 1.0 / aggregation.SINGLES_AT_ONCE
+    assert [type(one(at)) for at in range(2)] == [Record, Repeats]

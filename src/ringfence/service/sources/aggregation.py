@@ -12,6 +12,8 @@ together by all that its finding depends on (``decode.significance``), its place
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
@@ -33,6 +35,9 @@ HELD_STRUCTS: Final = 65_536
 """Eight MiB of the longest form: two thirds of a second of 100,000 a second, while the disk takes its time."""
 RELEASED_STRUCTS: Final = 4_096
 """Handed over at a time: an uncorrected error waits at most for the writing of so many, some ten milliseconds."""
+SINGLES_AT_ONCE: Final = 20
+"""Reports a second that are handed over as records, each compared with what other sources tell. What comes more often
+is a storm, though only one has come since the writer was last free."""
 KINDS_APART: Final = 16
 """Kinds told apart at a time: each is diagnosed, and is an event of the journal."""
 KINDS_MIXED: Final = 64
@@ -46,10 +51,13 @@ _STATUS_AT, _MISC_AT, _SYND_AT = 0, 8, 88
 
 
 class Aggregation:
-    """Structures held for the writer. ``file`` names their source in the records' origins."""
+    """Structures held for the writer. ``file`` names their source in the records' origins; ``now_s`` is a clock that
+    does not step.
+    """
 
-    def __init__(self, file: str, kinds_apart: int = KINDS_APART) -> None:
-        self._origin, self._kinds_apart = Origin(file), kinds_apart
+    def __init__(self, file: str, kinds_apart: int = KINDS_APART, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._origin, self._kinds_apart, self._now_s = Origin(file), kinds_apart, now_s
+        self._singles, self._singles_s = float(SINGLES_AT_ONCE), now_s()
         self._kinds: dict[tuple[int, bytes], bytearray] = {}
         self._mixed: dict[tuple[int, bytes], bytearray] = {}
         self.held = 0
@@ -119,7 +127,18 @@ class Aggregation:
 
     def _together(self, structs: bytes, struct_bytes: int, *, alike: bool) -> Record | Repeats:
         first = self._record(structs[:struct_bytes])
-        return first if len(structs) == struct_bytes else Repeats(first, structs, struct_bytes, alike)
+        if len(structs) == struct_bytes and self._may_be_single():
+            return first
+        return Repeats(first, structs, struct_bytes, alike)
+
+    def _may_be_single(self) -> bool:
+        now_s = self._now_s()
+        gained = (now_s - self._singles_s) * SINGLES_AT_ONCE
+        self._singles, self._singles_s = min(float(SINGLES_AT_ONCE), self._singles + gained), now_s
+        if self._singles < 1:
+            return False
+        self._singles -= 1
+        return True
 
     def _read(self, struct: bytes) -> Record | Unrecognised:
         if not StructMce.unpack(struct).is_plausible():

@@ -1,0 +1,215 @@
+"""How many errors a second are durable one by one, beside one transaction each; and how long one takes to be decided.
+
+    python bench/durable.py [--reports 300000] [--rounds 3] [--spread row] [--latency-rate 1000] [--latency-seconds 20]
+
+**Throughput.** rasdaemon's store path (ras-record.c of 0.8.5, ``ras_store_mce_record``) is one INSERT of a table of 26
+columns a record, each a transaction of its own, in a database that it opens with SQLite's defaults: a rollback journal,
+synced at each commit (synchronous = FULL). That pattern is measured here by itself, in Python's sqlite3, with the same
+columns; rasdaemon is not run. Beside it, on the same disk and in turns, a real ``ringfence run`` is sent ``struct mce``
+through a socket as fast as it takes them. A report counts when it is in the journal (SQLite in WAL mode, synchronous =
+FULL: synced at each commit, by groups), and only if it is there whole, with its own address, time and time stamp
+counter: all are read back from the file and compared with what was sent. The goal is twenty times the peer's rate.
+
+**Latency.** Reports at a steady rate, each with a number of its own; the time from before it is sent to when a reader
+of the journal's file sees it, once it is durable. Its trends are evaluated by the same call of the writer's, right
+after it is written. The goal is a 99th percentile under 5 ms.
+
+Missed goals end it with 1. On a machine that does other work as well, look at the ratio; times are worse than at rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import socket
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+from bench.reports import BYTES, SPREADS, Storm
+from bench.storm import service, status
+from ringfence.journal import events as ev
+from ringfence.journal.store import Reader
+from ringfence.record.binary.struct_mce import StructMce
+from ringfence.record.repeats import TSC_AT, column, unpacked
+
+GOAL_RATIO: Final = 20.0
+GOAL_P99_MS: Final = 5.0
+PEER_S: Final = 5.0
+SETTLE_S: Final = 120.0
+LOOK_S: Final = 0.0003
+
+COLUMNS: Final = (
+    "timestamp TEXT", "mcgcap INTEGER", "mcgstatus INTEGER", "status INTEGER", "addr INTEGER", "misc INTEGER",
+    "ip INTEGER", "tsc INTEGER", "walltime INTEGER", "ppin INTEGER", "cpu INTEGER", "cpuid INTEGER", "apicid INTEGER",
+    "socketid INTEGER", "cs INTEGER", "bank INTEGER", "cpuvendor INTEGER", "microcode INTEGER", "bank_name TEXT",
+    "error_msg TEXT", "mcgstatus_msg TEXT", "mcistatus_msg TEXT", "mcastatus_msg TEXT", "user_action TEXT",
+    "mc_location TEXT",
+)  # fmt: skip
+"""Of rasdaemon's table mce_record, its id aside."""
+
+
+# --- the peer's pattern -----------------------------------------------------------------------------------------------
+
+
+def row(report: StructMce) -> tuple[object, ...]:
+    """What rasdaemon would put into its table for a report."""
+    when = time.strftime("%Y-%m-%d %H:%M:%S +0000", time.gmtime(report.time))
+    signed = report.status - (1 << 64) if report.status >> 63 else report.status
+    return (
+        when, report.mcgcap, report.mcgstatus, signed, report.addr, report.misc, report.ip, report.tsc, report.time,
+        report.ppin, report.cpu, report.cpuid, report.apicid, report.socketid, report.cs, report.bank, report.cpuvendor,
+        report.microcode, f"bank={report.bank:x}", "MEMORY CONTROLLER RD_CHANNEL1_ERR Transaction: Memory read error",
+        "mcgstatus=0", "Corrected_error", "", "", "memory_channel=1",
+    )  # fmt: skip
+
+
+def one_by_one(directory: Path, storm: Storm) -> float:
+    """Records a second with one transaction each."""
+    structs = storm.next(1000)
+    rows = [row(StructMce.unpack(structs[at : at + BYTES])) for at in range(0, len(structs), BYTES)]
+    with closing(sqlite3.connect(directory / "peer.db", isolation_level=None)) as database:
+        database.execute(f"CREATE TABLE IF NOT EXISTS mce_record (id INTEGER PRIMARY KEY, {', '.join(COLUMNS)})")
+        insert = f"INSERT INTO mce_record VALUES (NULL{', ?' * len(COLUMNS)})"
+        began, done = time.monotonic(), 0
+        while time.monotonic() - began < PEER_S:
+            database.execute(insert, rows[done % len(rows)])
+            done += 1
+        return done / (time.monotonic() - began)
+
+
+# --- Ringfence --------------------------------------------------------------------------------------------------------
+
+
+def structs_in(journal: Path) -> Iterator[bytes]:
+    """Every report that the journal keeps by itself, as it came."""
+    with Reader(journal) as reader:
+        for _, event in reader.events(kinds=(ev.Received, ev.Repeated)):
+            if isinstance(event, ev.Received):
+                yield event.record.raw
+            elif isinstance(event, ev.Repeated) and event.packed:
+                structs = unpacked(event.packed, event.struct_bytes, event.reports)
+                yield from (structs[at : at + event.struct_bytes] for at in range(0, len(structs), event.struct_bytes))
+
+
+def by_groups(directory: Path, storm: Storm, reports: int) -> float:
+    """Reports a second from the first one sent until the last one is durable. Raises SystemExit if one is not kept."""
+    sent = b"".join(storm.next(1000) for _ in range(reports // 1000))
+    with service(directory, f"socket:{directory / 'in'}"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sender:
+            sender.connect(str(directory / "in"))
+            sender.sendall(b"structs %d\n" % BYTES)
+            began = time.monotonic()
+            sender.sendall(sent)
+        while (received := status(directory)["received"]) < reports:
+            if time.monotonic() - began > SETTLE_S:
+                raise SystemExit(f"{reports - received} of {reports} reports are not durable after {SETTLE_S:.0f} s")
+            time.sleep(0.01)
+        took = time.monotonic() - began
+    kept = Counter(structs_in(directory / "journal.sqlite"))
+    if kept != Counter(sent[at : at + BYTES] for at in range(0, len(sent), BYTES)):
+        raise SystemExit("what the journal keeps is not what was sent")
+    return reports / took
+
+
+def throughput(asked: argparse.Namespace, directory: Path) -> bool:
+    """Both in turns; whether the goal was met."""
+    peer, ours = list[float](), list[float]()
+    for turn in range(asked.rounds):
+        for run, rates in ((one_by_one, peer), (None, ours)):
+            place = directory / f"{turn}{'p' if run else 'r'}"
+            place.mkdir()
+            storm = Storm(asked.spread, turn)
+            rates.append(run(place, storm) if run else by_groups(place, storm, asked.reports))
+        print(f"turn {turn + 1}: one by one {peer[-1]:,.0f} a second, by groups {ours[-1]:,.0f}", flush=True)
+    ratio = statistics.median(ours) / statistics.median(peer)
+    met = ratio >= GOAL_RATIO
+    print(f"durable: {ratio:.1f} times one transaction each; goal {GOAL_RATIO:.0f}: {'met' if met else 'MISSED'}")
+    return met
+
+
+# --- latency ----------------------------------------------------------------------------------------------------------
+
+
+def send(path: str, rate: int, seconds: float, spread: str) -> None:
+    """Send reports one by one; prints the time before each, by its time stamp counter."""
+    storm, sent = Storm(spread), dict[int, float]()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sender:
+        sender.connect(path)
+        sender.sendall(b"structs %d\n" % BYTES)
+        began = time.monotonic()
+        for number in range(int(rate * seconds)):
+            time.sleep(max(0.0, began + number / rate - time.monotonic()))
+            report = storm.next(1)
+            sent[int.from_bytes(report[TSC_AT : TSC_AT + 8], "little")] = time.monotonic()
+            sender.sendall(report)
+    print(json.dumps(sent))
+
+
+def latency(asked: argparse.Namespace, directory: Path) -> bool:
+    """Whether the goal was met."""
+    seen = dict[int, float]()
+    journal = directory / "journal.sqlite"
+    wanted = int(asked.latency_rate * asked.latency_seconds)
+    with service(directory, f"socket:{directory / 'in'}"), Reader(journal) as reader:
+        words = [str(directory / "in"), str(asked.latency_rate), str(asked.latency_seconds), asked.spread]
+        command = [sys.executable, "-m", "bench.durable", "send", *words]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as sender:
+            after, end = 0, time.monotonic() + asked.latency_seconds + SETTLE_S
+            while len(seen) < wanted and time.monotonic() < end:
+                for number, event in reader.events(after, kinds=(ev.Received, ev.Repeated)):
+                    after, now = number, time.monotonic()
+                    if isinstance(event, ev.Repeated):
+                        structs = unpacked(event.packed, event.struct_bytes, event.reports)
+                        seen.update(dict.fromkeys(column(structs, event.struct_bytes, TSC_AT), now))
+                    elif isinstance(event, ev.Received) and event.record.registers.tsc is not None:
+                        seen[event.record.registers.tsc] = now
+                time.sleep(LOOK_S)
+            assert sender.stdout is not None
+            sent: dict[str, float] = json.loads(sender.stdout.read())
+    took_ms = sorted((seen[int(number)] - began) * 1000 for number, began in sent.items() if int(number) in seen)
+    p50, p99 = took_ms[len(took_ms) // 2], took_ms[len(took_ms) * 99 // 100]
+    met = len(took_ms) == len(sent) and p99 < GOAL_P99_MS
+    print(
+        f"{len(sent)} errors at {asked.latency_rate} a second, {len(sent) - len(took_ms)} not in the journal; "
+        f"ms until durable: median {p50:.1f}, p99 {p99:.1f}, worst {took_ms[-1]:.1f}; "
+        f"goal p99 {GOAL_P99_MS:.0f}: {'met' if met else 'MISSED'}"
+    )
+    return met
+
+
+def main() -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--reports", type=int, default=300_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--spread", choices=SPREADS, default="row")
+    parser.add_argument("--latency-rate", type=int, default=1_000)
+    parser.add_argument("--latency-seconds", type=float, default=20.0)
+    asked = parser.parse_args()
+    directory = Path(tempfile.mkdtemp(prefix="rf-"))
+    try:
+        (directory / "latency").mkdir()
+        print(f"load of the machine {os.getloadavg()[0]:.1f}")
+        met = [throughput(asked, directory), latency(asked, directory / "latency")]
+        print(f"load of the machine {os.getloadavg()[0]:.1f}")
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    return 0 if all(met) else 1
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["send"]:
+        send(sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), sys.argv[5])
+        sys.exit(0)
+    sys.exit(main())
