@@ -13,8 +13,9 @@ from ringfence.journal import events as ev
 from ringfence.journal.store import Journal
 from ringfence.service.configuration.sources import PageIsolation, Sources
 from ringfence.service.loop import Loop
-from ringfence.service.others import Fact, facts_of, kernel_log, left_to_others
+from ringfence.service.others import Fact, facts_of, kernel_log, last_words, left_to_others
 from ringfence.service.sources.host_facts import HostFiles, is_firmware_first, statements, what_runs
+from ringfence.service.sources.pstore_room import Room, room
 from ringfence.world.situation import Suspect
 from tests.contract.backends import BACKENDS
 from tests.service.sources.test_host_facts import put
@@ -110,6 +111,37 @@ def test_a_firmware_first_host_is_said_to_be_one_with_its_evidence(tmp_path: Pat
 
 def test_a_log_that_may_not_be_read_says_nothing(tmp_path: Path) -> None:
     assert list(kernel_log(tmp_path / "none")) == []
+
+
+# --- the kernel's last words ------------------------------------------------------------------------------------------
+
+
+def test_who_erases_last_words_is_said_and_that_their_store_is_full_is_wrong(tmp_path: Path) -> None:
+    def said(*, erases: bool = False) -> list[tuple[str, bool]]:
+        known = room(tmp_path / "pstore", tmp_path / "backend", tmp_path / "efi")
+        assert known is not None
+        return [(each.text, each.clashes) for each in last_words(known, erases=erases)]
+
+    (tmp_path / "pstore").mkdir()
+    (tmp_path / "backend").write_text("erst\n")
+    assert said() == []
+    (tmp_path / "pstore" / "dmesg-erst-1").write_bytes(bytes(8 << 10))
+    assert said() == [("1 record of 8 KiB lie in pstore (erst); Ringfence has read them and erases nothing", False)]
+    assert said(erases=True) == []
+    for number in range(2, 8):
+        (tmp_path / "pstore" / f"dmesg-erst-{number}").write_bytes(bytes(8 << 10))
+    (text, is_wrong), *_ = said(erases=True)
+    assert is_wrong and "then the next crash is not recorded" in text
+
+
+@pytest.mark.parametrize(("free_bytes", "is_full"), [(None, False), (1 << 20, False), (1 << 10, True)])
+def test_where_the_kernel_tells_how_much_is_free_that_counts(free_bytes: int | None, is_full: bool) -> None:
+    (fact,) = last_words(Room(1, 900, "efi_pstore", free_bytes), erases=False)
+    assert fact.clashes is is_full
+
+
+def test_a_store_that_may_not_be_read_says_nothing(tmp_path: Path) -> None:
+    assert room(tmp_path / "none") is None
 
 
 # --- what runs here ---------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from ringfence.errors import SourceError
 from ringfence.service.configuration.sources import PageIsolation, Sources
 from ringfence.service.sources.host_facts import HostFiles, Statement, Topic, is_firmware_first, statements
 from ringfence.service.sources.kmsg import KmsgDevice, parse
+from ringfence.service.sources.pstore_room import Room, room
 
 _SHOWN: Final = 300
 """Of the evidence for one sentence, characters: the rest stands in sentences of its own."""
@@ -52,7 +53,38 @@ def facts_of(wanted: Sources, found: tuple[Statement, ...]) -> tuple[Fact, ...]:
 
 def facts(wanted: Sources) -> tuple[Fact, ...]:
     """The same of the host that this process runs on. Reads files only, and the kernel's log if it may."""
-    return facts_of(wanted, statements(HostFiles(log=tuple(kernel_log(Path(wanted.kernel_log_path))))))
+    found = statements(HostFiles(log=tuple(kernel_log(Path(wanted.kernel_log_path)))))
+    known = room(Path(wanted.pstore_path)) if wanted.pstore else None
+    return (*(last_words(known, erases=wanted.erase_pstore) if known is not None else ()), *facts_of(wanted, found))
+
+
+FULL_BYTES: Final = 48 << 10
+"""So much lies in an ERST that is nearly full: 64 KiB is a common size, a kernel's last words take 8 KiB and more."""
+LEAST_FREE_BYTES: Final = 64 << 10
+"""Of EFI variables: the kernel keeps 5 KiB for itself, firmware wants more, a dump is some ten variables of 1 KiB."""
+
+
+def last_words(known: Room, *, erases: bool) -> Iterator[Fact]:
+    """What is to be said of the store for a kernel's last words: who erases there, and whether it is full. Pure."""
+    if not known.records:
+        return
+    is_full = known.used_bytes >= FULL_BYTES if known.free_bytes is None else known.free_bytes < LEAST_FREE_BYTES
+    where = f"pstore ({known.backend})" if known.backend else "pstore"
+    lie = f"{known.records} record{'s' * (known.records != 1)} of {known.used_bytes >> 10} KiB lie in {where}"
+    free = "" if known.free_bytes is None else f", {known.free_bytes >> 10} KiB are free"
+    if is_full:
+        yield Fact(
+            f"{lie}{free}: it is full or nearly so, and then the next crash is not recorded",
+            where,
+            "Let one erase what has been read: [sources] erase-pstore = true, or systemctl enable systemd-pstore.",
+            clashes=True,
+        )
+    elif not erases:
+        yield Fact(
+            f"{lie}{free}; Ringfence has read them and erases nothing",
+            where,
+            "Let one erase them: systemd-pstore (which moves them to /var/lib/systemd/pstore), or erase-pstore = true.",
+        )
 
 
 def kernel_log(path: Path) -> Iterator[str]:

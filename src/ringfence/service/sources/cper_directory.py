@@ -28,6 +28,7 @@ from ringfence.service.sources.source import (
     Emit,
     Item,
     Position,
+    Presence,
     Resumption,
     as_position,
     of_position,
@@ -46,8 +47,8 @@ GONE_KEPT: Final = 256
 class Eraser(StrEnum):
     """Who erases what has been read: freeing the store is somebody's duty, and only one's."""
 
-    NOBODY_HERE = "not Ringfence"
-    RINGFENCE = "Ringfence, once it is journaled"
+    NOBODY_HERE = "Ringfence erases nothing there"
+    RINGFENCE = "Ringfence erases what is journaled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,8 @@ class CperDirectorySource:
     def probe(self) -> Availability:
         """Whether the directory is there and may be listed; says who erases."""
         found = reachable(self.path, absent=_ABSENT, forbidden=_FORBIDDEN)
-        return Availability(found.presence, f"{found.why}; its files are erased by: {self.eraser}", found.advice)
+        is_there = found.presence is Presence.PRESENT
+        return Availability(found.presence, f"{found.why}; {self.eraser}" if is_there else found.why, found.advice)
 
     async def follow(self, emit: Emit, since: Position | None = None) -> None:
         """Every file that was not read before, then each new one.
