@@ -214,7 +214,7 @@ PANELS: Final[tuple[Panel, ...]] = (
 
 def metrics_in(expression: str) -> list[Metric]:
     """The metrics that an expression is about, in the table's order."""
-    named = set(re.findall(r"[a-z_]+", expression))
+    named = set(re.findall(r"[a-z0-9_]+", expression))
     return [each for each in TABLE if named & {*each.series}]
 
 
