@@ -78,7 +78,7 @@ function glance(each) {
     h('header', h('h3', socketName(each)),
       h('span.small.muted', { title: 'Corrected errors of its memory in the last 24 hours; CPUs that erred or are out of use' },
         `${plural(memoryErrors(each), 'memory error')}${each.cores.length ? `; ${plural(each.cores.length, 'CPU')} erring` : ''}${out ? `, ${out} out of use` : ''}`)),
-    h('div.cells', each.channels.map((channel) => h('div', { 'data-key': `${channel.controller} ${channel.channel}` }, channel.dimms.map(cell)))));
+    h('div.cells', each.channels.map((channel) => h('div', { class: channel.channel === null ? 'loose' : '', 'data-key': `${channel.controller} ${channel.channel}` }, channel.dimms.map(cell)))));
 }
 
 function cell(dimm) {
@@ -94,14 +94,14 @@ function socket(each) {
   return h('section.socket', { 'data-key': `socket ${each.socket}` },
     h('header', h('h3', socketName(each)), h('span.small.muted', { title: 'Corrected errors of its memory in the last 24 hours' }, plural(memoryErrors(each), 'memory error'))),
     each.cores.length || each.others.length ? h('div.cpus', { role: 'list', 'aria-label': `CPUs and caches that erred, ${socketName(each)}` }, each.cores.map(cpu), each.others.map(cpu)) : null,
-    h('div.channels', each.channels.map((channel) => h('div.channel', { 'data-key': `${channel.controller} ${channel.channel}` },
+    h('div.channels', each.channels.map((channel) => h('div.channel', { class: channel.channel === null ? 'loose' : '', 'data-key': `${channel.controller} ${channel.channel}` },
       h('div.name', channel.channel === null ? 'channel not told' : `${channel.controller !== null ? `controller ${channel.controller} ` : ''}channel ${channel.channel}`),
       channel.dimms.map(module_)))));
 }
 
 function cpu(each) {
   const words = `${each.name}: ${inNumbers(each)}${each.out ? '; out of use' : ''}${judgedAs(each) ? `; ${judgedAs(each)}` : ''}`;
-  return h(`span.cpu.heat-${heat(each)}`, { class: each.out ? 'out' : '', role: 'listitem', title: words, 'aria-label': words, 'data-key': each.name },
+  return h(each.out ? 'span.cpu.out' : `span.cpu.heat-${heat(each)}`, { role: 'listitem', title: words, 'aria-label': words, 'data-key': each.name },
     each.name, each.errors_day ? ` · ${few(each.errors_day)}` : '', each.out ? ' out' : '');
 }
 
