@@ -12,6 +12,7 @@ from click import Option
 
 from ringfence.cli.run import EXIT_UNREADABLE, run_command
 from ringfence.service.process import STOPPING_S
+from ringfence.service.sources.tracefs import TracefsSource
 
 UNIT = Path(__file__).resolve().parents[2] / "packaging" / "ringfence.service"
 
@@ -49,9 +50,48 @@ def test_it_runs_without_root_and_without_capabilities() -> None:
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not here")
 def test_systemd_finds_little_that_it_could_still_be_kept_from(tmp_path: Path) -> None:
-    command = ["systemd-analyze", "security", "--offline=true", "--json=short", str(UNIT)]
+    alone = tmp_path / UNIT.name
+    alone.write_text(UNIT.read_text())  # beside it lie the drop-ins, which open more
+    command = ["systemd-analyze", "security", "--offline=true", "--json=short", str(alone)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={"HOME": str(tmp_path)})
     if done.returncode != 0 and "unrecognized option" in done.stderr:
         pytest.skip("this systemd cannot look at a unit that is not installed")
     exposed = [each["description"] for each in json.loads(done.stdout) if float(each["exposure"] or 0) > 0.2]
     assert exposed == []
+
+
+# --- this machine's own evidence --------------------------------------------------------------------------------------
+
+HOST = UNIT.with_name("ringfence.service.d") / "host.conf"
+
+
+def test_following_the_host_adds_one_capability_one_device_and_no_process_of_root() -> None:
+    found: dict[str, list[str]] = {}
+    for line in HOST.read_text().splitlines():
+        name, equals, value = line.partition("=")
+        if equals and not line.startswith("#"):
+            found.setdefault(name, []).append(value)
+    assert found["CapabilityBoundingSet"] == found["AmbientCapabilities"] == ["CAP_SYSLOG"]
+    assert found["DeviceAllow"] == ["/dev/kmsg r"] and found["DevicePolicy"] == ["closed"]
+    assert "User" not in found and "ExecStart" not in found
+    # Each ends by itself before the service starts, and one that fails holds nothing up.
+    assert all(each.startswith("+-/bin/") for each in found["ExecStartPre"])
+    assert {each.split()[0] for each in found["ExecStartPre"]} == {
+        "+-/bin/mkdir",
+        "+-/bin/chmod",
+        "+-/bin/chown",
+        "+-/bin/cp",
+    }
+    assert f"instances/{TracefsSource().instance}" in found["ReadWritePaths"][0]
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not here")
+def test_systemd_knows_every_setting_of_the_drop_in(tmp_path: Path) -> None:
+    unit = tmp_path / UNIT.name
+    # The program need not be installed here.
+    unit.write_text(UNIT.read_text().replace("/usr/bin/ringfence", "/bin/true"))
+    (tmp_path / "ringfence.service.d").mkdir()
+    (tmp_path / "ringfence.service.d" / "host.conf").write_text(HOST.read_text())
+    command = ["systemd-analyze", "verify", "--man=no", str(unit)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={"HOME": str(tmp_path)})
+    assert "host.conf" not in done.stderr, done.stderr

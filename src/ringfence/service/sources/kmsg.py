@@ -163,8 +163,12 @@ def _wall_of_boot() -> float:
 
 
 def current_boot() -> str:
-    """The number that the kernel gave this boot. Raises OSError without /proc."""
-    return BOOT_ID.read_text().strip()
+    """The number that the kernel gave this boot. Raises SourceError where it cannot be read."""
+    try:
+        return BOOT_ID.read_text().strip()
+    except OSError as error:
+        advice = "See that /proc is mounted; a unit needs ProcSubset=all."
+        raise SourceError(BOOT_ID, error.strerror or str(error), advice=advice) from error
 
 
 @dataclass(frozen=True, slots=True)
