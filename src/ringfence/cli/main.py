@@ -12,6 +12,7 @@ from ringfence.cli.config import config_command
 from ringfence.cli.control import COMMANDS as CONTROL_COMMANDS
 from ringfence.cli.decode import decode_command
 from ringfence.cli.demo import demo_command
+from ringfence.cli.doctor import doctor_command
 from ringfence.cli.explain import explain_command
 from ringfence.cli.export import export_command
 from ringfence.cli.journal import journal_command
@@ -53,6 +54,7 @@ main.add_command(webhook_command)
 main.add_command(decode_command)
 main.add_command(policy_command)
 main.add_command(config_command)
+main.add_command(doctor_command)
 main.add_command(explain_command)
 main.add_command(demo_command)
 main.add_command(replay_command)

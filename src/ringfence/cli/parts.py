@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -25,16 +24,12 @@ def _names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[Comp
     import msgspec  # noqa: PLC0415 (other commands start without it)
 
     from ringfence.service import control_protocol as say  # noqa: PLC0415
+    from ringfence.service.client import ask_once  # noqa: PLC0415
 
     state_dir = ctx.params.get("state_dir") or default_state_dir()
     path = socket_path(Path(state_dir), ctx.params.get("socket"))
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(COMPLETION_S)
-            connection.connect(str(path))
-            connection.sendall(say.line_of(say.Parts(all=True)))
-            with connection.makefile("rb") as lines:
-                reply = say.reply_of(lines.readline(say.MAX_REPLY_BYTES))
+        reply = ask_once(path, say.Parts(all=True), COMPLETION_S)
     except (OSError, msgspec.DecodeError):
         return []
     if not isinstance(reply, say.PartList):
