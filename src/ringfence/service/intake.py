@@ -126,7 +126,8 @@ class Intake:
         self._standing = {each.source.name: _Standing(positions.get(each.source.name)) for each in self._followed}
         lanes = Lanes()
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._hand_on(house, lanes, attaching))
+            for lane in (lanes.express, lanes.slow):
+                group.create_task(self._hand_on(house, lane, attaching))
             for each in self._followed:
                 group.create_task(self._keep(house, each, lanes), name=f"source {each.source.name}")
             group.create_task(self._watch(house))
@@ -250,9 +251,9 @@ class Intake:
 
     # --- all of them to the writer -----------------------------------------------------------------------------------
 
-    async def _hand_on(self, house: House, lanes: Lanes, attaching: Attaching) -> None:
+    async def _hand_on(self, house: House, lane: asyncio.Queue[Batch], attaching: Attaching) -> None:
         while True:
-            parcel = await lanes.get()
+            parcel = await lane.get()
             assert isinstance(parcel, _Parcel)  # noqa: S101 (nothing else is put there)
             told = Told(parcel.source, tuple(placed(attaching, parcel)), parcel.position, parcel.sink)
             is_durable = await self._tell(house, told)

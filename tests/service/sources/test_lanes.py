@@ -1,10 +1,12 @@
-"""What cannot wait goes ahead, and finds room whatever else waits."""
+"""What cannot wait finds room whatever else waits, and each lane has its bound."""
 
 from __future__ import annotations
 
 import asyncio
 
-from ringfence.record.evidence import Origin, Record
+import pytest
+
+from ringfence.record.evidence import Origin
 from ringfence.service.sources.lanes import EXPRESS_BATCHES, SLOW_BATCHES, Lanes
 from ringfence.service.sources.source import Batch
 from tests.service.sources.structs import mce, uncorrected
@@ -15,47 +17,33 @@ def batch(name: str, *, pressing: bool) -> Batch:
     return Batch(name, (report.record(origin=Origin(name), raw=report.pack()),))
 
 
-async def full_of_corrected(lanes: Lanes) -> None:
-    for number in range(SLOW_BATCHES):
-        await asyncio.wait_for(lanes.put(batch(f"slow {number}", pressing=False)), 1)
-
-
-def test_an_uncorrected_error_overtakes_all_that_waits() -> None:
-    async def run() -> list[str]:
+def test_an_uncorrected_error_waits_for_none_of_a_flood() -> None:
+    async def run() -> str:
         lanes = Lanes()
-        await full_of_corrected(lanes)
+        flood = [asyncio.create_task(lanes.put(batch(f"slow {n}", pressing=False))) for n in range(100)]
         await asyncio.wait_for(lanes.put(batch("express", pressing=True)), 1)
-        return [(await lanes.get()).source for _ in range(len(lanes))]
+        found = await asyncio.wait_for(lanes.express.get(), 1)
+        for task in flood:
+            task.cancel()
+        return found.source
 
-    assert asyncio.run(run()) == ["express", *(f"slow {number}" for number in range(SLOW_BATCHES))]
+    assert asyncio.run(run()) == "express"
 
 
-def test_a_source_waits_while_its_lane_is_full() -> None:
+@pytest.mark.parametrize(("pressing", "most"), [(True, EXPRESS_BATCHES), (False, SLOW_BATCHES)])
+def test_a_source_waits_while_its_lane_is_full(pressing: bool, most: int) -> None:
     async def run() -> tuple[bool, bool]:
         lanes = Lanes()
-        await full_of_corrected(lanes)
-        waiting = asyncio.create_task(lanes.put(batch("one more", pressing=False)))
+        for number in range(most):
+            await asyncio.wait_for(lanes.put(batch(str(number), pressing=pressing)), 1)
+        waiting = asyncio.create_task(lanes.put(batch("one more", pressing=pressing)))
         await asyncio.sleep(0.01)
         before = waiting.done()
-        await lanes.get()
+        await (lanes.express if pressing else lanes.slow).get()
         await asyncio.wait_for(waiting, 1)
         return before, waiting.done()
 
     assert asyncio.run(run()) == (False, True)
-
-
-def test_the_express_lane_has_a_bound_too() -> None:
-    async def run() -> bool:
-        lanes = Lanes()
-        for number in range(EXPRESS_BATCHES):
-            await asyncio.wait_for(lanes.put(batch(str(number), pressing=True)), 1)
-        waiting = asyncio.create_task(lanes.put(batch("one more", pressing=True)))
-        await asyncio.sleep(0.01)
-        is_over = waiting.done()
-        waiting.cancel()
-        return is_over
-
-    assert not asyncio.run(run())
 
 
 def test_a_batch_presses_if_anything_in_it_may_be_uncorrected() -> None:
@@ -63,4 +51,3 @@ def test_a_batch_presses_if_anything_in_it_may_be_uncorrected() -> None:
     records = tuple(each.record(origin=Origin("s"), raw=each.pack()) for each in (corrected, error))
     assert Batch("s", records).is_pressing
     assert not Batch("s", records[:1]).is_pressing
-    assert all(isinstance(each, Record) for each in records)

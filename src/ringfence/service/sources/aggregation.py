@@ -33,7 +33,7 @@ from ringfence.service.sources.source import may_be_uncorrected
 
 HELD_STRUCTS: Final = 65_536
 """Eight MiB of the longest form: two thirds of a second of 100,000 a second, while the disk takes its time."""
-RELEASED_STRUCTS: Final = 4_096
+RELEASED_STRUCTS: Final = 2_048
 """Handed over at a time: an uncorrected error waits at most for the writing of so many, some ten milliseconds."""
 SINGLES_AT_ONCE: Final = 20
 """Reports a second that are handed over as records, each compared with what other sources tell. What comes more often
