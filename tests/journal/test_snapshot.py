@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, reject
 from hypothesis import strategies as st
 
 from ringfence.errors import FormatError
@@ -30,12 +30,20 @@ def corrected(at_ms: int, syndrome: int) -> ev.Received:
     )  # fmt: skip
 
 
+def _encoded(state: State) -> bytes:
+    """Events of which the numbers are as large as they can be add up to more than a snapshot holds: it says so."""
+    try:
+        return encode(state)
+    except FormatError:
+        reject()
+
+
 @given(st.lists(events, max_size=30), st.lists(events, max_size=10))
 def test_what_is_read_back_is_what_was_written_and_goes_on_alike(before: list[ev.Event], after: list[ev.Event]) -> None:
     state = State()
     for event in before:
         apply(state, event)
-    other = decode(encode(state))
+    other = decode(_encoded(state))
     assert other == state
     for event in after:
         apply(state, event)
@@ -71,7 +79,7 @@ def test_a_snapshot_that_was_altered_gives_a_state_or_is_said_to_be_none(
     state = State()
     for event in made_of:
         apply(state, event)
-    blob = bytearray(encode(state))
+    blob = bytearray(_encoded(state))
     blob[where % len(blob)] = byte
     try:
         found = decode(bytes(blob))

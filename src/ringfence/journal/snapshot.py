@@ -88,7 +88,7 @@ differently: the events are folded anew if they are there."""
 
 
 def encode(state: State) -> bytes:
-    """The state as bytes."""
+    """The state as bytes. Raises FormatError if a count in it has more than 64 bits, as no host's has."""
     sightings: list[Sighting] = []
     places: dict[int, int] = {}
     history: list[_History] = []
@@ -103,7 +103,10 @@ def encode(state: State) -> bytes:
         history.append(_History(suspect, name, of))
     plain = _Plain(*(getattr(state, name) for name in _Plain.__struct_fields__))
     orders = [_order(known) for known in state.orders.values()]
-    return _ENCODER.encode(_Wire(msgspec.Raw(_ENCODER.encode(plain)), orders, sightings, history))
+    try:
+        return _ENCODER.encode(_Wire(msgspec.Raw(_ENCODER.encode(plain)), orders, sightings, history))
+    except OverflowError as error:
+        raise FormatError(f"there is no snapshot of such a state: {error}") from error
 
 
 def decode(blob: bytes) -> State:

@@ -16,6 +16,7 @@ from typing import Final, Self, assert_never
 
 import msgspec
 
+from ringfence.decision.flow import Position
 from ringfence.diagnosis.fault_case import Ending
 from ringfence.diagnosis.severity import is_judgeable
 from ringfence.diagnosis.spread import Sighting
@@ -43,6 +44,8 @@ SUSPECTS_KEPT: Final = 4096
 """The ones seen last; a host has far fewer DIMMs and cores, and a page that erred 4,096 pages ago is no trend."""
 TOKENS_KEPT: Final = 4096
 """The newest that may not be acknowledged yet: 64 times what a source shows at once."""
+TREATED_KEPT: Final = 4096
+"""Pages that closed cases have dealt with, the newest: far more than a host can lose and live."""
 OUTCOMES_KEPT: Final = 1024
 """Of closed cases, the newest; older ones are read from the journal itself."""
 
@@ -97,7 +100,9 @@ class State:
     ``sighted`` the errors that the host's own sources told of, by number, and ``positions`` how far these were read;
     ``modules`` the serial numbers of memory modules by socket. ``epoch_ms`` is the wall clock's time at 0 of the host's
     clock; ``received`` counts reports, ``together`` those of them that came together in storms, ``summed`` those of
-    these that are not kept one by one; ``last_seat_case`` the greatest number of a case that is not Dom0's own.
+    these that are not kept one by one; ``treated`` are the pages that closed cases of this boot dealt with (which case,
+    how many pages from there on), ``left_standing`` the domains that must not run again in it, as a way to a lost page
+    could not be taken from them; ``last_seat_case`` the greatest number of a case that is not Dom0's own.
     Dictionaries are in the order of their events.
     """
 
@@ -121,6 +126,8 @@ class State:
     offlined: dict[str, dict[Frame, int]] = field(default_factory=dict)
     faults: Faults = field(default_factory=Faults)
     modules: dict[str, str] = field(default_factory=dict)
+    treated: dict[Frame, tuple[CaseId, int]] = field(default_factory=dict)
+    left_standing: dict[DomainId, None] = field(default_factory=dict)
     domains: dict[DomainId, Known] = field(default_factory=dict)
     dom0_has_handler: bool = False
     dom0_hurt: bool = False
@@ -377,7 +384,13 @@ def _close(state: State, number: CaseId, outcome: Outcome) -> None:
         state.strays += 1
         return
     _number_used(state, number)
-    state.cases.pop(number, None)
+    case = state.cases.pop(number, None)
+    if case is not None and case.impact is not None and number < OWN_CASES:
+        for frame, pages in case.impact.frames:
+            state.treated.pop(frame, None)
+            state.treated[frame] = number, pages
+        while len(state.treated) > TREATED_KEPT:
+            del state.treated[next(iter(state.treated))]
     state.closed.add(number)
     state.outcomes[number] = outcome
     for question in [key for key in state.questions if key[0] == number]:
@@ -410,6 +423,16 @@ def _progressed(state: State, event: ev.Progressed) -> None:
         case.domains.add(event.domain)
         if event.ended:
             state.questions.pop((event.case, event.domain), None)
+            if event.state == faults.SUCCEEDED and _is_held(event.position):
+                state.left_standing[event.domain] = None
+
+
+def _is_held(position: str) -> bool:
+    """Whether a way to a lost page could not be taken away, by the end that a part has come to."""
+    try:
+        return bool(position) and Position.decode(position).held
+    except ValueError:
+        return False  # a later version wrote it
 
 
 def _asked(state: State, event: ev.Asked) -> None:
@@ -614,6 +637,8 @@ def _started(state: State, event: ev.Started) -> None:
         state.approvals.clear()
         state.unacknowledged.clear()
         state.domains.clear()
+        state.treated.clear()
+        state.left_standing.clear()
         state.dom0_hurt = False
 
 
@@ -640,5 +665,6 @@ def _domain_changed(state: State, event: ev.DomainChanged) -> None:
         state.domains[event.domain] = Known(event.name, event.domain_kind, event.state, event.uuid)
         return
     state.domains.pop(event.domain, None)
+    state.left_standing.pop(event.domain, None)
     for key in [key for key in state.questions if key[1] == event.domain]:
         del state.questions[key]

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Final
 
 from ringfence.action.carry import again, carry_out
-from ringfence.errors import NotWrittenError
+from ringfence.errors import FormatError, NotWrittenError
 from ringfence.hypervisor.port import Hypervisor
 from ringfence.journal import events as ev
 from ringfence.journal.recall import recall
@@ -88,8 +89,10 @@ class Ledger:
         ``JournalError`` if the disk fails or is full.
         """
         if not self._unwritten and not self.unkept:
-            last = self.journal.last
-            yield from self.journal.put_snapshot(last, self.journal.crc_at(last), SHAPE, encode(self.state))
+            with suppress(FormatError):  # there is none of such a state: all events are folded
+                data = encode(self.state)
+                last = self.journal.last
+                yield from self.journal.put_snapshot(last, self.journal.crc_at(last), SHAPE, data)
 
     @property
     def now_ms(self) -> int:

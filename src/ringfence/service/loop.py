@@ -430,6 +430,7 @@ class Loop:
         resumption.take_up_orders(self._ledger, others)
         self._campaigning.remember()
         if self._alone is not None:
+            self._alone.treatment.heed(*resumption.remembered(self._ledger, others))
             resumption.take_up_cases(self._ledger, self._alone, others)
         for number, case in list(self.state.cases.items()):
             is_own = number >= OWN_CASES

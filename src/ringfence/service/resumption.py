@@ -16,7 +16,7 @@ from ringfence.record.evidence import Record
 from ringfence.service.alone import Alone
 from ringfence.service.ledger import Ledger
 from ringfence.service.treatment import Left
-from ringfence.world.identities import OWN_CASES, CaseId, DomainId, StepId
+from ringfence.world.identities import OWN_CASES, CaseId, DomainId, Frame, StepId
 from ringfence.world.steps import InjectVmce, NotifyGuest, Result, Status, Step
 from ringfence.world.treatment import TAKEN_UP
 
@@ -57,6 +57,10 @@ def take_up_cases(ledger: Ledger, alone: Alone, others: frozenset[DomainId] = fr
     cases = {number: case for number, case in ledger.state.cases.items() if number < OWN_CASES}
     if not cases:
         return
+    for number, case in cases.items():
+        for domain, part in list(case.parts.items()):
+            if part.position and not part.ended and _position(part) is None:
+                ledger.write(_not_understood(ledger.now_ms, number, domain, part))
     for number, record in _open_evidence(ledger, cases, alone).items():
         alone.take_up(number, record, ledger.host.situation(record), _left(cases[number]))
     taken = {(part.case, part.subject.domain) for part in alone.treatment.parts}
@@ -70,6 +74,41 @@ def take_up_cases(ledger: Ledger, alone: Alone, others: frozenset[DomainId] = fr
 
 
 _NO_PART: Final = Part("", Row.IMPACT)
+
+
+def _position(part: Part) -> Position | None:
+    """Where a part stood; None if this version cannot read it."""
+    try:
+        return Position.decode(part.position)
+    except ValueError:
+        return None
+
+
+def _not_understood(at_ms: int, case: CaseId, domain: DomainId | None, part: Part) -> ev.Progressed:
+    """The end of a part of which a later version of Ringfence wrote where it stood: nothing is done by guess."""
+    whom = "the host" if domain is None else f"domain {domain}"
+    return ev.Progressed(
+        at_ms=at_ms, case=case, domain=domain, event=TAKEN_UP, state=State.UNKNOWN, row=part.row, ended=True,
+        because=f"it stood at {part.position!r}, which this version of Ringfence does not know: see yourself whether "
+        f"{whom} is as it should be, or start the version that wrote it",
+    )  # fmt: skip
+
+
+def remembered(ledger: Ledger, others: frozenset[DomainId]) -> tuple[dict[Frame, CaseId], frozenset[DomainId]]:
+    """What this boot's closed cases leave to be heeded: the pages that each has dealt with, and the domains that stay
+    stopped, as a way to a lost page could not be taken from them; not those that are ``others`` by now.
+    """
+    state = ledger.state
+    treated = {
+        Frame(first + at): case
+        for first, (case, pages) in state.treated.items()
+        for at in range(min(pages, MOST_PAGES))
+    }
+    return treated, frozenset(state.left_standing) - others
+
+
+MOST_PAGES: Final = 512
+"""Of one page that are lost together: those of a superpage of 2 MiB."""
 
 
 def _lost_sight(at_ms: int, case: CaseId, domain: DomainId | None, part: Part) -> ev.Progressed:
@@ -110,9 +149,9 @@ _TOLD: Final = (NotifyGuest, InjectVmce)
 def _left(case: Case) -> Left:
     """What the journal knows of a case that is to be taken up."""
     standing = {
-        domain: (Position.decode(part.position), part.since_ms)
+        domain: (position, part.since_ms)
         for domain, part in case.parts.items()
-        if part.position and not part.ended
+        if part.position and not part.ended and (position := _position(part)) is not None
     }
     ended = frozenset(domain for domain, part in case.parts.items() if part.ended)
     return Left(None if case.impact is None else _impact(case.impact), ended, standing)

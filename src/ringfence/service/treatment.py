@@ -6,7 +6,7 @@ no clock, no I/O and no randomness: what it is told is all it knows, and what it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -170,6 +170,14 @@ class Treatment:
     def remembered(self) -> tuple[frozenset[DomainId], frozenset[tuple[Frame, CaseId]]]:
         """What is kept of closed cases: the domains that they left standing, and the frames that they dealt with."""
         return frozenset(self._barred), frozenset(self._treated.items())
+
+    def heed(self, treated: Mapping[Frame, CaseId], barred: Iterable[DomainId]) -> None:
+        """What an earlier life of this seat has ``remembered`` of the boot that still runs."""
+        for frame, case in treated.items():
+            self._treated.setdefault(frame, case)
+        while len(self._treated) > MAX_TREATED_FRAMES:
+            del self._treated[next(iter(self._treated))]
+        self._barred.update(barred)
 
     def copy(self) -> Treatment:
         """A twin that goes its own way from here: for looking ahead at what might be told, not for reports to come.
