@@ -342,9 +342,9 @@ def _finish(path: Path) -> None:
     for end in _DATABASE:
         with suppress(FileNotFoundError):
             _beside(path, end).rename(_beside(aside, end))
-    salvaged.rename(path)
     for end in SIDE_FILES:
         _beside(_beside(path, _SALVAGING), end).unlink(missing_ok=True)
+    salvaged.rename(path)
     _sync(path.absolute().parent)
 
 
