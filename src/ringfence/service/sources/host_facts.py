@@ -25,6 +25,7 @@ class Topic(StrEnum):
     KERNEL_PARAMETER = "a parameter of the kernel"
     FIRMWARE_FIRST = "firmware takes the errors first"
     MEMORY_FAILURE = "the kernel's own handling of poisoned pages"
+    THROTTLE = "what keeps corrected errors from interrupting without end"
 
 
 @dataclass(frozen=True, slots=True)
