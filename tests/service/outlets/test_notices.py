@@ -108,6 +108,19 @@ def test_a_case_is_opened_once_wherever_the_reading_begins(tmp_path: Path) -> No
         assert all(each.severity == "SRAR" for each in found if each.topic is Topic.CASE_CLOSED)
 
 
+def test_a_case_is_opened_by_the_first_that_is_told_of_it(tmp_path: Path) -> None:
+    """A superseding error's case begins with a step, and is reported after it was decided about."""
+    step = ev.Progressed(at_ms=1, case=CASE, domain=None, event="reported", state="containing", row="I.2c-dom0")
+    _, error, decided, *_ = of_case()
+    found = told(tmp_path, step, decided, error)
+    assert [(each.topic, each.number) for each in found] == [
+        (Topic.CASE_OPENED, 2),
+        (Topic.DECISION, 2),
+        (Topic.ERROR, 3),
+    ]
+    assert {each.severity for each in found} == {"SRAR"}
+
+
 def test_corrected_errors_are_told_as_a_trend_only(tmp_path: Path) -> None:
     trend = ev.TrendSeen(at_ms=1, suspect=Suspect.DIMM, name="A1", count=10, distinct=1, window_ms=1000)
     found = told(tmp_path, *(received("A1") for _ in range(10)), trend)
