@@ -8,13 +8,17 @@ from pathlib import Path
 import pytest
 
 from ringfence.decision.policy import DEFAULT, Operation, Policy
+from ringfence.diagnosis.fault_case import Ending
 from ringfence.journal import events as ev
+from ringfence.journal.case import Case
+from ringfence.journal.state import apply
 from ringfence.journal.store import Journal
+from ringfence.service.instructing import Instructable
 from ringfence.service.loop import Loop
 from ringfence.world.domain import DomainState
-from ringfence.world.identities import DOM0, DomainId
-from ringfence.world.situation import Situation
-from ringfence.world.steps import Status
+from ringfence.world.identities import DOM0, CaseId, CpuId, DomainId, Frame
+from ringfence.world.situation import Situation, Suspect
+from ringfence.world.steps import OfflineCpu, OfflineFrame, OnlineCpu, OnlineFrame, Status, UnpauseDomain
 from tests.contract.backends import BACKENDS, World
 
 
@@ -117,3 +121,100 @@ def test_an_operation_that_waited_when_ringfence_was_killed_is_still_the_one_tha
         kinds = [event.step.kind for _, event in journal.events() if isinstance(event, ev.Intended)]
     assert kinds == ["SaveDomain", "PauseDomain"], "and not what the policy would do ahead of an error"
     assert state(world, world.hvm) is DomainState.PAUSED
+
+
+# --- single steps ---------------------------------------------------------------------------------------------------
+
+PAGE, CPU = Frame(0x5000), CpuId(3)
+
+
+def test_a_page_and_a_cpu_go_out_of_use_and_come_back_and_the_journal_says_who_did_it(
+    world: World, tmp_path: Path
+) -> None:
+    loop, journal = opened(world, tmp_path)
+    with journal:
+        for step, operation, out in (
+            (OfflineCpu(CPU), "offline", True), (OnlineCpu(CPU), "online", False),
+            (OfflineFrame(PAGE), "offline", True), (OnlineFrame(PAGE), "online", False),
+        ):  # fmt: skip
+            case, result = loop.instruct_step(step, operation, "me")
+            loop.turn()
+            assert result.succeeded, step
+            assert case is not None
+            assert loop.state.is_closed(case)
+            known = CPU in loop.state.faults.cpus if "Cpu" in type(step).__name__ else PAGE in loop.state.faults.pages
+            assert known is out
+        told = [event for _, event in journal.events() if isinstance(event, ev.Instructed)]
+    assert [(each.operation, each.on, each.who, each.domain) for each in told] == [
+        ("offline", "CPU 3", "me", None), ("online", "CPU 3", "me", None),
+        ("offline", "frame 0x5000", "me", None), ("online", "frame 0x5000", "me", None),
+    ]  # fmt: skip
+
+
+def test_what_the_host_refuses_is_told_and_its_case_is_closed(world: World, tmp_path: Path) -> None:
+    loop, journal = opened(world, tmp_path)
+    with journal:
+        case, result = loop.instruct_step(OfflineCpu(CpuId(0)), "offline", "me")
+        loop.turn()
+        assert case is not None
+        assert loop.state.is_closed(case)
+    assert (result.status, result.because) == (Status.REFUSED, "CPU 0 cannot go offline")
+
+
+def test_only_what_is_paused_can_be_unpaused_and_not_while_a_case_is_about_it(world: World, tmp_path: Path) -> None:
+    loop, journal = opened(world, tmp_path)
+    with journal:
+        assert (
+            loop.instruct_step(UnpauseDomain(world.pv), "unpause", "me")[1].because == "it is running, and not paused"
+        )
+        assert loop.instruct_step(UnpauseDomain(DOM0), "unpause", "me")[1].status is Status.REFUSED
+        assert loop.instruct_step(UnpauseDomain(DomainId(4_000)), "unpause", "me")[1].status is Status.REFUSED
+        loop.instruct(world.pv, Operation.PAUSE, "me")
+        case, result = loop.instruct_step(UnpauseDomain(world.pv), "unpause", "me")
+        assert (result.status, state(world, world.pv)) == (Status.DONE, DomainState.RUNNING)
+        loop.turn()
+        loop.instruct(world.pv, Operation.PAUSE, "me")
+        # The pause's own case is still open: this turn has not closed it.
+        loop.turn()
+        about = Case(CaseId(7), 0)
+        about.domains.add(world.pv)
+        loop.state.cases[about.id] = about
+        refused = loop.instruct_step(UnpauseDomain(world.pv), "unpause", "me")
+    assert case is not None
+    assert refused[0] is None
+    assert refused[1].because == "case 7 is about it: running, it could touch what is broken"
+    assert state(world, world.pv) is DomainState.PAUSED
+
+
+@pytest.mark.parametrize(
+    ("step", "suspect", "name"),
+    [(OnlineFrame(PAGE), Suspect.PAGE, "page 0x5000"), (OnlineCpu(CPU), Suspect.CORE, "CPU 3")],
+)
+def test_what_is_at_fault_comes_back_only_after_it_was_acquitted(
+    world: World, tmp_path: Path, step: OnlineFrame | OnlineCpu, suspect: Suspect, name: str
+) -> None:
+    loop, journal = opened(world, tmp_path)
+    with journal:
+        trend = ev.TrendSeen(at_ms=0, suspect=suspect, name=name, count=9, distinct=1, window_ms=1)
+        apply(loop.state, trend)
+        case, refused = loop.instruct_step(step, "online", "me")
+        loop.note(ev.Cleared(at_ms=1, suspect=suspect, name=name, how=Ending.ACQUITTED, who="me"))
+        _, after = loop.instruct_step(step, "online", "me")
+    assert (case, refused.status) == (None, Status.REFUSED)
+    assert f"ringfence acquit '{name}'" in refused.because
+    assert "a fault stands against it" not in after.because
+
+
+@pytest.mark.parametrize(
+    "step", [OfflineFrame(PAGE), OnlineFrame(PAGE), OfflineCpu(CPU), OnlineCpu(CPU), UnpauseDomain(DomainId(1))]
+)
+def test_in_a_dry_run_no_step_is_done(world: World, tmp_path: Path, step: Instructable) -> None:
+    loop, journal = opened(world, tmp_path, Policy(dry_run=True))
+    with journal:
+        before = untimed(world.host.situation(None))
+        case, result = loop.instruct_step(step, "online", "me")
+        last = list(journal.events())[-1][1]
+    assert (case, result.status) == (None, Status.REFUSED)
+    assert untimed(world.host.situation(None)) == before
+    assert isinstance(last, ev.Instructed)
+    assert "dry run" in last.refused

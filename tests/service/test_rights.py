@@ -18,7 +18,7 @@ from ringfence.diagnosis.fault_case import Ending
 from ringfence.service import control_protocol as say
 from ringfence.service.configuration.rights import Grant, Rights
 from ringfence.service.rights import NEEDED, Peer, Right, Roster, allows
-from ringfence.world.identities import CaseId, DomainId
+from ringfence.world.identities import CaseId, CpuId, DomainId, Frame
 from tests.service.processes import PATIENCE_S, Service, service
 
 ME, READER, STRANGER = Peer(1, 1000, frozenset({1000})), Peer(1, 4001, frozenset({77})), Peer(1, 4002, frozenset({78}))
@@ -32,9 +32,13 @@ REQUESTS: tuple[say.Request, ...] = (
     say.Domains(),
     say.Approvals(),
     say.Parts(),
+    say.PageQuery(frame=Frame(1)),
     say.Metrics(),
     say.Approve(case=CaseId(1), domain=DomainId(1), operation=Operation.PAUSE, granted=True),
     say.Do(operation=Operation.PAUSE, domain="x"),
+    say.Unpause(domain="x"),
+    say.Page(to=say.Switch.OFFLINE, frame=Frame(1)),
+    say.Cpu(to=say.Switch.ONLINE, cpu=CpuId(1)),
     say.Clear(part="x", how=Ending.REPAIRED),
     say.Reload(),
     say.TestWebhook(name="x"),
@@ -46,10 +50,14 @@ MAY = {
     "Cases": "read approve operate administer",
     "Domains": "read approve operate administer",
     "Approvals": "read approve operate administer",
+    "PageQuery": "read approve operate administer",
     "Parts": "read approve operate administer",
     "Metrics": "read approve operate administer",
     "Approve": "approve operate administer",
     "Do": "operate administer",
+    "Unpause": "operate administer",
+    "Page": "operate administer",
+    "Cpu": "operate administer",
     "Clear": "administer",
     "Reload": "administer",
     "TestWebhook": "administer",

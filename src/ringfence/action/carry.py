@@ -21,6 +21,8 @@ from ringfence.world.steps import (
     NotifyGuest,
     OfflineCpu,
     OfflineFrame,
+    OnlineCpu,
+    OnlineFrame,
     Order,
     PauseDomain,
     Repeat,
@@ -61,6 +63,8 @@ NEEDS: Final[dict[type[Step], Capability]] = {
     OfflineFrame: Capability.OFFLINE_FRAME,
     ExchangeFrame: Capability.EXCHANGE_FRAME,
     OfflineCpu: Capability.OFFLINE_CPU,
+    OnlineFrame: Capability.OFFLINE_FRAME,
+    OnlineCpu: Capability.OFFLINE_CPU,
 }
 """What a backend must be able to do for a step."""
 

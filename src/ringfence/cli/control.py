@@ -291,8 +291,8 @@ def _say_word(  # noqa: PLR0913, PLR0917 (one argument an option)
     )
 
 
-@click.command("do", short_help="Do an operation on a domain: pause, save, migrate, restart, ...")
-@click.argument("operation", type=click.Choice(_OPERATIONS))
+@click.command("do", short_help="Do an operation on a domain: pause, unpause, save, migrate, restart, ...")
+@click.argument("operation", type=click.Choice((*_OPERATIONS, "unpause")))
 @click.argument("domain")
 @_json_option
 @state_dir_option
@@ -312,16 +312,21 @@ def do_command(  # noqa: PLR0913, PLR0917 (one argument an option)
     from ringfence.decision.policy import Operation  # noqa: PLC0415 (other commands start without it)
     from ringfence.service import control_protocol as say  # noqa: PLC0415
     from ringfence.world.identities import DomainId  # noqa: PLC0415
-    from ringfence.world.steps import Status  # noqa: PLC0415
 
     whom = DomainId(int(domain)) if domain.isdecimal() and domain.isascii() else domain
-    service = Service(ctx, socket_path(state_dir, socket))
-    line, reply = service.ask(say.Do(operation=Operation(operation), domain=whom))
+    asked = say.Unpause(domain=whom) if operation == "unpause" else say.Do(operation=Operation(operation), domain=whom)
+    done(ctx, Service(ctx, socket_path(state_dir, socket)), asked, f"{operation} {domain}", as_json=as_json)
+
+
+def done(ctx: click.Context, service: Service, asked: say.Change, what: str, *, as_json: bool) -> None:
+    """Ask for something to be done, and say what became of it so far; ends the command if it failed."""
+    from ringfence.service import control_protocol as say  # noqa: PLC0415 (other commands start without it)
+    from ringfence.world.steps import Status  # noqa: PLC0415
+
+    line, reply = service.ask(asked)
     assert isinstance(reply, say.Done)  # noqa: S101 (the protocol says so; narrowed for the type checker)
     because = f": {reply.because}" if reply.because else ""
-    click.echo(
-        line.decode() if as_json else f"case {reply.case}: {operation} {domain} {reply.status}{because}\n", nl=False
-    )
+    click.echo(line.decode() if as_json else f"case {reply.case}: {what} {reply.status}{because}\n", nl=False)
     if reply.status in {Status.FAILED, Status.UNKNOWN}:
         ctx.exit(EXIT_REFUSED)
 

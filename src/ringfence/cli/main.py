@@ -16,6 +16,7 @@ from ringfence.cli.doctor import doctor_command
 from ringfence.cli.explain import explain_command
 from ringfence.cli.export import export_command
 from ringfence.cli.journal import journal_command
+from ringfence.cli.machine import COMMANDS as MACHINE_COMMANDS
 from ringfence.cli.outlets import metrics_command, webhook_command
 from ringfence.cli.parts import COMMANDS as PARTS_COMMANDS
 from ringfence.cli.policy import policy_command
@@ -47,7 +48,7 @@ def completion(shell: str) -> None:
 
 
 main.add_command(run_command)
-for _each in (*CONTROL_COMMANDS, *PARTS_COMMANDS):
+for _each in (*CONTROL_COMMANDS, *MACHINE_COMMANDS, *PARTS_COMMANDS):
     main.add_command(_each)
 main.add_command(metrics_command)
 main.add_command(webhook_command)

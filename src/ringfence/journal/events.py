@@ -267,11 +267,14 @@ class Unrecognised(_Event, frozen=True, kw_only=True):
 
 
 class Instructed(_Event, frozen=True, kw_only=True):
-    """A person instructed an operation on a domain (II.2). ``refused`` says why nothing was done (II.4, L8)."""
+    """A person instructed an operation on a domain (II.2), or on the machine (II.3): then ``on`` names the page or the
+    CPU, and ``domain`` is None. ``refused`` says why nothing was done (II.4, L8).
+    """
 
-    domain: DomainId
     operation: str
     who: str
+    domain: DomainId | None = None
+    on: str = ""
     case: CaseId | None = None
     refused: str = ""
 

@@ -23,7 +23,7 @@ from ringfence.journal import events as ev
 from ringfence.record.evidence import Location
 from ringfence.world.identities import CaseId, CpuId, Frame
 from ringfence.world.situation import Suspect
-from ringfence.world.steps import ExchangeFrame, HealHost, OfflineCpu, OfflineFrame, OnlineFrame, Step
+from ringfence.world.steps import ExchangeFrame, HealHost, OfflineCpu, OfflineFrame, OnlineCpu, OnlineFrame, Step
 
 FAULTS_KEPT: Final = 4096
 """The newest; as many as suspects are counted (``state.SUSPECTS_KEPT``)."""
@@ -123,6 +123,9 @@ def carried(faults: Faults, step: Step) -> None:
             faults.pages.pop(frame, None)
         case OfflineCpu(cpu):
             faults.cpus[cpu] = None
+            faults.back_cpus.discard(cpu)
+        case OnlineCpu(cpu):
+            faults.cpus.pop(cpu, None)
             faults.back_cpus.discard(cpu)
         case HealHost(frames, cpu, _):
             faults.pages.update(dict.fromkeys(frames, 1))

@@ -274,7 +274,7 @@ def apply(state: State, event: ev.Stored) -> State:  # noqa: PLR0912, PLR0915 (o
         case ev.Instructed():
             if event.case is not None and (case := _opened(state, event.case, event.at_ms)):
                 case.instructed = event.operation
-                case.domains.add(event.domain)
+                case.domains.update(() if event.domain is None else (event.domain,))
         case ev.DeadlinePassed():
             _deadline_passed(state, event)
         case ev.EvidenceSaved():

@@ -31,7 +31,7 @@ _SEVERITIES: Final = frozenset[str](Severity)
 _UNITS: Final = frozenset[str](UnitKind)
 _ROWS: Final = frozenset[str](Row)
 _STATES: Final = frozenset[str](State)
-_OPERATIONS: Final = frozenset[str](Operation)
+_OPERATIONS: Final = frozenset[str]((*Operation, "unpause", "offline", "online"))
 
 
 @dataclass(slots=True)

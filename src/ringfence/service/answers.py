@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import assert_never
 
 from ringfence import __version__
 from ringfence.decision.policy import Operation
@@ -20,7 +21,7 @@ from ringfence.service import control_protocol as say
 from ringfence.service.writer import Desk
 from ringfence.views.chain import part_in_words
 from ringfence.world.identities import PAGE_BYTES, CaseId, DomainId
-from ringfence.world.steps import Status
+from ringfence.world.steps import OfflineCpu, OfflineFrame, OnlineCpu, OnlineFrame, Status, UnpauseDomain
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +235,30 @@ def do(desk: Desk, asked: say.Do, who: str) -> say.Done | say.Refused:
     case, result = desk.loop.instruct(DomainId(number), asked.operation, who)
     if result.status is Status.REFUSED:
         advice = "`ringfence domains` shows what there is, and in which state."
+        return say.Refused(code=say.Code.REFUSED, message=result.because, advice=advice)
+    return say.Done(status=result.status, case=case, because=result.because)
+
+
+def step(desk: Desk, asked: say.Unpause | say.Page | say.Cpu, who: str) -> say.Done | say.Refused:
+    """Carry one step out; every check is written down with its answer (II.4)."""
+    if desk.world.reset_ms is not None:
+        return _HALTED
+    match asked:
+        case say.Unpause(domain=whom):
+            number = whom if isinstance(whom, int) else _number(desk, whom)
+            if isinstance(number, say.Refused):
+                return number
+            case, result = desk.loop.instruct_step(UnpauseDomain(DomainId(number)), "unpause", who)
+        case say.Page(to=to, frame=frame):
+            move = OfflineFrame(frame) if to is say.Switch.OFFLINE else OnlineFrame(frame)
+            case, result = desk.loop.instruct_step(move, to, who)
+        case say.Cpu(to=to, cpu=cpu):
+            turn = OfflineCpu(cpu) if to is say.Switch.OFFLINE else OnlineCpu(cpu)
+            case, result = desk.loop.instruct_step(turn, to, who)
+        case _:
+            assert_never(asked)
+    if result.status is Status.REFUSED:
+        advice = "`ringfence domains`, `ringfence parts --all` and `ringfence page query` show what there is."
         return say.Refused(code=say.Code.REFUSED, message=result.because, advice=advice)
     return say.Done(status=result.status, case=case, because=result.because)
 

@@ -218,6 +218,8 @@ class Control:
                 if isinstance(known, say.Refused):
                     return known
                 return await asyncio.to_thread(parts.parts, known, everything=everything)
+            case say.PageQuery(frame=frame):
+                return await self._ask(lambda desk: parts.page(desk, frame))
             case say.Metrics(openmetrics=openmetrics):
                 form = Exposition.OPENMETRICS if openmetrics else Exposition.PROMETHEUS
                 text = await self._metrics(form)
@@ -234,6 +236,8 @@ class Control:
                 return await self._ask(lambda desk: answers.approve(desk, request, who))
             case say.Do():
                 return await self._ask(lambda desk: answers.do(desk, request, who))
+            case say.Unpause() | say.Page() | say.Cpu():
+                return await self._ask(lambda desk: answers.step(desk, request, who))
             case say.Clear():
                 return await self._cleared(request, who)
             case say.Reload():

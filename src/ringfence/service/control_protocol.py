@@ -13,7 +13,7 @@ import msgspec
 
 from ringfence.decision.policy import Operation
 from ringfence.diagnosis.fault_case import Ending
-from ringfence.world.identities import CaseId, DomainId
+from ringfence.world.identities import CaseId, CpuId, DomainId, Frame
 from ringfence.world.steps import Status as StepStatus
 
 VERSION: Final = 1
@@ -92,6 +92,39 @@ class Do(_Request, frozen=True, kw_only=True):
     domain: DomainId | str
 
 
+class Switch(StrEnum):
+    """What becomes of a page or a CPU."""
+
+    OFFLINE = "offline"
+    ONLINE = "online"
+
+
+class Unpause(_Request, frozen=True, kw_only=True):
+    """Let a paused domain run again, if no open case is about it. ``domain`` is its number, or its name."""
+
+    domain: DomainId | str
+
+
+class Page(_Request, frozen=True, kw_only=True):
+    """Take a page out of use, or put it back: ``frame`` is its number on the host."""
+
+    to: Switch
+    frame: Frame
+
+
+class Cpu(_Request, frozen=True, kw_only=True):
+    """Take a logical CPU out of use, or put it back."""
+
+    to: Switch
+    cpu: CpuId
+
+
+class PageQuery(_Request, frozen=True, kw_only=True):
+    """What Ringfence knows of a page."""
+
+    frame: Frame
+
+
 class Metrics(_Request, frozen=True, kw_only=True):
     """The service's numbers as a monitoring system reads them: Prometheus' text, or OpenMetrics."""
 
@@ -126,10 +159,10 @@ class TestWebhook(_Request, frozen=True, kw_only=True):
     name: str
 
 
-Question = Status | Cases | Domains | Approvals | Parts | Metrics | TestWebhook
+Question = Status | Cases | Domains | Approvals | Parts | PageQuery | Metrics | TestWebhook
 """What is answered in one reply and changes nothing."""
 
-Change = Approve | Do | Clear | Reload
+Change = Approve | Do | Unpause | Page | Cpu | Clear | Reload
 """What changes something: it is journaled with who did it."""
 
 Request = Events | Question | Change
@@ -417,7 +450,21 @@ class PartList(_Reply, frozen=True, kw_only=True, tag="parts"):
     cleared: int = 0
 
 
-Answer = Health | CaseList | DomainList | ApprovalList | PartList | Exposed | Tested
+class PageKnown(_Reply, frozen=True, kw_only=True, tag="page"):
+    """A page: whether Ringfence took it out of use, of which module it is, what was counted, the open cases about it.
+
+    ``state`` is where it stands among the parts; ``dimm`` is known of pages that were taken out of use.
+    """
+
+    frame: Frame
+    out_of_use: bool
+    state: PartState
+    errors: int = 0
+    dimm: str = ""
+    cases: tuple[int, ...] = ()
+
+
+Answer = PageKnown | Health | CaseList | DomainList | ApprovalList | PartList | Exposed | Tested
 """What answers a question."""
 
 Reply = Refused | Event | End | Answer | Done | Reloaded

@@ -43,7 +43,7 @@ from ringfence.service.alone import Alone
 from ringfence.service.campaigning import Campaigning, part_ended
 from ringfence.service.evidence import Evidence, Piece
 from ringfence.service.hearing import Told
-from ringfence.service.instructing import instruct
+from ringfence.service.instructing import Instructable, instruct, instruct_step
 from ringfence.service.ledger import Ledger
 from ringfence.service.plugins import Asked, Plugin, verdicts
 from ringfence.service.treatment import Treatment
@@ -174,6 +174,10 @@ class Loop:
     def instruct(self, domain: DomainId, operation: Operation, who: str) -> tuple[CaseId | None, Result]:
         """A person instructs an operation on a domain (II.2); its case, and what became of it so far (II.4)."""
         return instruct(self._ledger, self._campaigning, domain, operation, who, dry_run=self._policy.dry_run)
+
+    def instruct_step(self, step: Instructable, operation: str, who: str) -> tuple[CaseId | None, Result]:
+        """A person instructs one step (II.2, II.3); its case, and what became of it (II.4)."""
+        return instruct_step(self._ledger, step, operation, who, dry_run=self._policy.dry_run)
 
     def approve(self, case: CaseId, domain: DomainId, operation: Operation, *, granted: bool, who: str) -> bool:
         """A person grants or denies an operation that waits for it; False if none does, and nothing is changed."""

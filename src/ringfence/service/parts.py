@@ -25,7 +25,7 @@ from ringfence.service.control_protocol import PartState
 from ringfence.service.modules import serial_of
 from ringfence.service.writer import Desk
 from ringfence.views.chain import part_in_words
-from ringfence.world.identities import CaseId
+from ringfence.world.identities import CaseId, Frame
 from ringfence.world.situation import Suspect
 from ringfence.world.steps import Status
 
@@ -264,6 +264,26 @@ def _out_of_use(desk: Desk, key: Key) -> str:
     if suspect is Suspect.DIMM and (pages := desk.loop.state.pages_offlined(name)):
         return f". {pages} pages of it stay out of use until the next boot, or until `ringfence page online`"
     return ""
+
+
+def page(desk: Desk, frame: Frame) -> say.PageKnown:
+    """What is known of a page. Runs in the writer's thread: it looks at one page only."""
+    state = desk.loop.state
+    fault = state.faults.of(Suspect.PAGE, f"page {frame:#x}")
+    seen = state.history.get((Suspect.PAGE, f"{frame:#x}"), ())
+    known = [first for first, pages in state.faults.pages.items() if first <= frame < first + pages]
+    return say.PageKnown(
+        frame=frame,
+        out_of_use=any(first not in state.faults.back_pages for first in known),
+        state=_STATES[fault.stage] if fault is not None else PartState.WATCHED,
+        errors=sum(each.count for each in seen),
+        dimm=next((dimm for dimm, frames in state.offlined.items() if not frames.keys().isdisjoint(known)), ""),
+        cases=tuple(
+            case.id
+            for case in state.cases.values()
+            if any(first <= frame < first + pages for first, pages in case.frames.items())
+        ),
+    )
 
 
 def meant(known: Known, name: str) -> Key | say.Refused:

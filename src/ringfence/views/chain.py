@@ -196,7 +196,9 @@ def link(event: ev.Stored, names: Mapping[DomainId, str]) -> Link | None:  # noq
             return Link(event.at_ms, "approval", "", f"{event.who} {word} {event.operation}")
         case ev.Instructed():
             row, refused = ("II.4", f": refused, {event.refused}") if event.refused else ("II.2", "")
-            text = f"{event.who} instructs: {event.operation} {_whom(event.domain, names)}{refused}"
+            on = event.on or _whom(event.domain, names)
+            row = "II.3" if event.on and not refused else row
+            text = f"{event.who} instructs: {event.operation} {on}{refused}"
             return Link(event.at_ms, "instruction", row, text)
         case ev.DeadlinePassed():
             return Link(event.at_ms, "deadline", "", f"the time for the {event.which} is over")

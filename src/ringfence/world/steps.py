@@ -172,6 +172,14 @@ class OfflineCpu:
 
 
 @dataclass(frozen=True, slots=True)
+class OnlineCpu:
+    """Put a logical CPU back into use."""
+
+    cpu: CpuId
+    repeat: ClassVar[Repeat] = Repeat.IDEMPOTENT
+
+
+@dataclass(frozen=True, slots=True)
 class HealHost:
     """Self-healing of the hypervisor or of Dom0: give up the frames or the CPU, and go on without them (I.2b)."""
 
@@ -235,6 +243,7 @@ Step = (
     | RestartDomain
     | DestroyDomain
     | OfflineCpu
+    | OnlineCpu
     | HealHost
     | DegradeHost
     | DrainHost

@@ -33,6 +33,7 @@ from ringfence.world.steps import (
     NotifyGuest,
     OfflineCpu,
     OfflineFrame,
+    OnlineCpu,
     OnlineFrame,
     PauseDomain,
     RestartDomain,
@@ -125,7 +126,7 @@ class Carrier:
                 return self._delivery.notify(domain, pages, must_act=must_act, on_end=on_end)
             case InjectVmce(domain, page):
                 return self._delivery.inject(domain, page)
-            case OfflineCpu() | HealHost() | DegradeHost():
+            case OfflineCpu() | OnlineCpu() | HealHost() | DegradeHost():
                 return self._on_host(step)
             case NotifyDom0() | AskDom0() | SaveEvidence() | LastWords() | HaltHost():
                 return self._upwards(step, context, on_end)
@@ -161,10 +162,12 @@ class Carrier:
             case OnlineFrame(frame):
                 return self._online(frame)
 
-    def _on_host(self, step: OfflineCpu | HealHost | DegradeHost) -> Result:
+    def _on_host(self, step: OfflineCpu | OnlineCpu | HealHost | DegradeHost) -> Result:
         match step:
             case OfflineCpu(cpu):
                 return self._healing.offline_cpu(cpu)
+            case OnlineCpu(cpu):
+                return self._healing.online_cpu(cpu)
             case HealHost(frames, lost_cpu, dom0):
                 return self._healing.heal(frames, lost_cpu, dom0=dom0)
             case DegradeHost():

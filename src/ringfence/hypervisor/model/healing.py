@@ -56,6 +56,16 @@ class Healing:
         self._take_down(cpu)
         return Result(Status.DONE)
 
+    def online_cpu(self, cpu: CpuId) -> Result:
+        """Puts a CPU back into use."""
+        if cpu not in self._core.machine.settings.topology.cpus:
+            return Result(Status.REFUSED, f"there is no CPU {cpu}")
+        if cpu in self._life.scheduler.online:
+            return Result(Status.DONE, "it is online already")
+        self._core.machine.online(cpu)
+        self._life.scheduler.take_online(cpu)
+        return Result(Status.DONE)
+
     def _take_down(self, cpu: CpuId) -> None:
         """A CPU that is in the machine-check handler goes offline as soon as it has left it."""
         if self._core.machine.cpu_state(cpu) is CpuState.IN_MACHINE_CHECK:

@@ -81,6 +81,11 @@ class Scheduler:
             self._pinned[vcpu] = self._emptiest()
         self._renew()
 
+    def take_online(self, cpu: CpuId) -> None:
+        """A CPU is in use again: vCPUs come to it as they are pinned anew."""
+        self._offline.discard(cpu)
+        self._renew()
+
     def only(self, domain: DomainId | None) -> None:
         """Nobody but this domain runs (None: all run again)."""
         self._only = domain

@@ -41,6 +41,7 @@ from ringfence.world.steps import (
     NotifyGuest,
     OfflineCpu,
     OfflineFrame,
+    OnlineCpu,
     OnlineFrame,
     Order,
     PauseDomain,
@@ -248,6 +249,8 @@ class XenHost:
                 return pages.onlined(self._sysctl, frame)
             case OfflineCpu(cpu=cpu):
                 return _hypercall(lambda: self._sysctl.cpu(cpu, online=False))
+            case OnlineCpu(cpu=cpu):
+                return _hypercall(lambda: self._sysctl.cpu(cpu, online=True))
             case LastWords():
                 return last_resorts.last_words(self._unacknowledged())
             case HaltHost():

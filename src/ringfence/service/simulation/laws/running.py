@@ -36,6 +36,7 @@ from ringfence.world.steps import (
     NotifyGuest,
     OfflineCpu,
     OfflineFrame,
+    OnlineCpu,
     OnlineFrame,
     PauseDomain,
     RestartDomain,
@@ -211,7 +212,7 @@ def _one_touch(story: Story, what: Carried, step: Step, case: CaseId | None) -> 
         case IsolateFrame(frame, pages) | OfflineFrame(frame, pages):
             if not set(range(frame, frame + pages)) <= _frames(truths):
                 yield story.broken(Law.L6, f"{step} is about frames that case {case} did not hit", what.at_ns)
-        case ExchangeFrame() | OnlineFrame():
+        case ExchangeFrame() | OnlineFrame() | OnlineCpu():
             yield story.broken(Law.L6, f"{step} in a case that an uncorrected error opened", what.at_ns)
         case HealHost(frames, _, _):
             if not set(frames) <= _frames(truths):
