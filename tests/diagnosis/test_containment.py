@@ -29,7 +29,7 @@ from ringfence.record.evidence import (
 )
 from ringfence.world.domain import Dom0State, Domain, DomainKind, DomainState
 from ringfence.world.frames import FrameFacts, FrameUse, Mapping, MappingKind
-from ringfence.world.identities import DOM0, CaseId, CpuId, DomainId, Frame, GuestFrame, VcpuId
+from ringfence.world.identities import DOM0, DOMID_COW, CaseId, CpuId, DomainId, Frame, GuestFrame, VcpuId
 from ringfence.world.situation import (
     AlreadyDone,
     Context,
@@ -478,6 +478,14 @@ def test_a_page_shared_by_several_is_lost_by_each_of_them_dom0_too() -> None:
     sharers = tuple(mapped(by, 0x100 + by, MappingKind.SHARED) for by in (C, B, DOM0))
     impact = contain(SCRUBBED, host(page_of(A, 0x70, *sharers)))
     assert impact.losers == (loses(DOM0, 0x100), loses(A, 0x70), loses(B, 0x104), loses(C, 0x105))
+
+
+def test_a_page_that_guests_share_copy_on_write_has_no_owner_that_could_be_gone() -> None:
+    sharers = tuple(mapped(by, 0x100 + by, MappingKind.SHARED) for by in (B, C))
+    impact = contain(SCRUBBED, host(FrameFacts(frame=PAGE, use=FrameUse.DOMAIN, owner=DOMID_COW, mappings=sharers)))
+    assert impact.losers == (loses(B, 0x104), loses(C, 0x105))
+    assert "page-shared-copy-on-write" in rules(impact)
+    assert "page-of-a-domain-that-is-gone" not in rules(impact)
 
 
 def test_a_page_of_a_device_model_is_lost_by_its_stub_domain_and_not_by_the_guest_that_it_serves() -> None:

@@ -216,6 +216,7 @@ def test_a_page_is_held_by_the_hypervisor_or_by_its_living_owner_or_by_nobody_or
             owners = {
                 Who.NOBODY: Holder.UNKNOWN,
                 Who.GONE: Holder.NOBODY,
+                Who.SHARERS: Holder.NOBODY,
                 Who.DOM0: Holder.OWNER,
                 Who.DOMU: Holder.OWNER,
             }

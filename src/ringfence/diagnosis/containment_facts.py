@@ -19,7 +19,7 @@ from ringfence.diagnosis.severity_intel import DATA_LOAD, INSTRUCTION_FETCH
 from ringfence.errors import DeclarationError
 from ringfence.record.evidence import Delivery
 from ringfence.world.frames import FrameFacts, FrameUse, MappingKind
-from ringfence.world.identities import DOM0, PAGE_BYTES, PAGE_SHIFT, DomainId, Frame
+from ringfence.world.identities import DOM0, DOMID_COW, PAGE_BYTES, PAGE_SHIFT, DomainId, Frame
 from ringfence.world.situation import Context, Deed, OpenCase, Situation
 
 
@@ -76,6 +76,7 @@ class Who(StrEnum):
     DOM0 = "Dom0"
     DOMU = "a DomU that lives, or that the hypervisor killed over this error"
     GONE = "a domain that is gone"
+    SHARERS = "no domain: those that share the page copy-on-write"
 
 
 class Extent(StrEnum):
@@ -167,6 +168,8 @@ def who(domain: DomainId | None, situation: Situation) -> Who:
         return Who.NOBODY
     if domain == DOM0:
         return Who.DOM0
+    if domain == DOMID_COW:
+        return Who.SHARERS
     known = situation.domain(domain)
     killed = any(done.deed is Deed.KILLED_DOMAIN and done.domain == domain for done in situation.already_done)
     return Who.DOMU if killed or (known is not None and known.lives) else Who.GONE

@@ -205,6 +205,14 @@ FRAMES: Final[tuple[FrameRule, ...]] = (
         owner=Who.DOMU,
     ),
     FrameRule(
+        name="page-shared-copy-on-write",
+        holder=Holder.NOBODY,
+        because="guests share it copy-on-write and none of them owns it: whoever maps it loses it",
+        cite="concept I.2c-many; Xen xen/include/public/xen.h, DOMID_COW",
+        use=FrameUse.DOMAIN,
+        owner=Who.SHARERS,
+    ),
+    FrameRule(
         name="page-of-a-domain-that-is-gone",
         holder=Holder.NOBODY,
         because="its owner is gone: nobody misses what it held",

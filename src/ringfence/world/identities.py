@@ -34,6 +34,9 @@ StepId = NewType("StepId", int)
 DOM0: Final = DomainId(0)
 """The control domain; on KVM, host user space."""
 
+DOMID_COW: Final = DomainId(0x7FF3)
+"""No domain: Xen's owner of pages that guests share copy-on-write (public/xen.h; xen/arch/x86/mm/mem_sharing.c)."""
+
 PAGE_SHIFT: Final = 12
 PAGE_BYTES: Final = 1 << PAGE_SHIFT
 OWN_CASES: Final = 1 << 40

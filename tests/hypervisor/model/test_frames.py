@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringfence.hypervisor.model.frames import DOMID_COW, DOMID_XEN, Errno, FrameTable, Holder, Owner, Pg, Query
-from ringfence.world.identities import DomainId, Frame, GuestFrame
+from ringfence.hypervisor.model.frames import DOMID_XEN, Errno, FrameTable, Holder, Owner, Pg, Query
+from ringfence.world.identities import DOMID_COW, DomainId, Frame, GuestFrame
 
 GUEST = DomainId(7)
 MEMORY = (range(0x1000), range(0x4000, 0x5000))

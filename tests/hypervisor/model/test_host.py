@@ -7,7 +7,6 @@ import pytest
 from ringfence.hypervisor.model import faults
 from ringfence.hypervisor.model.clock import Clock
 from ringfence.hypervisor.model.domains import DomainSpec
-from ringfence.hypervisor.model.frames import DOMID_COW
 from ringfence.hypervisor.model.host import HostSettings, ModelHost
 from ringfence.hypervisor.model.machine import Access, Settings
 from ringfence.hypervisor.model.observer import Carried, Fact, MachineChecked, Touched
@@ -17,7 +16,7 @@ from ringfence.record.binary.xen_mc_info import McInfo
 from ringfence.record.evidence import Format, HypervisorReport, Origin, Record
 from ringfence.world.domain import DomainKind, DomainState, McaHandler
 from ringfence.world.frames import FrameUse, Mapping, MappingKind
-from ringfence.world.identities import DOM0, CaseId, CpuId, DomainId, Frame, GuestFrame, StepId
+from ringfence.world.identities import DOM0, DOMID_COW, CaseId, CpuId, DomainId, Frame, GuestFrame, StepId
 from ringfence.world.situation import Context, Situation
 from ringfence.world.steps import (
     AskDom0,
@@ -538,3 +537,19 @@ def test_an_unknown_token_is_ignored_and_telemetry_waits_for_its_own() -> None:
     staged.host.acknowledge(Token(12345))
     assert staged.host.arrivals() == first
     assert [each for each in first if isinstance(each, Telemetry)]
+
+
+def test_what_is_remembered_of_faults_is_bounded_and_their_numbers_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ringfence.hypervisor.model.stage.LINES_KEPT", 8)
+    monkeypatch.setattr("ringfence.hypervisor.model.stage.TRUTHS_KEPT", 8)
+    host = stage().host
+    broken = host.address(DOM0, GuestFrame(1))
+    host.inject(faults.Uncorrectable(addr=broken, permanent=True))
+    last = 0
+    for page in range(2, 40):
+        addr = host.address(DOM0, GuestFrame(page))
+        last = host.inject(faults.Correctable(addr=addr)).id
+        host.machine.load(CpuId(0), addr)  # what ECC corrects is well again
+    assert last == 39
+    assert [each.id for each in host.truth] == list(range(32, 40))
+    assert broken in host._lines and len(host._lines) <= 9

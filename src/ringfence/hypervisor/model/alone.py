@@ -21,7 +21,7 @@ from ringfence.hypervisor.model.core import Core
 from ringfence.hypervisor.model.delivery import Delivery
 from ringfence.hypervisor.model.dom0_side import Dom0Side
 from ringfence.hypervisor.model.domains import FIRST_VCPU, ModelDomain
-from ringfence.hypervisor.model.frames import DOMID_COW, OWNER_SHIFT, Pg
+from ringfence.hypervisor.model.frames import OWNER_SHIFT, Pg
 from ringfence.hypervisor.model.healing import is_expendable
 from ringfence.hypervisor.model.interrupts import MachineCheck
 from ringfence.hypervisor.model.life import Life
@@ -32,7 +32,7 @@ from ringfence.hypervisor.model.vmce import VirtualBank
 from ringfence.record.binary.xen_mc_info import McInfo, McInfoBank, McInfoRecovery
 from ringfence.record.evidence import Record
 from ringfence.world.domain import DomainState
-from ringfence.world.identities import PAGE_BYTES, PAGE_SHIFT, CpuId, DomainId, Frame
+from ringfence.world.identities import DOMID_COW, PAGE_BYTES, PAGE_SHIFT, CpuId, DomainId, Frame
 from ringfence.world.situation import AlreadyDone, Context, Deed, Running
 
 _SRAR_CODES: Final = frozenset({0x0134, 0x0150})

@@ -14,10 +14,8 @@ from typing import Final
 
 import msgspec
 
-from ringfence.world.identities import SUPERPAGE_FRAMES, DomainId, Frame, GuestFrame
+from ringfence.world.identities import DOMID_COW, SUPERPAGE_FRAMES, DomainId, Frame, GuestFrame
 
-DOMID_COW: Final = DomainId(0x7FF3)
-"""Xen's owner of pages that guests share copy-on-write (public/xen.h)."""
 DOMID_XEN: Final = DomainId(0x7FF2)
 OWNER_SHIFT: Final = 16
 """PG_OFFLINE_OWNER_SHIFT."""

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import msgspec
 
-from ringfence.hypervisor.model.frames import DOMID_COW, FrameTable, Holder
+from ringfence.hypervisor.model.frames import FrameTable, Holder
 from ringfence.world.frames import FrameFacts, FrameUse, Mapping, MappingKind
-from ringfence.world.identities import DomainId, Frame, GuestFrame
+from ringfence.world.identities import DOMID_COW, DomainId, Frame, GuestFrame
 
 ReclaimableCheck = Callable[[Frame], bool]
 """Whether the hypervisor can give up one of its own frames."""

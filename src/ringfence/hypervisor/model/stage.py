@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
@@ -37,6 +38,11 @@ from ringfence.world.identities import (
 from ringfence.world.situation import Context, Destination, Running
 from ringfence.world.steps import Step
 from ringfence.world.treatment import TreatingSeat
+
+TRUTHS_KEPT: Final = 4096
+"""Faults that are remembered: a model host may run for years. Whoever wants all of them watches (``Observer``)."""
+LINES_KEPT: Final = 16_384
+"""Lines of memory that are looked at by who copies a domain; those that are well again go when there are so many."""
 
 _CONSUMED: Final = (faults.ConsumedData, faults.ConsumedInstruction)
 
@@ -105,7 +111,8 @@ class Stage:
         )
         self._words: Final = LastWords(self._core)
         self._seat = seat if behaviour.treats else None
-        self._truth: list[Injected] = []
+        self._truth: deque[Injected] = deque(maxlen=TRUTHS_KEPT)
+        self._injected = 0
         self._lines: dict[PhysAddr, None] = {}
         self._other: Stage | None = None
         self._life, self._xen = self._start()
@@ -247,6 +254,12 @@ class Stage:
         """The CPU that a vCPU is pinned to. Raises KeyError."""
         return self._life.scheduler.cpu_of(domain, vcpu)
 
+    def _suspect(self, line: PhysAddr) -> None:
+        """Something may be wrong with a line of memory."""
+        self._lines[line] = None
+        if len(self._lines) > LINES_KEPT:
+            self._lines = {each: None for each in self._lines if each == line or self.machine.health(each) is not None}
+
     # --- faults ----------------------------------------------------------------------------------------------------
 
     def inject(self, fault: faults.Fault) -> Injected:
@@ -258,14 +271,14 @@ class Stage:
         running = Running() if cpu is None else self._xen.accesses.who(cpu)
         addr = fault.addr if isinstance(fault, _OfAddress) else None
         if addr is not None:
-            self._lines[line_of(addr)] = None
+            self._suspect(line_of(addr))
         frame = None if addr is None else Frame(addr >> PAGE_SHIFT)
         owner = None if frame is None else self._life.frames.owner(frame)
         mapped_by = () if frame is None else self._life.mappings.of(frame)
         logged = self.machine.inject(fault)
         truth = Injected(
             at_ns=self._core.now_ns,
-            id=ErrorId(len(self._truth) + 1),
+            id=ErrorId(self._injected + 1),
             fault=fault,
             frame=frame,
             owner=None if owner is None else owner.domain,
@@ -273,6 +286,7 @@ class Stage:
             runs=running.domain,
             logged=logged,
         )
+        self._injected += 1
         self._truth.append(truth)
         self._core.tell(truth)
         if cpu is not None and self.machine.cpu_state(cpu) is CpuState.IN_MACHINE_CHECK:
@@ -367,7 +381,7 @@ class Stage:
 
     @property
     def truth(self) -> Sequence[Injected]:
-        """Every fault that was injected, oldest first, over all boots."""
+        """The faults that were injected, oldest first, over all boots; the last ``TRUTHS_KEPT``."""
         return tuple(self._truth)
 
     def console(self, sink: Sink = Sink.SERIAL) -> str:
