@@ -65,7 +65,9 @@ class Host:
     def command(self, *arguments: str) -> str:
         """Run a ringfence command about this host, and give what it prints."""
         command = [str(RINGFENCE), *arguments, "--state-dir", str(self.directory / "state")]
-        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE_S).stdout
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE_S)
+        assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
+        return done.stdout
 
     def token(self, name: str, scopes: str) -> str:
         return self.command("token", "create", "--name", name, "--scope", scopes).strip()

@@ -134,13 +134,14 @@ def test_events_come_live_and_leave_what_is_read_in_its_place(opened: Opened, bu
     page.wait_for_function("document.querySelector('.llist').scrollHeight > 3000", timeout=LONG_MS)
     listed.evaluate("(list) => { list.scrollTop = 1200; }")
     page.wait_for_timeout(200)
-    at = """(list) => {
-        const box = list.getBoundingClientRect();
-        return document.elementFromPoint(box.x + 20, box.y + 60).closest('.lrow').dataset.key;
+    # What is read at a place of the list, once it is drawn.
+    at = """() => {
+        const box = document.querySelector('.llist').getBoundingClientRect();
+        return document.elementFromPoint(box.x + 20, box.y + 60)?.closest('.lrow')?.dataset.key;
     }"""
-    before = listed.evaluate(at)
+    before = page.wait_for_function(at).json_value()
     expect(page.locator(".newer")).to_be_visible(timeout=LONG_MS)
-    assert listed.evaluate(at) == before
+    assert page.wait_for_function(at).json_value() == before
     page.locator(".newer").click()
     expect(page.locator(".newer")).to_be_hidden()
 

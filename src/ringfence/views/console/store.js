@@ -8,8 +8,9 @@ export const MOST_EVENTS = 10_000; // in memory: some megabytes; older ones are 
 const FIRST_EVENTS = 500;
 const FIRST_ENDS = 1_000; // as many closed cases as the service remembers (journal.state.OUTCOMES_KEPT)
 const SETTLE_MS = 300; // events come in bunches: one question for all of them
-const REST_MS = 1_000; // and no list is asked for more often than this, storm or not
+const REST_MS = 2_000; // and no list is asked for more often than this: eight pages of one token stay below its rate
 const HALTED_POLL_MS = 2_000; // a host that stands is reset in seconds, and no event tells how many are left
+const FRESH_MS = 1_500; // so long a new row is marked
 const POLL_MS = 10_000; // what no event tells: the disk, readers, sources; and whether anybody is there at all
 const BACKOFF_MS = [1_000, 2_000, 4_000, 8_000, 15_000];
 
@@ -78,6 +79,7 @@ async function ask() {
   due.clear();
   if (names.includes('policy')) { store.policy = null; names.splice(names.indexOf('policy'), 1); }
   const results = await Promise.allSettled(names.filter((name) => ASK[name]).map((name) => ASK[name]()));
+  store.refused = '';
   for (const result of results) if (result.status === 'rejected') failed(result.reason);
   changed();
   setTimeout(() => { asking = false; if (due.size) want(); }, REST_MS);
@@ -111,6 +113,8 @@ function take() {
   bunch = [];
   if (!fresh.length) return;
   for (const event of fresh) event.fresh = true;
+  const shown = [...fresh];
+  setTimeout(() => { for (const event of shown) event.fresh = false; }, FRESH_MS);
   store.last = fresh[fresh.length - 1].number;
   fresh.forEach(remember);
   store.events = [...fresh.reverse(), ...store.events].slice(0, MOST_EVENTS);
