@@ -57,5 +57,7 @@ def test_command(ctx: click.Context, name: str, as_json: bool, state_dir: Path, 
         word = click.style("taken", fg="green") if reply.taken else click.style("NOT TAKEN", fg="red", bold=True)
         sign = "signed" if reply.signed else "not signed"
         click.echo(f"{word} after {reply.took_ms} ms, {sign}: {printable(reply.message)}\n  {printable(reply.url)}")
+        if not reply.status:
+            click.echo("  The unit that is shipped has no network: docs/webhooks.md has the drop-in that gives it one.")
     if not reply.taken:
         ctx.exit(EXIT_REFUSED)

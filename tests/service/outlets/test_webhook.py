@@ -297,6 +297,26 @@ def test_a_test_says_what_came_back(behave: Any, taken: bool, said: str, tmp_pat
     assert to.got[0].event["type"] == "ringfence.test"
 
 
+def test_a_test_that_is_taken_ends_the_wait_of_who_was_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FIRST_PAUSE_S", 3600.0)
+
+    async def scene(to: Receiver) -> None:
+        async with home(tmp_path) as at, told(at, webhook(to.url, longest_pause_s=3600.0)) as outlets:
+            await at.tell("A1")
+            await until(lambda: at.problems)
+            assert getattr(await trial.tested("ops", outlets, at.house), "taken", None) is True
+            await until(lambda: len(to.got) == 3)
+            await until(lambda: not at.problems)
+
+    with receiver(answers_with("503 Busy"), OK) as to:
+        run(scene(to))
+    assert [each.event["type"] for each in to.got] == [
+        "ringfence.fault.ended",
+        "ringfence.test",
+        "ringfence.fault.ended",
+    ]
+
+
 def test_a_test_of_an_unknown_webhook_names_those_that_there_are(tmp_path: Path) -> None:
     async def scene() -> str:
         async with home(tmp_path) as at:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
@@ -81,6 +82,8 @@ class WebhookOutlet:
 
     settings: Webhook
     _reading: OutletReading = field(default_factory=OutletReading)
+    answers: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when a test was taken: whoever waits between two attempts need not wait on."""
 
     @property
     def receiver(self) -> str:
@@ -110,9 +113,12 @@ class WebhookOutlet:
             return say.Tested(
                 url=self.settings.url, taken=False, took_ms=_ms_since(begun_s), message=str(error), signed=is_signed
             )
+        taken = verdict(answer.status) is Verdict.TAKEN
+        if taken:
+            self.answers.set()
         return say.Tested(
             url=self.settings.url,
-            taken=verdict(answer.status) is Verdict.TAKEN,
+            taken=taken,
             took_ms=_ms_since(begun_s),
             message=_in_words(answer),
             status=answer.status,
@@ -222,7 +228,10 @@ class _Sender:
         words = f"{why}; {told.topic} (event {told.number}) waits, the journal has {behind} more behind it"
         self.house.problems.says(self.outlet.name, f"{words}; tried again every {self._settings.longest_pause_s:g} s "
                                  f"or sooner (ringfence webhook test {self.outlet.receiver})")  # fmt: skip
-        await asyncio.sleep(pause)
+        self.outlet.answers.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await self.outlet.answers.wait()
 
     def _pass_over(self, told: Notice, answer: Answer) -> None:
         self.passed_over += 1
