@@ -88,12 +88,13 @@ class Scripted:
 class Writer:
     """The writer's desk without a thread: what is asked is done at once, and a kill ends it."""
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
+    def __init__(self, desk: Desk, host: Host) -> None:
+        self.desk, self.host = desk, host
         self.killed = False
 
     def ask(self, what: Callable[[Desk], T]) -> Future[T]:
-        if self.killed:
+        self.host.asked += 1
+        if self.killed or self.host.asked == self.host.busy_at:
             raise BusyError
         answer: Future[T] = Future()
         try:
@@ -124,6 +125,8 @@ class Host:
         self.world = World(MeteredHost(StandInHost(self.model), self.model, self.meter, Seen()))
         self.lives = 0
         self.facts: tuple[Fact, ...] = ()
+        self.asked = 0
+        self.busy_at: int | None = None
 
     def live(self, *followed: Followed, until: Callable[[], bool] | None = None) -> State | None:
         """One life: until all sources have given all they have, or ``until``. None if it was killed."""
@@ -143,7 +146,7 @@ class Host:
     async def _attend(
         self, desk: Desk, followed: tuple[Followed, ...], until: Callable[[], bool] | None
     ) -> State | None:
-        writer = Writer(desk)
+        writer = Writer(desk, self)
         house = cast(House, _House(self.path, writer, self.problems))
         sources = [cast(Scripted, each.source) for each in followed]
         task = asyncio.create_task(Intake(followed, lambda: self.facts).attend(house))
@@ -535,6 +538,25 @@ def test_a_host_that_has_halted_hears_nothing_until_it_comes_again(tmp_path: Pat
 
     host.live(Followed(source), until=waits)
     assert len(received(host.journal())) == 1
+
+
+def test_a_further_report_never_comes_before_its_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What presses has a way of its own to the writer; it must not arrive before what was placed before it."""
+    monkeypatch.setattr(intake, "BUSY_PAUSE_S", 0.2)
+    host = Host(tmp_path / "journal.sqlite")
+    host.busy_at = 2  # the first asks how far it is, the second tells of the first error
+
+    class Later(Scripted):
+        async def follow(self, emit: Emit, since: Position | None = None) -> None:
+            while host.asked < 2:
+                await asyncio.sleep(0.001)
+            await super().follow(emit, since)
+
+    first, later = Scripted("kmsg", ((registers(SOFT),),)), Later("tracefs", ((registers(HARD), edac(SOFT)),))
+    host.live(Followed(first), Followed(later))
+    told = [each for each in host.journal() if isinstance(each, ev.Received | ev.AlsoSeen)]
+    assert [each.sighting if isinstance(each, ev.Received) else each.of for each in told] == [1, 2, 1]
+    assert isinstance(told[0], ev.Received) and told[0].source == "kmsg"
 
 
 def test_who_erases_waits_until_it_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

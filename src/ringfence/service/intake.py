@@ -15,9 +15,11 @@ import asyncio
 import sys
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -113,6 +115,7 @@ class Intake:
     ) -> None:
         self._followed, self._facts, self._now_s = tuple(followed), facts, now_s
         self._standing: dict[str, _Standing] = {}
+        self._turns: deque[Told] = deque()
 
     @property
     def name(self) -> str:
@@ -124,7 +127,7 @@ class Intake:
         positions, next_number = await _ask(house, _how_far)
         attaching = await asyncio.to_thread(recalled, house.journal, next_number)
         self._standing = {each.source.name: _Standing(positions.get(each.source.name)) for each in self._followed}
-        lanes = Lanes()
+        lanes, self._turns = Lanes(), deque()
         async with asyncio.TaskGroup() as group:
             for lane in (lanes.express, lanes.slow):
                 group.create_task(self._hand_on(house, lane, attaching))
@@ -255,7 +258,9 @@ class Intake:
         while True:
             parcel = await lane.get()
             assert isinstance(parcel, _Parcel)  # noqa: S101 (nothing else is put there)
+            # No one else is heard between these two: what is told first is placed first.
             told = Told(parcel.source, tuple(placed(attaching, parcel)), parcel.position, parcel.sink)
+            self._turns.append(told)
             is_durable = await self._tell(house, told)
             if parcel.done is not None and not parcel.done.done():
                 parcel.done.set_result(is_durable)
@@ -263,10 +268,35 @@ class Intake:
     async def _tell(self, house: House, told: Told) -> bool:
         """Have it written and acted upon. A host that has halted hears nothing until it comes again."""
         while True:
-            is_durable = await _ask(house, lambda desk: _hear(desk, told))
-            if is_durable is not None:
-                return is_durable
-            await asyncio.sleep(HALTED_PAUSE_S)
+            heard = await _ask(house, lambda desk: self._hear(desk, told))
+            match heard:
+                case _Heard.HALTED:
+                    await asyncio.sleep(HALTED_PAUSE_S)
+                case _Heard.TOO_EARLY:
+                    await asyncio.sleep(BUSY_PAUSE_S)
+                case _:
+                    return heard is _Heard.DURABLE
+
+    def _hear(self, desk: Desk, told: Told) -> _Heard:
+        """In the writer's thread. A further report never comes before the error that it is of: what was placed first is
+        written first, whichever the writer was too busy for.
+        """
+        if desk.world.reset_ms is not None:
+            return _Heard.HALTED
+        if self._turns[0] is not told:
+            return _Heard.TOO_EARLY
+        is_durable = desk.loop.hear(told)
+        self._turns.popleft()
+        return _Heard.DURABLE if is_durable else _Heard.UNWRITTEN
+
+
+class _Heard(Enum):
+    """What became of something that was told."""
+
+    DURABLE = auto()
+    UNWRITTEN = auto()
+    HALTED = auto()
+    TOO_EARLY = auto()
 
 
 async def _ask(house: House, what: Callable[[Desk], T]) -> T:
@@ -295,10 +325,6 @@ def _who(followed: Followed) -> str:
 def _how_far(desk: Desk) -> tuple[dict[str, Position], int]:
     state = desk.loop.state
     return {name: Position(text) for name, text in state.positions.items()}, state.last_sighting + 1
-
-
-def _hear(desk: Desk, told: Told) -> bool | None:
-    return None if desk.world.reset_ms is not None else desk.loop.hear(told)
 
 
 def _is_durable(desk: Desk) -> bool:
