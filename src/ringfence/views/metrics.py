@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -695,4 +696,9 @@ def _series(metric: Metric, series: Series) -> Iterable[Sample]:
 
 def _legible(*labels: str) -> tuple[str, ...]:
     """Texts of evidence as labels: no control characters, no direction marks, nothing that UTF-8 cannot hold."""
-    return tuple(printable(label).encode("utf-8", "backslashreplace").decode() for label in labels)
+    return tuple(map(_made_legible, labels))
+
+
+@lru_cache(maxsize=4 * DIMMS_TOLD_APART)  # the same few at each scrape, which the writer must not wait for
+def _made_legible(label: str) -> str:
+    return printable(label).encode("utf-8", "backslashreplace").decode()
