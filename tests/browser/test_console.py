@@ -325,6 +325,26 @@ def test_everything_is_reached_by_keys_alone(opened: Opened, demo: Host) -> None
     picture(page, "events")
 
 
+NAMELESS = """() => [...document.querySelectorAll('a, button, input, select, textarea, [role=option], [role=listbox]')]
+    .filter((node) => node.offsetParent !== null)
+    .filter((node) => !(node.getAttribute('aria-label') || node.textContent.trim() || node.labels?.length))
+    .map((node) => node.outerHTML)"""
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_whatever_can_be_pressed_or_filled_has_a_name_and_a_page_has_one_heading(
+    opened: Opened, demo: Host, name: str
+) -> None:
+    page = opened(demo)
+    go(page, name)
+    assert page.evaluate(NAMELESS) == []
+    assert page.locator("main h1").count() == 1
+    tones = page.evaluate(
+        "() => [...document.querySelectorAll('.tag, .dimm, .cell')].filter((n) => !n.textContent.trim())"
+    )
+    assert tones == [], "a colour without a word or a number"
+
+
 # --- looks ------------------------------------------------------------------------------------------------------------
 
 
