@@ -123,6 +123,11 @@ def ahead(trend: Trend, situation: Situation, policy: Policy) -> Ahead:
             return Ahead()
 
 
+def informs(policy: Policy) -> bool:
+    """Whether a policy has anybody told of corrected errors at all."""
+    return not policy.dry_run and any(rule.inform_of_ce for rule in (*policy.domains, policy.otherwise))
+
+
 def inform(situation: Situation, policy: Policy) -> tuple[NotifyGuest, ...]:
     """Whom to tell of a corrected error, "for purely notification purposes" (I.3a-inform): nobody need act, and nothing
     is changed for anybody (L3). ``situation.frames`` are the pages that it names.

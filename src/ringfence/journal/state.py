@@ -170,7 +170,8 @@ class State:
 
     def is_durable(self, token: Token, records: Iterable[Record] = ()) -> bool:
         """Whether this arrival, with its records, is in the journal already: acknowledge it, and no more."""
-        return self.unacknowledged.get(token) == _checksum(records)
+        known = self.unacknowledged.get(token)
+        return known is not None and known == _checksum(records)
 
     def pages_offlined(self, dimm: str) -> int:
         """How many pages of a DIMM Ringfence had taken out of use."""
@@ -185,13 +186,16 @@ class State:
         return copy.deepcopy(self)
 
 
+_APART: Final = msgspec.msgpack.Encoder()
+
+
 def _checksum(records: Iterable[Record], before: int = 0) -> int:
     """A CRC over what tells records apart: their raw bytes, and their registers where a source gives no bytes.
 
     Those that do not say how bad they are stand apart in the journal (``events.Unrecognised``), and here for nothing.
     """
     for record in filter(is_judgeable, records):
-        apart = repr((record.bank, record.cpu, record.registers)).encode()
+        apart = _APART.encode((record.bank, record.cpu, record.registers))
         before = zlib.crc32(apart, zlib.crc32(record.raw, before))
     return before
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ringfence.decision.answer import inform
+from ringfence.decision.answer import inform, informs
 from ringfence.decision.flow import State
 from ringfence.decision.policy import Policy
 from ringfence.decision.rows import Because, Row
@@ -53,13 +53,13 @@ class Evidence:
         self, ledger: Ledger, campaigning: Campaigning, ahead: ActingAhead, alone: Alone | None, policy: Policy
     ) -> None:
         self._ledger, self._campaigning, self._ahead, self._alone = ledger, campaigning, ahead, alone
-        self._policy = policy
+        self._policy, self._informs = policy, informs(policy)
         self._informed: dict[Frame, None] = {}
         self._storms = Storms(ledger, ahead, policy)
 
     def reload(self, policy: Policy) -> None:
         """What is received from now on goes by this policy."""
-        self._policy = policy
+        self._policy, self._informs = policy, informs(policy)
         self._storms.reload(policy)
 
     def take(
@@ -177,7 +177,7 @@ class Evidence:
 
     def _inform(self, event: ev.Received) -> None:
         """Tell the guest whose page it is, if the policy wants it to hear of corrected errors: once for each page."""
-        if event.frame is None or event.frame in self._informed:
+        if not self._informs or event.frame is None or event.frame in self._informed:
             return
         for step in inform(self._campaigning.situation(event.record), self._policy):
             self._informed[event.frame] = None

@@ -213,6 +213,8 @@ def _fires(rule: SerdRule, history: Sequence[Sighting], after_ms: int) -> bool:
     """
     if rule.engine is Engine.BUCKET:
         return fold_all(rule, ((each.at_ms, each.count) for each in history if each.at_ms > after_ms)).fired
+    if rule.distinct and history and history[-1].syndrome is None:
+        return False  # an error without a syndrome adds none
     errors, syndromes = 0, set[int]()
     for each in reversed(history):
         if each.at_ms <= after_ms:
