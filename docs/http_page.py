@@ -27,6 +27,8 @@ _BOUNDS: Final = (
     ("bytes of a line or a field of the head; fields", f"{BOUNDS.head_bytes}; {BOUNDS.headers}", "400"),
     ("bytes of a body; of a dry run's", f"{bounds.BODY_BYTES}; {bounds.POLICY_BODY_BYTES}", "413"),
     ("requests of one client", f"{BOUNDS.rate_per_s:g} a second, {BOUNDS.burst} at once", "429 with Retry-After"),
+    ("changes of one client", f"{BOUNDS.change_per_s:g} a second, {BOUNDS.change_burst} at once", "429"),
+    ("readers of the journal at work", str(BOUNDS.readers), "the next ones wait"),
     ("wrong tokens of one address", f"{BOUNDS.wrong_per_s * 60:g} a minute, {BOUNDS.wrong_burst} at once", "429"),
     ("clients whose rate is remembered", str(BOUNDS.clients), "the one seen least lately begins anew"),
     ("sessions", str(BOUNDS.sessions), "the one used least lately ends"),

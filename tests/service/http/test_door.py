@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from ringfence.errors import SourceError
+from ringfence.journal import events as ev
+from ringfence.journal.store import Reader
 from ringfence.service.http import tokens
 from ringfence.service.http.bounds import Bounds
 from ringfence.service.http.listening import host_of
@@ -248,3 +250,20 @@ def test_what_is_wrong_at_the_door_is_counted(place: Served) -> None:
     counted = place.door.counted
     assert (counted.requests, counted.refused, counted.wrong_tokens) == (2, 2, 1)
     until(lambda: not counted.connections)
+
+
+def test_changes_have_a_rate_of_their_own_for_the_journal_keeps_each(tmp_path: Path) -> None:
+    with served(tmp_path, bounds=Bounds(change_per_s=0.01, change_burst=3)) as place:
+        client = place.client(*Scope)
+        assert [client.post("/api/v1/do", PAUSE).status for _ in range(5)] == [409] * 3 + [429] * 2
+        assert client.get("/api/v1/health").status == 200
+        with Reader(place.house.journal) as reader:
+            assert sum(1 for _ in reader.events(kinds=(ev.Instructed,))) == 3
+
+
+def test_who_has_a_session_may_begin_another_one(place: Served) -> None:
+    token = place.token(Scope.READ, name="ada")
+    browser, first = logged_in(place, token)
+    again = browser.post("/api/v1/session", {"token": token})
+    assert again.status == 200
+    assert again.json["csrf"] != first.json["csrf"]

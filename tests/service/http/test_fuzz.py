@@ -24,7 +24,10 @@ from ringfence.service.http.trial import Trial, Tried
 from tests.service.http.serving import PATIENCE_S, Served, served
 
 EXAMPLES = int(os.environ.get("RINGFENCE_FUZZ_EXAMPLES", "12"))
-UNHURRIED = Bounds(rate_per_s=1e9, burst=1_000_000_000, wrong_per_s=1e9, wrong_burst=1_000_000_000)
+OFTEN = 1_000_000_000
+UNHURRIED = Bounds(
+    rate_per_s=OFTEN, burst=OFTEN, wrong_per_s=OFTEN, wrong_burst=OFTEN, change_per_s=OFTEN, change_burst=OFTEN
+)
 
 schema = schemathesis.openapi.from_dict(json.loads(openapi_json()))
 every = schema.exclude(path=[route.path for route in ROUTES if route.media == EVENT_STREAM])

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ringfence.service.http import streams
+from ringfence.service.http import streams, tokens
 from ringfence.service.http.bounds import Bounds
+from ringfence.service.http.routes import Scope
 from tests.service.http.serving import Client, Served, served, until
 
 
@@ -128,3 +129,14 @@ def test_streams_are_bounded_in_all_and_for_each_client(tmp_path: Path) -> None:
         assert not place.door.following
         with following(client) as again:
             assert again.status == 200
+
+
+def test_a_stream_ends_when_its_token_is_revoked(place: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "HEARTBEAT_S", 0.02)
+    token = place.token(Scope.READ, name="eye")
+    with following(Client(place.address, headers={"Authorization": f"Bearer {token}"})) as response:
+        told = messages(response)
+        next(told)
+        tokens.revoke(place.state_dir / tokens.FILE, "eye")
+        list(told)  # it has an end
+    until(lambda: not place.door.counted.followers)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from http import HTTPStatus
 from typing import Annotated
 
@@ -95,7 +94,7 @@ async def parts_of(call: Call[Parts]) -> Answer:
     known = await call.ask(parts.look)
     if isinstance(known, say.Refused):
         return known
-    return await asyncio.to_thread(parts.parts, known, everything=call.asked.all)
+    return await call.compute(lambda: parts.parts(known, everything=call.asked.all))
 
 
 async def domains(call: Call[Nothing]) -> Answer:
@@ -108,7 +107,7 @@ async def picture(call: Call[Nothing]) -> Answer:
     known = await call.ask(lambda desk: (Ingredients.of(desk.loop.state), desk.world.host.name))
     if isinstance(known, say.Refused):
         return known
-    return await asyncio.to_thread(host_picture.picture, *known)
+    return await call.compute(lambda: host_picture.picture(*known))
 
 
 async def approvals(call: Call[Nothing]) -> Answer:
@@ -147,7 +146,7 @@ async def clear(call: Call[Clearing]) -> Answer:
     asked = call.asked
     request = say.Clear(part=asked.part, how=asked.how, because=asked.because, serial=asked.serial)
     known = await call.ask(parts.look)
-    key = known if isinstance(known, say.Refused) else await asyncio.to_thread(parts.meant, known, request.part)
+    key = known if isinstance(known, say.Refused) else await call.compute(lambda: parts.meant(known, request.part))
     if isinstance(key, say.Refused):
         return key
     return await call.ask(lambda desk: parts.clear(desk, request, key, call.who.words))

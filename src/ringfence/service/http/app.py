@@ -125,7 +125,7 @@ class App:
         async def handle(request: web.Request) -> web.StreamResponse:
             answer = await self._answer(route, request)
             if isinstance(answer, Stream):
-                return await self._stream(answer, request)
+                return await self._stream(answer, route, request)
             found = _response(answer)
             if found.status >= HTTPStatus.BAD_REQUEST:
                 self._door.counted.refused += 1
@@ -143,8 +143,10 @@ class App:
             return self._door.too_often(wait_s)
         if not found.may(route.needs):
             return _lacking(route, found) if found.is_known else _NO_TOKEN
-        if route.method is not Method.GET and (refused := self._foreign(request, found)) is not None:
+        if route.method is not Method.GET and (refused := self._foreign(route, request, found)) is not None:
             return refused
+        if route.changes and (wait_s := self._door.changes.take(found.key, self._door.monotonic_s())):
+            return self._door.too_often(wait_s)
         asked = await self._asked(route, request)
         if isinstance(asked, Problem):
             return asked
@@ -190,12 +192,14 @@ class App:
             return who.at(address)
         return replace(who.with_token(session.token.name, frozenset(session.token.scopes), address), session=session)
 
-    def _foreign(self, request: web.Request, found: Who) -> Problem | None:
+    def _foreign(self, route: AnyRoute, request: web.Request, found: Who) -> Problem | None:
         """A change that a page of another site has a browser send is refused."""
         origin = request.headers.get("Origin")
         if origin is not None and origin.partition("://")[2] != request.headers.get("Host", ""):
             return _OTHER_ORIGIN
-        if found.session is not None and not is_csrf(found.session, request.headers.get(CSRF_HEADER, "")):
+        if found.session is None or route.without_csrf:
+            return None
+        if not is_csrf(found.session, request.headers.get(CSRF_HEADER, "")):
             return _NO_CSRF
         return None
 
@@ -222,8 +226,13 @@ class App:
             return problem(HTTPStatus.REQUEST_TIMEOUT, detail)
         return bytes(found)
 
-    async def _stream(self, answer: Stream, request: web.Request) -> web.StreamResponse:
-        """Send pieces as they come, until there are no more, or the client has gone."""
+    async def _may_still(self, route: AnyRoute, request: web.Request) -> bool:
+        """Whether who was let in would be let in now: a token may be revoked while its stream is open."""
+        found = await self._who(request, self._connection_of(request))
+        return isinstance(found, Who) and found.may(route.needs)
+
+    async def _stream(self, answer: Stream, route: AnyRoute, request: web.Request) -> web.StreamResponse:
+        """Send pieces as they come, until there are no more, the client has gone, or may not have them any more."""
         connection = self._connection_of(request)
         response = web.StreamResponse(headers={**SECURITY, "Content-Type": answer.media, "Cache-Control": "no-store"})
         gone = asyncio.ensure_future(connection.gone.wait())
@@ -236,7 +245,7 @@ class App:
                     piece.cancel()
                     await asyncio.wait({piece})
                     break
-                if not (sent := piece.result()):
+                if not (sent := piece.result()) or not await self._may_still(route, request):
                     break
                 await response.write(sent)
         except ConnectionError:

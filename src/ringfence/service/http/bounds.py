@@ -30,7 +30,9 @@ class Bounds:
     is for a body, ``idle_s`` between two requests, ``slow_s`` for which a client may leave unread what was sent to it.
 
     ``rate_per_s`` requests with a ``burst`` are a client's, who is a token, or an address as long as it has shown none;
-    wrong tokens of an address have a budget of their own. ``clients`` are the ones whose rate is remembered.
+    wrong tokens of an address have a budget of their own, and so have changes (``change_per_s``), each of which the
+    journal keeps. ``clients`` are the ones whose rate is remembered. ``readers`` of the journal work at a time: they
+    compute while the writer wants to.
     """
 
     connections: int = 128
@@ -47,7 +49,10 @@ class Bounds:
     burst: int = 100
     wrong_per_s: float = 0.1
     wrong_burst: int = 10
+    change_per_s: float = 1.0
+    change_burst: int = 30
     clients: int = 4_096
+    readers: int = 2
     sessions: int = 256
     session_s: float = 12 * 3_600.0
     session_idle_s: float = 3_600.0

@@ -117,10 +117,15 @@ class Connections:
             except BaseException:
                 self._places.release()
                 raise
-            # Left alone, the kernel keeps some megabytes for a client that does not read (tcp(7), tcp_wmem).
-            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._door.bounds.buffer_bytes)
+            try:
+                # Left alone, the kernel keeps some megabytes for a client that does not read (tcp(7), tcp_wmem).
+                accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._door.bounds.buffer_bytes)
+                peer = Peer.of(accepted) if is_unix else None
+            except OSError:  # it is gone already
+                self._places.release()
+                accepted.close()
+                continue
             now_s = self._door.monotonic_s()
-            peer = Peer.of(accepted) if is_unix else None
             connection = Connection("" if is_unix else str(address[0]), peer, now_s, now_s)
             task = loop.create_task(self._open(accepted, connection, None if is_unix else tls()))
             self._opening.add(task)

@@ -46,6 +46,8 @@ class Door:
     sessions: Sessions
     rates: Rates
     wrong: Rates
+    changes: Rates
+    reading: asyncio.Semaphore
     counted: Counted = field(default_factory=Counted)
     following: dict[str, int] = field(default_factory=dict)
     trying: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -60,6 +62,8 @@ class Door:
             sessions=Sessions(bounds.sessions, bounds.session_s, bounds.session_idle_s),
             rates=Rates(bounds.rate_per_s, bounds.burst, bounds.clients),
             wrong=Rates(bounds.wrong_per_s, bounds.wrong_burst, bounds.clients),
+            changes=Rates(bounds.change_per_s, bounds.change_burst, bounds.clients),
+            reading=asyncio.Semaphore(bounds.readers),
         )
 
     @staticmethod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from itertools import islice
@@ -64,7 +63,7 @@ async def events(call: Call[Events]) -> Answer:
     context = await call.ask(Context.of)
     if isinstance(context, say.Refused):
         return context
-    return await asyncio.to_thread(_page, call.house.journal, call.asked, context, call.house.news.last)
+    return await call.compute(lambda: _page(call.house.journal, call.asked, context, call.house.news.last))
 
 
 def _page(journal: Path, asked: Events, context: Context, last: int) -> EventPage:
@@ -163,7 +162,7 @@ async def event(call: Call[TheEvent]) -> Answer:
 
 async def _explained(call: Call[A], what: Callable[[Context], Answer]) -> Answer:
     context = await call.ask(Context.of)
-    return context if isinstance(context, say.Refused) else await asyncio.to_thread(what, context)
+    return context if isinstance(context, say.Refused) else await call.compute(lambda: what(context))
 
 
 def _case(journal: Path, number: CaseId, context: Context) -> CaseExplained | Problem:

@@ -74,7 +74,8 @@ ROUTES = (
     ),
     Route(
         method=Method.POST, path="/api/v1/session", name="login", needs=None, asked=Login, answers=Me, handler=begin,
-        refuses=(HTTPStatus.UNAUTHORIZED,), summary="Begin a browser's session with a token: sets a cookie",
+        refuses=(HTTPStatus.UNAUTHORIZED,), without_csrf=True,
+        summary="Begin a browser's session with a token: sets a cookie",
     ),
     Route(
         method=Method.DELETE, path="/api/v1/session", name="logout", needs=None, asked=Nothing, answers=Me, handler=end,

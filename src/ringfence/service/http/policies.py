@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from http import HTTPStatus
 from pathlib import Path
@@ -73,7 +72,7 @@ async def in_force(call: Call[Nothing]) -> Answer:
         digest=loaded.digest,
         text=loaded.text,
         dry_run=loaded.policy.dry_run,
-        explained=await asyncio.to_thread(explain, loaded.file),
+        explained=await call.compute(lambda: explain(loaded.file)),
     )
 
 
@@ -84,19 +83,19 @@ async def dry_run(call: Call[Proposal]) -> Answer:
     if isinstance(loaded, say.Refused):
         return loaded
     try:
-        file = await asyncio.to_thread(read, asked.text.encode("utf-8", "surrogatepass"), PROPOSED)
+        file = await call.compute(lambda: read(asked.text.encode("utf-8", "surrogatepass"), PROPOSED))
     except PolicyError as error:
         return DryRun(good=False, problems=error.problems)
     if call.door.trying.locked():
         advice = "One is tried at a time: try again in a moment."
         return problem(HTTPStatus.SERVICE_UNAVAILABLE, "another policy is being tried", advice, retry_after_s=5)
     async with call.door.trying:
-        events = await asyncio.to_thread(_last, call.house.journal, asked.last, call.house.news.last)
+        events = await call.compute(lambda: _last(call.house.journal, asked.last, call.house.news.last))
         trial = Trial(in_force=write(loaded.policy), proposed=asked.text, events=events, stand_in=asked.stand_in)
         found = (await tried(trial)).events if events else ()
     return DryRun(
         good=True,
-        explained=await asyncio.to_thread(explain, file),
+        explained=await call.compute(lambda: explain(file)),
         events=found,
         differing=sum(each.differs for each in found),
         assumed=f"A guest ({asked.stand_in}) had every page that is named, and ran where something was consumed; the "

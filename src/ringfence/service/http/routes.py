@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -103,6 +104,11 @@ class Call(Generic[A]):
         """Have something answered in the writer's thread."""
         return await ask(self.house.writer, what)
 
+    async def compute(self, what: Callable[[], T]) -> T:
+        """Have something read from the journal, or computed, in a thread; few at a time (``Bounds.readers``)."""
+        async with self.door.reading:
+            return await asyncio.to_thread(what)
+
 
 # --- a route ----------------------------------------------------------------------------------------------------------
 
@@ -114,7 +120,8 @@ class Route(Generic[A]):
     ``name`` is its operationId. ``asked`` has a field for each ``{parameter}`` of the path; the others are parameters
     of the query for GET, and the members of the JSON body for the other methods. ``needs`` None: anybody may, without a
     token. ``answers`` is what a success is, None for a body that is no struct's; ``refuses`` are statuses beside those
-    that every route has. A body has at most ``body_bytes``.
+    that every route has. A body has at most ``body_bytes``. ``without_csrf``: whoever has a session need not prove that
+    the request comes from a page of ours.
     """
 
     method: Method
@@ -128,6 +135,7 @@ class Route(Generic[A]):
     media: str = JSON
     refuses: tuple[HTTPStatus, ...] = ()
     body_bytes: int = BODY_BYTES
+    without_csrf: bool = False
     in_path: tuple[str, ...] = field(init=False, default=())
 
     def __post_init__(self) -> None:
@@ -138,6 +146,11 @@ class Route(Generic[A]):
             raise DeclarationError(f"{self.name}: the path names {', '.join(sorted(missing))}, which nobody asks for")
         if self.in_path and self.has_body:
             raise DeclarationError(f"{self.name}: a request with a body has all it says in it")
+
+    @property
+    def changes(self) -> bool:
+        """Whether it changes something that the journal keeps."""
+        return self.needs in {Scope.APPROVE, Scope.OPERATE, Scope.ADMINISTER}
 
     @property
     def has_body(self) -> bool:

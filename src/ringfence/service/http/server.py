@@ -78,6 +78,12 @@ class _Listener:
         """Let clients in."""
         self._accepting = asyncio.get_running_loop().create_task(self.connections.accept(self.socket, tls))
 
+    def look(self) -> None:
+        """See to the connections. Raises whatever ended the letting in."""
+        if self._accepting is not None and self._accepting.done():
+            self._accepting.result()
+        self.connections.look()
+
     async def close(self) -> None:
         """Let nobody in any more, and everybody go."""
         if self._accepting is not None:
@@ -120,7 +126,7 @@ class _Serving:
             house,
             self.door,
             ROUTES,
-            connection_of=lambda request: self._known[request.protocol],
+            connection_of=self._connection_of,
             names=lambda: self._names,
             roster=lambda: self._roster,
         )
@@ -137,6 +143,13 @@ class _Serving:
             max_headers=bounds.headers,
             auto_decompress=False,
         )
+
+    def _connection_of(self, request: web.BaseRequest) -> Connection:
+        """The connection of a request. Raises ConnectionResetError if it is gone."""
+        found = self._known.get(request.protocol)
+        if found is None:
+            raise ConnectionResetError
+        return found
 
     @classmethod
     async def begun(cls, house: House, bounds: Bounds) -> _Serving:
@@ -166,7 +179,7 @@ class _Serving:
         while self._ended:
             await self._ended.pop().close()
         for each in self._listeners.values():
-            each.connections.look()
+            each.look()
         now = self._house.configuration()
         if now is not self._configuration:
             before, self._configuration = self._configuration, now
