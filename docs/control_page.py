@@ -10,6 +10,7 @@ import msgspec
 
 from ringfence.decision.policy import Operation
 from ringfence.service import control, control_protocol, writer
+from ringfence.service.rights import NEEDED
 from ringfence.world.steps import Status
 
 Table = Callable[[tuple[str, ...], Iterable[tuple[str, ...]]], str]
@@ -20,6 +21,8 @@ _PARTS: Final = (
     control_protocol.CasePart,
     control_protocol.DomainLine,
     control_protocol.ApprovalLine,
+    control_protocol.PartLine,
+    control_protocol.EngineLine,
 )
 
 
@@ -40,6 +43,12 @@ def _rows(kinds: Iterable[type[msgspec.Struct]], *, tagged: bool) -> Iterable[tu
         tag = kind.__struct_config__.tag if tagged else kind.__name__
         doc = " ".join(inspect.cleandoc(kind.__doc__ or "").replace("``", "`").split())
         yield f"`{tag}`", doc, _fields(kind) or "-"
+
+
+def _requests() -> Iterable[tuple[str, ...]]:
+    kinds = get_args(control_protocol.Request)
+    for kind, (name, meaning, fields) in zip(kinds, _rows(kinds, tagged=True), strict=True):
+        yield name, str(NEEDED[kind]), meaning, fields
 
 
 def _bounds(table: Table) -> str:
@@ -69,11 +78,11 @@ def control_socket(page: Page, table: Table) -> str:
         f'request may say `"version":{control_protocol.VERSION}` and should. Each request is answered by one reply; '
         "`events` by any number of `event` and then `end`. A field that no declaration here names is an error in a "
         "request, and to be ignored in a reply. Fields marked `?` may be left out.\n\nWho may: the kernel says who "
-        "connected (SO_PEERCRED). Root and the service's own user may do everything; members of the group that "
-        "`ringfence run --read-group` names may send every request but `approve` and `do`; nobody else may connect.",
+        "connected (SO_PEERCRED, SO_PEERGROUPS). Root and the service's own user may do everything; others what "
+        "`[rights]` in the configuration gives them, and the members of `ringfence run --read-group` may look.",
         [
             "## Requests\n",
-            table(heads, _rows(get_args(control_protocol.Request), tagged=True)),
+            table(("name", "needs the right to", "meaning", "fields"), _requests()),
             f"An *Operation* is one of {operations}.\n",
             "## Replies\n",
             table(heads, _rows(get_args(control_protocol.Reply), tagged=True)),
