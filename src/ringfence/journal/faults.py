@@ -348,6 +348,7 @@ def _joined(sightings: Iterable[Sighting]) -> list[Sighting]:
     """One sighting a spot: the last one, with the count of all."""
     found: dict[Spot, Sighting] = {}
     for seen in sightings:
-        before = found.pop(spot_of(seen), None)
-        found[spot_of(seen)] = seen if before is None else replace(seen, count=seen.count + before.count)
+        spot = spot_of(seen)
+        before = found.pop(spot, None)
+        found[spot] = seen if before is None else replace(seen, count=seen.count + before.count)
     return list(found.values())
