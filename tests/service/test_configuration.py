@@ -110,7 +110,7 @@ def test_every_problem_is_named_with_its_line() -> None:
         ("http = 3\n", "1: http: 3 is no table"),
         ("webhook = 3\n", "1: webhook: 3 is no list of tables"),
         ("webhook = [3]\n", "1: webhook[1]: 3 is no table"),
-        ("[[webhook]]\n", "1: webhook[1].url: it must be said"),
+        ("[[webhook]]\n", "1: webhook[1].name: it must be said"),
         ('enabled = true\n', "1: enabled: there is no such key; did you mean system-journal.enabled?"),
         ('[rights.read]\n"\\u001b[31m" = 1\n', "2: 'rights.read.\\x1b[31m': there is no such key"),
         (b"# \xff\n", "1: byte 0xff is no UTF-8"),
@@ -270,7 +270,9 @@ def test_a_file_that_nobody_named_may_be_missing_and_one_that_was_named_may_not(
 
 def test_what_changed_is_named_with_when_it_applies() -> None:
     before = read(b"[rights.read]\ngroups = ['a']\n").configuration
-    after = read(b"policy = 'p'\n[rights.read]\ngroups = ['b']\n[[webhook]]\nurl = 'https://x'\n").configuration
+    after = read(
+        b"policy = 'p'\n[rights.read]\ngroups = ['b']\n[[webhook]]\nname = 'a'\nurl = 'https://x'\n"
+    ).configuration
     found = {each.key: each.applies for each in changes(before, after)}
     assert found.pop("webhook") in set(Applies)
     assert found == {"rights.read.groups": Applies.AT_ONCE}
