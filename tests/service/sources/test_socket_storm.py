@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from ringfence.record.evidence import Record, Unrecognised
 from ringfence.record.repeats import Repeats
-from ringfence.service.sources.socket_source import SocketSource
+from ringfence.service.sources.socket_source import SOCKET_LULL_S, SocketSource
 from ringfence.service.sources.source import Batch
 from tests.service.sources.structs import mce, uncorrected
 
@@ -139,3 +140,19 @@ def test_each_kernels_form_is_taken(tmp_path: Path, length: int) -> None:
     storm = mce().pack(128)[:length] * 10
     batches = followed(tmp_path / "s", b"structs %d\n" % length + storm, wanted=10)
     assert reports(batches) == 10
+
+
+def test_no_record_of_a_log_is_torn_where_its_reader_is_busier_than_a_lull(tmp_path: Path) -> None:
+    lines = (
+        "[{at:5}.000000] mce: [Hardware Error]: CPU 1: Machine Check: 0 Bank 7: 8c00004000010090\n"
+        "[{at:5}.000001] mce: [Hardware Error]: TSC {at:x} ADDR 12345678c0 MISC 86 \n"
+        "[{at:5}.000002] mce: [Hardware Error]: PROCESSOR 0:50654 TIME 1700000000 SOCKET 0 APIC 2 microcode 2006b06\n"
+    )
+    log = "".join(lines.format(at=at) for at in range(3_000)).encode()
+
+    async def busy(_: Batch) -> None:
+        time.sleep(2 * SOCKET_LULL_S)  # as decoding does: nothing else runs in this thread meanwhile
+
+    batches = followed(tmp_path / "s", b"lines\n" + log, wanted=3_000, slow=busy)
+    items = [item for batch in batches for item in batch.items]
+    assert [item.cpuid if isinstance(item, Record) else item for item in items] == [0x50654] * 3_000

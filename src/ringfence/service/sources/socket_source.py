@@ -118,7 +118,8 @@ class SocketSource:
     async def _lines(self, stream: asyncio.StreamReader, emit: Emit) -> None:
         text, line, partial, read = TextAssembly(str(self.path), 0), count(1), b"", 0
         while True:
-            wait_s = text.completes_in_s(time.monotonic(), self.lull_s)
+            # It is the sender that is silent, not this source that was busy: what has come meanwhile is read first.
+            wait_s = self.lull_s if text.is_open else None
             chunk: bytes | None = None
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
