@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import pytest
 
-from ringfence.decision.decide import Decision, decide
+from ringfence.decision.decide import Decision, decide, on_corrected
 from ringfence.decision.enumeration_entry import EVIDENCE, PAGES
 from ringfence.decision.flow import State
 from ringfence.decision.policy import DEFAULT, OnUnlocated, Policy
 from ringfence.decision.rows import Row
 from ringfence.diagnosis.finding import diagnose
+from ringfence.diagnosis.severity import Severity
 from ringfence.world.domain import Dom0State, Domain, DomainKind, McaHandler
 from ringfence.world.identities import DOM0, CpuId, DomainId, Frame
 from ringfence.world.situation import AlreadyDone, Context, Deed, Platform, Running, Situation
@@ -140,3 +142,17 @@ def test_every_decision_names_the_class_the_impact_and_its_row() -> None:
     for evidence in EVIDENCE:
         decision = decided(evidence)
         assert {Row.CLASSIFY, Row.IMPACT, decision.first.row} <= rows(decision)
+
+
+def test_what_is_done_about_a_corrected_error_does_not_depend_on_whom_it_lies_with() -> None:
+    corrected = [each for each in map(diagnose, EVIDENCE.values()) if each.severity is Severity.CORRECTED]
+    assert corrected
+    both = (False, True)
+    for finding, page, running, earlier, handler, hurt, deed in product(
+        corrected, PAGES.values(), (Running(), IN_OWNER), both, both, both, (None, *Deed)
+    ):
+        situation = replace(
+            HOST, frames=page, running=running, earlier_boot=earlier, dom0=Dom0State(has_handler=handler, hurt=hurt),
+            already_done=() if deed is None else (AlreadyDone(deed, OWNER, FRAME),),
+        )  # fmt: skip
+        assert on_corrected(finding, situation, DEFAULT) == decide(finding, situation, DEFAULT).steps

@@ -16,7 +16,6 @@ from ringfence.decision import decide, flow, orders
 from ringfence.decision.flow import Event, State
 from ringfence.decision.laws import Law
 from ringfence.decision.rows import Row
-from ringfence.diagnosis.severity import Severity
 from ringfence.hypervisor.model import operations, queues, vmce
 from ringfence.hypervisor.model.domains import DomainSpec
 from ringfence.hypervisor.model.door import Door
@@ -93,16 +92,12 @@ def _edge(state: State, event: Event, target: State) -> Plant:
 
 
 def _corrected_pauses(patch: pytest.MonkeyPatch) -> None:
-    right = decide.decide
+    right = decide.on_corrected
 
-    def wrong(finding: Any, situation: Any, policy: Any) -> Any:
-        decision = right(finding, situation, policy)
-        if finding.severity is not Severity.CORRECTED or not decision.parts:
-            return decision
-        first = decision.parts[0]
-        return replace(decision, parts=(replace(first, steps=(*first.steps, PauseDomain(DomainId(1)))),))
+    def wrong(finding: Any, situation: Any, policy: Any) -> tuple[Step, ...]:
+        return (*right(finding, situation, policy), PauseDomain(DomainId(1)))
 
-    patch.setattr("ringfence.service.treatment.decide", wrong)
+    patch.setattr("ringfence.service.treatment.on_corrected", wrong)
 
 
 def _fatal_is_noted(patch: pytest.MonkeyPatch) -> None:

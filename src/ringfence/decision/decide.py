@@ -10,6 +10,7 @@ from ringfence.decision.orders import Subject, on_entering
 from ringfence.decision.policy import OnUnlocated, Policy
 from ringfence.decision.rows import Because, Row
 from ringfence.diagnosis.containment import contain
+from ringfence.diagnosis.containment_facts import is_past
 from ringfence.diagnosis.finding import Finding
 from ringfence.diagnosis.impact import Certainty, Impact, Party
 from ringfence.diagnosis.severity import Severity
@@ -124,6 +125,22 @@ class Decision:
 def decide(finding: Finding, situation: Situation, policy: Policy) -> Decision:
     """What to do about an error, with the reasons; pure and total. What comes after is ``flow.advance``'s."""
     return decide_on(contain(finding, situation), finding, situation, policy)
+
+
+def on_corrected(finding: Finding, situation: Situation, policy: Policy) -> tuple[Step, ...]:
+    """The steps of ``decide`` for a corrected error. It stops and changes nobody (L3): whom it lies with decides
+    nothing, and is not looked at, for there may be thousands of them a second.
+    """
+    first = _CORRECTED
+    if first.state is None or is_past(finding, situation):
+        return ()
+    position = Position(state=first.state, row=first.row)
+    if not situation.dom0.is_able:
+        position = replace(position, state=State.COUNTED)
+    return on_entering(position, Subject(domain=None), situation, policy)
+
+
+_CORRECTED = next(rule for rule in FIRST_ROWS if rule.name == "corrected")
 
 
 def decide_on(impact: Impact, finding: Finding, situation: Situation, policy: Policy) -> Decision:

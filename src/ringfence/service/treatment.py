@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ringfence.arch.mcg import EIPV, MCIP
-from ringfence.decision.decide import Decision, Part, decide, decide_on, facts_of
+from ringfence.decision.decide import Decision, Part, decide, decide_on, facts_of, on_corrected
 from ringfence.decision.flow import ENDS, Event, Facts, Position, State, advance, allowed, halting
 from ringfence.decision.orders import Subject, alarm_ms, counts, event_of, on_entering
 from ringfence.decision.policy import Policy
@@ -223,6 +223,9 @@ class Treatment:
         is_again = relation is Relation.LATCHED and finding.severity is Severity.SRAR
         if relation is not Relation.NEW and not is_again:
             return self._case_of_event.get(number), ()
+        if finding.severity is Severity.CORRECTED:
+            steps = on_corrected(finding, situation_of(record), self._policy)
+            return None, tuple(self._order(step, None) for step in steps)
         situation = replace(situation_of(record), open_cases=self.open_cases)
         return self.decided(decide(finding, situation, self._policy), finding.severity, situation, number)
 
