@@ -23,7 +23,7 @@ from ringfence.diagnosis import severity_amd, severity_claims, severity_intel
 from ringfence.diagnosis.containment_consumer import CONSUMER, ConsumerRule
 from ringfence.diagnosis.containment_losers import FRAMES, LOSERS, MAPPINGS, FrameRule, LoserRule, MappingRule
 from ringfence.diagnosis.severity import TABLES, Rule, Severity, Table
-from ringfence.journal.events import KINDS, STEPS
+from ringfence.journal.events import KINDS, STEPS, Event
 from ringfence.record.binary import READERS
 from ringfence.record.evidence import Format
 from ringfence.record.text.reader import GRAMMARS
@@ -422,6 +422,24 @@ def summary_schema() -> str:
     return json.dumps(summary.schema(), indent=2) + "\n"
 
 
+def export_schema() -> str:
+    """The JSON Schema of one line of ``ringfence export``."""
+    event = msgspec.json.schema(Event)
+    line = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "One line of ringfence export",
+        "type": "object",
+        "properties": {
+            "number": {"type": "integer", "minimum": 1},
+            "time": {"type": ["string", "null"], "format": "date-time"},
+            "event": {name: value for name, value in event.items() if name != "$defs"},
+        },
+        "required": ["number", "time", "event"],
+        "$defs": event["$defs"],
+    }
+    return json.dumps(line, indent=2) + "\n"
+
+
 def journal() -> str:
     """Every kind of event of the journal."""
     rows = []
@@ -477,6 +495,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "docs/decode-schema.json": schema,
     "docs/summary-schema.json": summary_schema,
     "docs/policy-schema.json": policy_schema,
+    "docs/export-schema.json": export_schema,
     "docs/reference/configuration.md": lambda: configuration_page.configuration(page, table),
     "docs/configuration-schema.json": configuration_page.schema,
 }

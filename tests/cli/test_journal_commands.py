@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from jsonschema import Draft202012Validator
 
 from ringfence.cli.main import main
 from ringfence.errors import JournalDamagedError
@@ -95,6 +96,18 @@ def test_every_event_is_a_line_with_its_number_its_time_and_itself(small: Path) 
         assert [json.dumps(each["event"], separators=(",", ":")) for each in lines] == [
             text for _, text in reader.texts()
         ]
+
+
+def test_the_lines_are_as_the_schema_in_the_documents_says(path: Path) -> None:
+    written(path, history(1)).close()
+    schema = json.loads((Path(__file__).parents[2] / "docs/export-schema.json").read_text())
+    validator = Draft202012Validator(schema)
+    lines = [json.loads(line) for line in run("export", "--journal", path).stdout.splitlines()]
+    assert len(lines) == len(history(1))
+    for each in lines:
+        validator.validate(each)
+    assert not validator.is_valid({**lines[0], "number": 0})
+    assert not validator.is_valid({**lines[0], "event": {"kind": "Started"}})
 
 
 @pytest.mark.parametrize(
