@@ -17,6 +17,20 @@ Table = Callable[[tuple[str, ...], Iterable[tuple[str, ...]]], str]
 Page = Callable[[str, str, Iterable[str]], str]
 
 
+_SCRAPE = """For Prometheus, with a token of `ringfence token create --scope read`:
+
+```yaml
+scrape_configs:
+  - job_name: ringfence
+    authorization:
+      credentials_file: /etc/prometheus/ringfence.token
+    static_configs:
+      - targets: ["dom0-17.example:8473"]
+rule_files: [ringfence.rules.yml]
+```
+"""
+
+
 def metrics(page: Page, table: Table) -> str:
     """docs/metrics.md: which number means what."""
     return page(
@@ -31,7 +45,7 @@ def metrics(page: Page, table: Table) -> str:
         "Series that can be named beforehand are there from 0 on; others appear with their first event. Labels are few "
         "by nature; names that come from evidence are bounded, and made legible. No metric has a page, a case or a "
         "person as a label: those are in `ringfence cases` and `ringfence events`.",
-        [*(part for row in ROWS for part in _of_row(row, table)), *_alerts(table)],
+        [_SCRAPE, *(part for row in ROWS for part in _of_row(row, table)), *_alerts(table)],
     )
 
 

@@ -157,6 +157,11 @@ def test_a_url_that_nothing_can_be_posted_to_is_refused_with_the_configuration(u
         Webhook(name="a", url=url)
 
 
+def test_the_name_of_systemds_journal_is_taken() -> None:
+    with pytest.raises(ValueError, match="choose another"):
+        Webhook(name="system-journal", url="https://a/")
+
+
 def test_a_topic_that_there_is_none_of_is_refused_with_the_configuration() -> None:
     with pytest.raises(msgspec.ValidationError, match=r"there is no topic 'cases'"):
         msgspec.convert({"name": "a", "url": "https://a/", "events": ["cases"]}, Webhook)

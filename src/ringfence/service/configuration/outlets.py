@@ -15,6 +15,9 @@ from ringfence.service.outlets.topics import Topic
 MOST_WEBHOOKS: Final = 16
 """Receivers: each reads the journal by itself, and has series of its own among the metrics."""
 
+SYSTEM_JOURNAL: Final = "system-journal"
+"""What systemd's journal is called among those who are told."""
+
 _NAME: Final = r"^[a-z0-9][a-z0-9-]{0,31}$"
 _SENDABLE: Final = re.compile(r"[!-~]+")
 
@@ -73,7 +76,9 @@ class Webhook(Section, frozen=True, kw_only=True):
     ] = 72.0
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a URL that nothing can be posted to, and for topics that there are none of."""
+        """Raises ValueError for a name that is taken, a URL that nothing can be posted to, topics that there are none of."""
+        if self.name == SYSTEM_JOURNAL:
+            raise ValueError(f"name: {SYSTEM_JOURNAL} is what systemd's journal is called; choose another")
         if problem := _problem_of(self.url):
             raise ValueError(f"url: {problem}")
         _check_topics(self.events)

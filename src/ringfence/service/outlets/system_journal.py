@@ -20,14 +20,14 @@ from typing import Final
 
 from ringfence.errors import SourceError
 from ringfence.service.attendants import House
-from ringfence.service.configuration.outlets import SystemJournal
+from ringfence.service.configuration.outlets import SYSTEM_JOURNAL, SystemJournal
 from ringfence.service.outlets.cursor import Identity
 from ringfence.service.outlets.notices import Notice
 from ringfence.service.outlets.telling import Outlet, tell
 from ringfence.service.outlets.topics import TOPICS
 from ringfence.views.metrics import OutletReading
 
-NAME: Final = "system-journal"
+NAME: Final = SYSTEM_JOURNAL
 IDENTIFIER: Final = "ringfence"
 FULL_S: Final = 0.25
 """Between two tries while the journal's socket is full: it reads thousands of messages a second when it reads."""
