@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ringfence.decision.policy import DEFAULT
 from ringfence.diagnosis.fault_case import Ending
 from ringfence.journal import events as ev
 from ringfence.journal.state import State, apply
+from ringfence.journal.store import Reader
 from ringfence.record.binary import smbios
-from ringfence.service.modules import BY_FIRMWARE, modules_of, noticed, serial_of
+from ringfence.service.attendants import House
+from ringfence.service.model_world import ModelWorld, nothing
+from ringfence.service.modules import BY_FIRMWARE, ModuleWatch, modules_of, noticed, serial_of
+from ringfence.service.policy_source import loaded
+from ringfence.service.writer import Writer
 from ringfence.world.situation import Suspect
 from tests.record.smbios_tables import END_OF_TABLE, memory_device
+from tests.service.processes import PATIENCE_S
 
 
 def table(**serials: str) -> tuple[ev.Module, ...]:
@@ -120,3 +132,38 @@ def test_whatever_is_seen_a_part_is_cleared_only_where_two_different_numbers_of_
         (at, name) for name, found in numbers.items() for (was, _), (now, at) in pairwise(found) if was != now
     )
     assert cleared == wanted
+
+
+# --- at a start -----------------------------------------------------------------------------------------------------
+
+
+def watched(tmp_path: Path, table_file: Path) -> list[ev.Event]:
+    """What a start of the service with this table of the firmware has written about modules."""
+    path, began, ended = tmp_path / "journal.sqlite", threading.Event(), threading.Event()
+    writer = Writer(
+        path, lambda boot, *_: ModelWorld(nothing(), DEFAULT, seed=1, boot=boot), loaded(None), plugins={},
+        told=lambda _: began.set(), ended=lambda _: ended.set(),
+    )  # fmt: skip
+    writer.start()
+    assert began.wait(PATIENCE_S)
+    asyncio.run(ModuleWatch(table_file).attend(cast(House, SimpleNamespace(writer=writer))))
+    writer.stop("the test is over")
+    assert ended.wait(PATIENCE_S)
+    writer.join()
+    with Reader(path) as reader:
+        return [each for _, each in reader.events() if isinstance(each, ev.Cleared | ev.ModulesSeen)]
+
+
+def test_the_service_looks_at_its_start_and_a_table_that_is_none_tells_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "DMI"
+    assert watched(tmp_path, path) == []
+    path.write_bytes(memory_device(1, b"A1", module=(b"M", b"10A0B1", b"P")) + END_OF_TABLE)
+    (first,) = watched(tmp_path, path)
+    assert isinstance(first, ev.ModulesSeen)
+    path.write_bytes(b"no table" * 9)
+    assert len(watched(tmp_path, path)) == 1
+    path.write_bytes(memory_device(1, b"A1", module=(b"M", b"20C0D1", b"P")) + END_OF_TABLE)
+    _, cleared, seen = watched(tmp_path, path)
+    assert isinstance(cleared, ev.Cleared)
+    assert isinstance(seen, ev.ModulesSeen)
+    assert seen.changed == ("in A1 sits the module with serial number 20C0D1, and no longer 10A0B1",)

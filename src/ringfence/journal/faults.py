@@ -188,14 +188,16 @@ def _is_of(event: ev.Cleared, key: Key) -> bool:
 
 def _forget(history: dict[Key, deque[Sighting]], event: ev.Cleared) -> None:
     """Take away what was seen of a part, wherever it is counted."""
-    of_it: dict[Spot, bool] = {}
+    # By what tells spots apart; places by identity, as to compare them takes most of the time: a history has many.
+    of_it: dict[tuple[object, ...], bool] = {}
     for counted, sightings in list(history.items()):
         kept: list[Sighting] = []
         for each in sightings:
-            spot = spot_of(each)
-            if spot not in of_it:
-                of_it[spot] = lies_in(spot, event.suspect, event.name)
-            if not of_it[spot]:
+            told = (id(each.location), each.frame, each.syndrome, each.cpu, each.unit, each.kind)
+            is_of_it = of_it.get(told)
+            if is_of_it is None:
+                is_of_it = of_it[told] = lies_in(spot_of(each), event.suspect, event.name)
+            if not is_of_it:
                 kept.append(each)
         if not kept:
             del history[counted]

@@ -24,8 +24,10 @@ def attendants(configuration: Configuration) -> tuple[Attendant, ...]:
     Raises MissingExtraError if a library is not installed that the configuration asks for.
     """
     found: list[Attendant] = [Upkeep()]
+    if configuration.sources.host:
+        found.append(ModuleWatch())  # what else is followed may be of another machine
     if configuration.sources.any:
-        found += [ModuleWatch(), _intake(configuration.sources)]
+        found.append(_intake(configuration.sources))
     if configuration.http.enabled:
         from ringfence.service.http.server import HttpServer  # noqa: PLC0415 (a library of the extra web)
 
