@@ -17,7 +17,7 @@ Table = Callable[[tuple[str, ...], Iterable[tuple[str, ...]]], str]
 Page = Callable[[str, str, Iterable[str]], str]
 
 
-_SCRAPE = """For Prometheus, with a token of `ringfence token create --scope read`:
+_SCRAPE = """For Prometheus, with a token of `ringfence token create --name prometheus --scope read`:
 
 ```yaml
 scrape_configs:

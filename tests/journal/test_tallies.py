@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringfence.decode.meaning import UnitKind
@@ -36,6 +36,7 @@ def series(tallies: Tallies) -> dict[str, Series]:
     return {each.name: getattr(tallies, each.name) for each in fields(tallies) if each.name != "dimms"}
 
 
+@settings(max_examples=40)
 @given(st.lists(events, max_size=30))
 def test_no_count_ever_falls(given: list[ev.Event]) -> None:
     state, before = State(), dict[str, Series]()

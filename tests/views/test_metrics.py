@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import Metric as Family
 from prometheus_client.openmetrics import parser as openmetrics
@@ -176,6 +176,7 @@ def test_names_without_end_do_not_make_series_without_end() -> None:
     assert found['ringfence_pages_offlined{dimm="other"}'] == DIMMS_TOLD_APART
 
 
+@settings(max_examples=40)
 @given(st.lists(events, max_size=25))
 def test_what_is_counted_since_the_journal_began_never_falls(given: list[ev.Event]) -> None:
     counters = {each.series[0] for each in TABLE if each.kind is Kind.COUNTER and each.since is Since.JOURNAL}

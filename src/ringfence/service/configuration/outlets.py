@@ -76,7 +76,7 @@ class Webhook(Section, frozen=True, kw_only=True):
     ] = 72.0
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a name that is taken, a URL that nothing can be posted to, topics that there are none of."""
+        """Raises ValueError for a name that is taken, a URL that nothing can be posted to, a topic that is none."""
         if self.name == SYSTEM_JOURNAL:
             raise ValueError(f"name: {SYSTEM_JOURNAL} is what systemd's journal is called; choose another")
         if problem := _problem_of(self.url):
