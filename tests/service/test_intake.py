@@ -419,6 +419,8 @@ def test_what_is_read_late_is_counted_when_it_happened(tmp_path: Path) -> None:
     times = [each.at_ms for each in state.history[Suspect.PAGE, "0x12345"]]
     assert [(later - earlier) // 86_400_000 for earlier, later in pairwise(times)] == [4, 4]
     assert times[-1] < state.now_ms - 86_000_000
+    told = chain_of_record(1, received(host.journal())[0]).links[0].text
+    assert told.endswith("(it happened 1970-01-15T03:33:20Z)")
 
 
 # --- each source by itself --------------------------------------------------------------------------------------------

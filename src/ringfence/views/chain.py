@@ -11,6 +11,7 @@ from ringfence.diagnosis.impact import Certainty, Party
 from ringfence.journal import events as ev
 from ringfence.record.evidence import Record
 from ringfence.views.text import printable
+from ringfence.views.times import iso
 from ringfence.world.identities import DOM0, CaseId, DomainId, StepId
 from ringfence.world.situation import Seat
 from ringfence.world.steps import Status
@@ -296,7 +297,10 @@ def _received(event: ev.Received) -> list[Link]:
     )  # fmt: skip
     reasons = tuple(f"{reason.because} [{reason.rule}; {reason.cite}]" for reason in finding.reasons)
     row = "B.2" if event.left_over else "I.2a" if event.corrected else "I.1"
-    return [Link(event.at_ms, "finding", row, finding.summary, (*reasons, *finding.assumptions)), raw]
+    # What is told late must not be taken for something that happens now.
+    then = iso(event.record.time) if event.happened_ms is not None else None
+    text = f"{finding.summary} (it happened {then})" if then is not None else finding.summary
+    return [Link(event.at_ms, "finding", row, text, (*reasons, *finding.assumptions)), raw]
 
 
 def _also_seen(event: ev.AlsoSeen) -> Link:
