@@ -23,16 +23,28 @@ async function call(method, path, body, timeout = TIMEOUT_MS) {
   let answer;
   try {
     answer = await fetch(`${BASE}/${path}`, {
-      method, headers, body: body === undefined ? undefined : JSON.stringify(body), cache: 'no-store',
-      credentials: 'same-origin', redirect: 'error', signal: AbortSignal.timeout(timeout),
+      method,
+      headers,
+      body: body === undefined ? undefined : JSON.stringify(body),
+      cache: 'no-store',
+      credentials: 'same-origin',
+      redirect: 'error',
+      signal: AbortSignal.timeout(timeout),
     });
   } catch (error) {
-    throw new Refused(0, error.name === 'TimeoutError' ? 'The service did not answer in time.' : 'The service cannot be reached.');
+    throw new Refused(
+      0,
+      error.name === 'TimeoutError' ? 'The service did not answer in time.' : 'The service cannot be reached.',
+    );
   }
   learn(answer.headers.get('Date'));
   const text = await answer.text();
   let value = null;
-  try { value = text ? JSON.parse(text) : null; } catch { /* below: an answer that is not the API's */ }
+  try {
+    value = text ? JSON.parse(text) : null;
+  } catch {
+    /* below: an answer that is not the API's */
+  }
   if (!answer.ok) {
     throw new Refused(answer.status, value?.detail ?? `The service answered ${answer.status}.`, value?.advice ?? '');
   }

@@ -6,8 +6,10 @@ const SVG = new Set(['svg', 'path', 'circle', 'rect', 'line', 'g', 'title']);
 /** An element: `h('p.note', {title: '…'}, 'text', h('b', 'more'))`. Null, undefined and false children are left out. */
 export function h(what, ...rest) {
   const [tag, ...classes] = what.split('.');
-  const node = SVG.has(tag) && tag !== 'title'
-    ? document.createElementNS('http://www.w3.org/2000/svg', tag) : document.createElement(tag || 'div');
+  const node =
+    SVG.has(tag) && tag !== 'title'
+      ? document.createElementNS('http://www.w3.org/2000/svg', tag)
+      : document.createElement(tag || 'div');
   if (classes.length) node.setAttribute('class', classes.join(' '));
   const [first] = rest;
   if (first && typeof first === 'object' && !(first instanceof Node) && !Array.isArray(first)) {
@@ -43,7 +45,7 @@ const alike = (a, b) => a.nodeType === b.nodeType && a.nodeName === b.nodeName &
  * Make `old` what `fresh` is, with as few changes as can be: what stays keeps its focus, its scroll position, and (of
  * details, dialogs and fields) what the reader has done to it. Elements with `data-own` are left as they are.
  */
-export function morph(old, fresh) {
+function morph(old, fresh) {
   if (old.nodeType === Node.TEXT_NODE) {
     if (old.data !== fresh.data) old.data = fresh.data;
     return;
@@ -58,8 +60,10 @@ export function morph(old, fresh) {
   morphChildren(old, fresh);
 }
 
-const readers = (node, name) => (name === 'open' && (node.nodeName === 'DETAILS' || node.nodeName === 'DIALOG'))
-  || (name === 'value' && node.nodeName === 'INPUT') || name === 'style';
+const readers = (node, name) =>
+  (name === 'open' && (node.nodeName === 'DETAILS' || node.nodeName === 'DIALOG')) ||
+  (name === 'value' && node.nodeName === 'INPUT') ||
+  name === 'style';
 
 /** Make the children of `old` those of `fresh`. */
 export function morphChildren(old, fresh) {

@@ -2,12 +2,25 @@
 
 const GO_MS = 1_200; // after g, so long for the letter
 
-export const GO = { o: ['', 'overview'], h: ['host', 'host'], e: ['events', 'events'], c: ['cases', 'cases'], d: ['domains', 'domains'], a: ['approvals', 'approvals'], p: ['policy', 'policy'] };
+export const GO = {
+  o: ['', 'overview'],
+  h: ['host', 'host'],
+  e: ['events', 'events'],
+  c: ['cases', 'cases'],
+  d: ['domains', 'domains'],
+  a: ['approvals', 'approvals'],
+  p: ['policy', 'policy'],
+};
 
 export const KEYS = [
-  ['j', 'next in the list'], ['k', 'the one before'], ['Enter', 'open it'], ['Esc', 'close, or back'], ['/', 'search'],
+  ['j', 'next in the list'],
+  ['k', 'the one before'],
+  ['Enter', 'open it'],
+  ['Esc', 'close, or back'],
+  ['/', 'search'],
   ...Object.entries(GO).map(([letter, [, name]]) => [`g ${letter}`, name]),
-  ['t', 'theme: system, dark, light'], ['?', 'this help'],
+  ['t', 'theme: system, dark, light'],
+  ['?', 'this help'],
 ];
 
 const writes = (node) => node.matches?.('input, textarea, select, [contenteditable]');
@@ -24,14 +37,28 @@ export function listen({ list, back, help, theme }) {
     }
     const wasGoing = performance.now() - going < GO_MS;
     going = 0;
-    if (wasGoing && GO[event.key]) { location.hash = `#/${GO[event.key][0]}`; event.preventDefault(); return; }
+    if (wasGoing && GO[event.key]) {
+      location.hash = `#/${GO[event.key][0]}`;
+      event.preventDefault();
+      return;
+    }
     const done = {
-      g: () => { going = performance.now(); },
-      j: () => step(list(), 1), ArrowDown: () => list()?.node === event.target && step(list(), 1),
-      k: () => step(list(), -1), ArrowUp: () => list()?.node === event.target && step(list(), -1),
+      g: () => {
+        going = performance.now();
+      },
+      j: () => step(list(), 1),
+      ArrowDown: () => list()?.node === event.target && step(list(), 1),
+      k: () => step(list(), -1),
+      ArrowUp: () => list()?.node === event.target && step(list(), -1),
       Enter: () => list()?.node === event.target && (list().enter(), true),
-      '/': () => { const field = document.querySelector('main [data-search]'); field?.focus(); field?.select(); },
-      '?': help, t: theme, Escape: back,
+      '/': () => {
+        const field = document.querySelector('main [data-search]');
+        field?.focus();
+        field?.select();
+      },
+      '?': help,
+      t: theme,
+      Escape: back,
     }[event.key];
     if (done && done() !== false) {
       if (event.key !== 'Enter' || list()?.node === event.target) event.preventDefault();
@@ -40,7 +67,10 @@ export function listen({ list, back, help, theme }) {
 }
 
 function step(list, by) {
-  if (list) { list.move(by); return; }
+  if (list) {
+    list.move(by);
+    return;
+  }
   const items = [...document.querySelectorAll('main [data-item]')].filter((node) => node.offsetParent !== null);
   if (!items.length) return;
   const at = items.indexOf(document.activeElement.closest?.('[data-item]'));

@@ -14,9 +14,26 @@ import * as policy from './pages/policy.js';
 import { begin, changed, join, signOut, store, subscribe } from './store.js';
 import { absolute, clock, clockAhead, length, now, tick } from './time.js';
 
-const PAGES = { '': overview, host, events, cases, case: caseOf, event: { ...caseOf, render: (number) => caseOf.render(number, 'event') }, domains, approvals, policy };
-const RAIL = [['', 'Overview', 'o'], ['approvals', 'Approvals', 'a'], ['events', 'Events', 'e'], ['cases', 'Cases', 'c'],
-  ['host', 'Host', 'h'], ['domains', 'Domains', 'd'], ['policy', 'Policy', 'p']];
+const PAGES = {
+  '': overview,
+  host,
+  events,
+  cases,
+  case: caseOf,
+  event: { ...caseOf, render: (number) => caseOf.render(number, 'event') },
+  domains,
+  approvals,
+  policy,
+};
+const RAIL = [
+  ['', 'Overview', 'o'],
+  ['approvals', 'Approvals', 'a'],
+  ['events', 'Events', 'e'],
+  ['cases', 'Cases', 'c'],
+  ['host', 'Host', 'h'],
+  ['domains', 'Domains', 'd'],
+  ['policy', 'Policy', 'p'],
+];
 const PARENTS = { case: 'cases', event: 'events' };
 
 const main = document.getElementById('main');
@@ -34,7 +51,12 @@ function draw() {
   show(document.getElementById('bar'), bar());
   show(document.getElementById('rail'), rail());
   show(document.getElementById('notice'), notice());
-  if (store.signedOut) dialogs.login(store.loaded ? 'Your session has ended, or the service was started anew. What you see is from before.' : 'Show a token to see this host.');
+  if (store.signedOut)
+    dialogs.login(
+      store.loaded
+        ? 'Your session has ended, or the service was started anew. What you see is from before.'
+        : 'Show a token to see this host.',
+    );
   dialogs.stillWaiting();
   if (!store.loaded) return;
   const [name, argument] = place();
@@ -63,7 +85,11 @@ function titleOf(name) {
   return `${first}${name} · Ringfence`;
 }
 
-const LINK = { live: ['live', 'Every event is shown as it happens'], joining: ['joining', 'Waiting for the stream of events'], lost: ['lost', 'The service is not heard'] };
+const LINK = {
+  live: ['live', 'Every event is shown as it happens'],
+  joining: ['joining', 'Waiting for the stream of events'],
+  lost: ['lost', 'The service is not heard'],
+};
 
 function bar() {
   const [word, means] = LINK[store.link.state];
@@ -72,15 +98,42 @@ function bar() {
     h('span.grow.hostname', { title: 'Who serves this page' }, location.host),
     h('span.link', { 'data-state': store.link.state, title: means }, h('i', { 'aria-hidden': 'true' }), word),
     h('span.utc', { title: 'The time now, UTC' }, h('span', { 'data-clock': true }, clock(now())), ' UTC'),
-    h('button.icon', { type: 'button', 'data-do': 'theme', title: `Theme: ${theme()} (t)`, 'aria-label': `Theme: ${theme()}; change it` }, icon(theme())),
+    h(
+      'button.icon',
+      {
+        type: 'button',
+        'data-do': 'theme',
+        title: `Theme: ${theme()} (t)`,
+        'aria-label': `Theme: ${theme()}; change it`,
+      },
+      icon(theme()),
+    ),
     h('button.icon', { type: 'button', 'data-do': 'help', title: 'Keys (?)', 'aria-label': 'Help: the keys' }, '?'),
-    store.session?.csrf ? h('button.icon', { type: 'button', 'data-do': 'leave', title: `Sign out (${store.session.who})`, 'aria-label': 'Sign out' }, icon('leave')) : null,
+    store.session?.csrf
+      ? h(
+          'button.icon',
+          { type: 'button', 'data-do': 'leave', title: `Sign out (${store.session.who})`, 'aria-label': 'Sign out' },
+          icon('leave'),
+        )
+      : null,
   ];
 }
 
-const mark = () => h('svg', { viewBox: '0 0 32 32', 'aria-hidden': 'true' },
-  h('circle', { cx: 16, cy: 16, r: 11, fill: 'none', stroke: 'currentColor', 'stroke-width': 3, 'stroke-dasharray': '53.6 15.5' }),
-  h('circle', { cx: 16, cy: 16, r: 3.5, fill: 'currentColor' }));
+const mark = () =>
+  h(
+    'svg',
+    { viewBox: '0 0 32 32', 'aria-hidden': 'true' },
+    h('circle', {
+      cx: 16,
+      cy: 16,
+      r: 11,
+      fill: 'none',
+      stroke: 'currentColor',
+      'stroke-width': 3,
+      'stroke-dasharray': '53.6 15.5',
+    }),
+    h('circle', { cx: 16, cy: 16, r: 3.5, fill: 'currentColor' }),
+  );
 
 const ICONS = {
   system: ['M12 3a9 9 0 1 0 0 18a9 9 0 0 0 0-18z', 'M12 3v18', 'M12 3a9 9 0 0 1 0 18z'],
@@ -89,32 +142,71 @@ const ICONS = {
   leave: ['M14 4H6v16h8', 'M10 12h11M17 8l4 4l-4 4'],
 };
 
-const icon = (name) => h('svg', { viewBox: '0 0 24 24', width: 18, height: 18, fill: 'none', stroke: 'currentColor', 'stroke-width': 1.8, 'stroke-linecap': 'round', 'stroke-linejoin': 'round', 'aria-hidden': 'true' },
-  ICONS[name].map((path, at) => h('path', { d: path, fill: name === 'system' && at === 2 ? 'currentColor' : 'none' })));
+const icon = (name) =>
+  h(
+    'svg',
+    {
+      viewBox: '0 0 24 24',
+      width: 18,
+      height: 18,
+      fill: 'none',
+      stroke: 'currentColor',
+      'stroke-width': 1.8,
+      'stroke-linecap': 'round',
+      'stroke-linejoin': 'round',
+      'aria-hidden': 'true',
+    },
+    ICONS[name].map((path, at) =>
+      h('path', { d: path, fill: name === 'system' && at === 2 ? 'currentColor' : 'none' }),
+    ),
+  );
 
 function rail() {
   const [name] = place();
   const counts = {
-    cases: [store.cases.filter((each) => each.open).length, 'open'], domains: [store.status?.domains ?? 0, 'have memory on this host'],
+    cases: [store.cases.filter((each) => each.open).length, 'open'],
+    domains: [store.status?.domains ?? 0, 'have memory on this host'],
     approvals: [store.approvals.length, 'waiting'],
   };
-  return h('ul', RAIL.map(([page, label, letter]) => {
-    const [count, of] = counts[page] ?? [0, ''];
-    return h('li', h('a', { href: `#/${page}`, 'aria-current': (PARENTS[name] ?? name) === page ? 'page' : null, title: `g ${letter}` },
-      label, count ? h('span.count', { class: page === 'approvals' ? 'due' : '', title: `${count} ${of}` }, String(count)) : null));
-  }));
+  return h(
+    'ul',
+    RAIL.map(([page, label, letter]) => {
+      const [count, of] = counts[page] ?? [0, ''];
+      return h(
+        'li',
+        h(
+          'a',
+          { href: `#/${page}`, 'aria-current': (PARENTS[name] ?? name) === page ? 'page' : null, title: `g ${letter}` },
+          label,
+          count
+            ? h('span.count', { class: page === 'approvals' ? 'due' : '', title: `${count} ${of}` }, String(count))
+            : null,
+        ),
+      );
+    }),
+  );
 }
 
 function notice() {
   const { link } = store;
   if (store.signedOut) return null;
   if (link.state === 'lost') {
-    return ['Disconnected since ', absolute(link.since), ' UTC (', h('span', { 'data-since': link.since - clockAhead() }, `${length(Date.now() - link.since)} ago`), '): what is shown is from before. ',
-      link.because, ' ', h('button.button', { type: 'button', 'data-do': 'join' }, 'Try now')];
+    return [
+      'Disconnected since ',
+      absolute(link.since),
+      ' UTC (',
+      h('span', { 'data-since': link.since - clockAhead() }, `${length(Date.now() - link.since)} ago`),
+      '): what is shown is from before. ',
+      link.because,
+      ' ',
+      h('button.button', { type: 'button', 'data-do': 'join' }, 'Try now'),
+    ];
   }
   if (store.refused) return store.refused;
   const off = clockAhead();
-  return off ? `This device’s clock is ${length(Math.abs(off))} ${off > 0 ? 'ahead of' : 'behind'} the host’s; times here go by the host’s.` : null;
+  return off
+    ? `This device’s clock is ${length(Math.abs(off))} ${off > 0 ? 'ahead of' : 'behind'} the host’s; times here go by the host’s.`
+    : null;
 }
 
 // --- theme ------------------------------------------------------------------------------------------------------------
@@ -128,7 +220,9 @@ function turnTheme() {
   try {
     if (next === 'system') localStorage.removeItem('ringfence.theme');
     else localStorage.setItem('ringfence.theme', next);
-  } catch { /* storage is switched off: it holds until the page is left */ }
+  } catch {
+    /* storage is switched off: it holds until the page is left */
+  }
   dialogs.say(`Theme: ${next}.`);
   draw();
 }
@@ -136,7 +230,10 @@ function turnTheme() {
 // --- clicks, fields, keys ---------------------------------------------------------------------------------------------
 
 const ACTIONS = {
-  theme: turnTheme, help: dialogs.help, join, leave: signOut,
+  theme: turnTheme,
+  help: dialogs.help,
+  join,
+  leave: signOut,
   row: (name) => dialogs.row(name),
   ask: (key, node) => dialogs.ask(key, node.dataset.word),
   close: (_, node) => node.closest('dialog').close(),
@@ -153,19 +250,27 @@ document.addEventListener('click', (event) => {
 
 document.addEventListener('input', (event) => {
   const take = PAGES[place()[0]].inputs?.[event.target.dataset?.input];
-  if (take) { take(event.target.value); changed(); }
+  if (take) {
+    take(event.target.value);
+    changed();
+  }
 });
 
 listen({
   list: () => PAGES[place()[0]].list?.() ?? null,
-  back: () => { const done = PAGES[place()[0]].back?.(); if (done) changed(); return done; },
+  back: () => {
+    const done = PAGES[place()[0]].back?.();
+    if (done) changed();
+    return done;
+  },
   help: dialogs.help,
   theme: turnTheme,
 });
 
 document.addEventListener('keydown', (event) => {
   // Enter on a row of a plain list does what its first link or button does.
-  if (event.key === 'Enter' && event.target.matches?.('li[data-item]')) event.target.querySelector('a, button, summary')?.click();
+  if (event.key === 'Enter' && event.target.matches?.('li[data-item]'))
+    event.target.querySelector('a, button, summary')?.click();
 });
 
 window.addEventListener('hashchange', draw);
@@ -180,8 +285,16 @@ subscribe(draw);
 begin().catch((error) => {
   if (error.status === 401 || error.status === 403) store.signedOut = true;
   else {
-    show(main, h('div.login.card', h('h1', 'The service is not heard'), h('p', error.detail ?? error.message), h('p.muted', error.advice ?? ''),
-      h('div.buttons', h('button.button.main', { type: 'button', 'data-do': 'again' }, 'Try again'))));
+    show(
+      main,
+      h(
+        'div.login.card',
+        h('h1', 'The service is not heard'),
+        h('p', error.detail ?? error.message),
+        h('p.muted', error.advice ?? ''),
+        h('div.buttons', h('button.button.main', { type: 'button', 'data-do': 'again' }, 'Try again')),
+      ),
+    );
     ACTIONS.again = () => location.reload();
   }
   changed();

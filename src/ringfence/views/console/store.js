@@ -19,10 +19,21 @@ export const store = {
   signedOut: false,
   loaded: false,
   link: { state: 'joining', since: Date.now(), because: '', retry: null },
-  status: null, statusAt: 0,
-  host: null, parts: [], partsBeyond: 0, cases: [], domains: [], approvals: [], policy: null, rows: new Map(),
-  events: [], last: null,
-  ends: new Map(), titles: new Map(), // of cases: when they ended, and what they began with
+  status: null,
+  statusAt: 0,
+  host: null,
+  parts: [],
+  partsBeyond: 0,
+  cases: [],
+  domains: [],
+  approvals: [],
+  policy: null,
+  words: null,
+  rows: new Map(),
+  events: [],
+  last: null,
+  ends: new Map(),
+  titles: new Map(), // of cases: when they ended, and what they began with
   refused: '',
 };
 
@@ -35,17 +46,28 @@ export const subscribe = (reader) => readers.add(reader);
 export function changed() {
   if (drawing) return;
   drawing = true;
-  const draw = () => { drawing = false; for (const reader of readers) reader(); };
+  const draw = () => {
+    drawing = false;
+    for (const reader of readers) reader();
+  };
   // A page in the background gets no frames, and still has to keep its title true.
-  if (document.hidden) setTimeout(draw, SETTLE_MS); else requestAnimationFrame(draw);
+  if (document.hidden) setTimeout(draw, SETTLE_MS);
+  else requestAnimationFrame(draw);
 }
 
 // --- lists ------------------------------------------------------------------------------------------------------------
 
 const ASK = {
-  status: async () => { store.status = await api.status(); store.statusAt = performance.now(); },
-  cases: async () => { store.cases = (await api.cases()).cases; },
-  domains: async () => { store.domains = (await api.domains()).domains; },
+  status: async () => {
+    store.status = await api.status();
+    store.statusAt = performance.now();
+  },
+  cases: async () => {
+    store.cases = (await api.cases()).cases;
+  },
+  domains: async () => {
+    store.domains = (await api.domains()).domains;
+  },
   host: async () => {
     const [host, parts] = await Promise.all([api.host(), api.parts()]);
     Object.assign(store, { host, parts: parts.parts, partsBeyond: parts.left_off });
@@ -58,12 +80,25 @@ const ASK = {
 
 /** What an event may change, by its kind; every kind changes the status. */
 const CHANGES = {
-  Received: ['host'], Impacted: ['cases', 'domains'], Progressed: ['cases', 'domains', 'host', 'approvals'],
-  Closed: ['cases', 'domains', 'host', 'approvals'], Superseded: ['cases', 'domains', 'approvals'],
-  TrendSeen: ['host', 'cases'], Cleared: ['host'], KnownBad: ['host', 'cases'], ApprovalAsked: ['approvals', 'cases'],
-  ApprovalGiven: ['approvals', 'cases'], DeadlinePassed: ['approvals', 'cases'], Instructed: ['cases', 'domains'],
-  DomainChanged: ['domains', 'cases'], Dom0Changed: ['domains'], Decided: ['cases'], Intended: ['cases'],
-  Carried: ['cases', 'host', 'domains'], Started: ['host', 'cases', 'domains', 'approvals'], PolicyLoaded: ['policy'],
+  Received: ['host'],
+  Impacted: ['cases', 'domains'],
+  Progressed: ['cases', 'domains', 'host', 'approvals'],
+  Closed: ['cases', 'domains', 'host', 'approvals'],
+  Superseded: ['cases', 'domains', 'approvals'],
+  TrendSeen: ['host', 'cases'],
+  Cleared: ['host'],
+  KnownBad: ['host', 'cases'],
+  ApprovalAsked: ['approvals', 'cases'],
+  ApprovalGiven: ['approvals', 'cases'],
+  DeadlinePassed: ['approvals', 'cases'],
+  Instructed: ['cases', 'domains'],
+  DomainChanged: ['domains', 'cases'],
+  Dom0Changed: ['domains'],
+  Decided: ['cases'],
+  Intended: ['cases'],
+  Carried: ['cases', 'host', 'domains'],
+  Started: ['host', 'cases', 'domains', 'approvals'],
+  PolicyLoaded: ['policy'],
 };
 
 const due = new Set();
@@ -71,25 +106,37 @@ let asking = false;
 
 function want(...names) {
   for (const name of names) due.add(name);
-  if (!asking) { asking = true; setTimeout(ask, SETTLE_MS); }
+  if (!asking) {
+    asking = true;
+    setTimeout(ask, SETTLE_MS);
+  }
 }
 
 async function ask() {
   const names = [...due];
   due.clear();
-  if (names.includes('policy')) { store.policy = null; names.splice(names.indexOf('policy'), 1); }
+  if (names.includes('policy')) {
+    store.policy = null;
+    names.splice(names.indexOf('policy'), 1);
+  }
   const results = await Promise.allSettled(names.filter((name) => ASK[name]).map((name) => ASK[name]()));
   store.refused = '';
   for (const result of results) if (result.status === 'rejected') failed(result.reason);
   changed();
-  setTimeout(() => { asking = false; if (due.size) want(); }, REST_MS);
+  setTimeout(() => {
+    asking = false;
+    if (due.size) want();
+  }, REST_MS);
 }
 
 function failed(error) {
   if (!(error instanceof Refused)) throw error;
   if (error.status === 401 || error.status === 403) signedOut();
   else if (error.status === 0) lost(error.detail);
-  else { store.refused = `${error.detail} ${error.advice}`.trim(); changed(); }
+  else {
+    store.refused = `${error.detail} ${error.advice}`.trim();
+    changed();
+  }
 }
 
 /** Ask for these lists soon. */
@@ -114,7 +161,9 @@ function take() {
   if (!fresh.length) return;
   for (const event of fresh) event.fresh = true;
   const shown = [...fresh];
-  setTimeout(() => { for (const event of shown) event.fresh = false; }, FRESH_MS);
+  setTimeout(() => {
+    for (const event of shown) event.fresh = false;
+  }, FRESH_MS);
   store.last = fresh[fresh.length - 1].number;
   fresh.forEach(remember);
   store.events = [...fresh.reverse(), ...store.events].slice(0, MOST_EVENTS);
@@ -196,7 +245,11 @@ export async function signIn(token) {
 }
 
 async function start() {
-  const [words, events] = await Promise.all([api.words(), api.events({ limit: FIRST_EVENTS }), ...Object.values(ASK).map((one) => one())]);
+  const [words, events] = await Promise.all([
+    api.words(),
+    api.events({ limit: FIRST_EVENTS }),
+    ...Object.values(ASK).map((one) => one()),
+  ]);
   store.words = words;
   store.rows = new Map(words.rows.map((row) => [row.row, row]));
   // Another journal's numbers mean nothing here.
@@ -209,7 +262,8 @@ async function start() {
   clearInterval(poll);
   poll = setInterval(() => {
     const every = store.status.halted ? HALTED_POLL_MS : POLL_MS;
-    if (performance.now() - store.statusAt >= every - SETTLE_MS) want('status', ...(store.approvals.length ? ['approvals'] : []));
+    if (performance.now() - store.statusAt >= every - SETTLE_MS)
+      want('status', ...(store.approvals.length ? ['approvals'] : []));
   }, HALTED_POLL_MS);
   join();
   changed();
@@ -218,7 +272,9 @@ async function start() {
 
 /** How closed cases began and ended: told after everything else, for it is not what is looked at first. */
 async function history() {
-  const pages = await Promise.allSettled(['finding', 'trend', 'known bad', 'instruction', 'outcome'].map((what) => api.events({ what, limit: FIRST_ENDS })));
+  const pages = await Promise.allSettled(
+    ['finding', 'trend', 'known bad', 'instruction', 'outcome'].map((what) => api.events({ what, limit: FIRST_ENDS })),
+  );
   for (const page of pages) if (page.status === 'fulfilled') page.value.events.forEach(remember);
   changed();
 }

@@ -29,8 +29,7 @@ export function clock(ms, { milli = false } = {}) {
 export const day = (ms) => new Date(ms).toISOString().slice(0, 10);
 
 /** "20:37:19 UTC" today, with the date on any other day. */
-export const absolute = (ms, options) =>
-  `${day(ms) === day(now()) ? '' : `${day(ms)} `}${clock(ms, options)}`;
+export const absolute = (ms, options) => `${day(ms) === day(now()) ? '' : `${day(ms)} `}${clock(ms, options)}`;
 
 /** A length of time, short: "850 ms", "12 s", "3 min", "2 h 5 min", "4 d". */
 export function length(ms) {
@@ -38,7 +37,8 @@ export function length(ms) {
   if (ms < 1000) return `${Math.max(0, Math.round(ms))} ms`;
   if (s < 60) return `${s} s`;
   if (s < 3600) return `${Math.floor(s / 60)} min`;
-  if (s < 86_400) return s % 3600 < 60 ? `${Math.floor(s / 3600)} h` : `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
+  if (s < 86_400)
+    return s % 3600 < 60 ? `${Math.floor(s / 3600)} h` : `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
   return `${Math.floor(s / 86_400)} d`;
 }
 
@@ -51,14 +51,26 @@ export function relative(ms) {
 
 /** A moment as an element: absolute and relative; `ms` is null where the clock was not known. */
 export function moment(ms, { milli = false } = {}) {
-  if (ms === null || ms === undefined) return h('span.muted', { title: 'The wall clock was not known then.' }, 'time not known');
-  return h('time.when', { datetime: new Date(ms).toISOString(), title: `${new Date(ms).toISOString()} (UTC)` },
-    h('span.abs', absolute(ms, { milli })), ' ', h('span.rel', { 'data-since': ms }, relative(ms)));
+  if (ms === null || ms === undefined)
+    return h('span.muted', { title: 'The wall clock was not known then.' }, 'time not known');
+  return h(
+    'time.when',
+    { datetime: new Date(ms).toISOString(), title: `${new Date(ms).toISOString()} (UTC)` },
+    h('span.abs', absolute(ms, { milli })),
+    ' ',
+    h('span.rel', { 'data-since': ms }, relative(ms)),
+  );
 }
 
 /** A relative time alone; the absolute one is in its title. */
-export const ago = (ms) => (ms === null || ms === undefined ? h('span.muted', 'time not known')
-  : h('time.rel', { datetime: new Date(ms).toISOString(), title: `${absolute(ms)} UTC`, 'data-since': ms }, relative(ms)));
+export const ago = (ms) =>
+  ms === null || ms === undefined
+    ? h('span.muted', 'time not known')
+    : h(
+        'time.rel',
+        { datetime: new Date(ms).toISOString(), title: `${absolute(ms)} UTC`, 'data-since': ms },
+        relative(ms),
+      );
 
 /** "0:42": what is left until `until` on this page's own clock (performance.now), which no time service can turn back. */
 export function left(until) {

@@ -13,7 +13,11 @@ export const STATES = {
   speaking: state('bad', 'last words', 'The last words go out to every sink that works, then the host halts.'),
   halting: state('bad', 'halting', 'The host is being halted.'),
   halting_again: state('bad', 'halting again', 'The host did not stop at first; it is halted once more.'),
-  containing: state('work', 'containing', 'The lost page is being isolated from the domain; a domain that consumed the error is stopped.'),
+  containing: state(
+    'work',
+    'containing',
+    'The lost page is being isolated from the domain; a domain that consumed the error is stopped.',
+  ),
   holding: state('warn', 'holding', 'A mapping of the lost page could not be removed, so the domain must not run.'),
   asking: state('work', 'asking Dom0', 'Dom0 is asked what shall become of the domain, until a deadline.'),
   telling: state('work', 'telling guest', 'The guest’s MCA handler is being told which pages are lost.'),
@@ -34,17 +38,26 @@ export const STATES = {
   halted: state('bad', 'halted', 'The machine was halted, after its last words.'),
   not_halted: state('bad', 'NOT halted', 'The machine should have been halted and cannot be stopped from here.'),
   guest_healed: state('good', 'healed itself', 'The guest was told which pages are lost, and healed itself.'),
-  injected: state('good', 'vMCE injected', 'The guest has a virtual machine check in its banks, and handles it by itself.'),
+  injected: state(
+    'good',
+    'vMCE injected',
+    'The guest has a virtual machine check in its banks, and handles it by itself.',
+  ),
   operated: state('good', 'done', 'What was decided was carried out.'),
   not_operated: state('warn', 'not operated', 'No operation was done: none was approved, or none succeeded.'),
   killed: state('bad', 'killed', 'The domain was killed; what it had in memory is lost.'),
   stuck: state('bad', 'stuck', 'The domain could not be treated and does not run: a person must look.'),
   gone: state('calm', 'gone', 'The domain had ended by itself before anything was to be done.'),
   superseded: state('calm', 'superseded', 'A later error on the same page took this one’s place.'),
-  unknown: state('warn', 'unknown', 'Nobody can tell whether a step happened; it is not repeated. A person should look.'),
+  unknown: state(
+    'warn',
+    'unknown',
+    'Nobody can tell whether a step happened; it is not repeated. A person should look.',
+  ),
 };
 
-export const stateOf = (name) => STATES[name] ?? state('calm', name.replaceAll('_', ' '), 'A state that this console does not know.');
+export const stateOf = (name) =>
+  STATES[name] ?? state('calm', name.replaceAll('_', ' '), 'A state that this console does not know.');
 
 /** The classes of errors (docs/terms.md). */
 export const SEVERITIES = {
@@ -54,23 +67,58 @@ export const SEVERITIES = {
   UCNA: state('warn', 'UCNA', 'Intel: uncorrected, no action required; nobody has consumed it.'),
   SRAO: state('warn', 'SRAO', 'Intel: uncorrected, software may act; nobody has consumed it.'),
   SRAR: state('bad', 'SRAR', 'Consumed: software must act before whoever took it in runs on.'),
-  FATAL: state('bad', 'FATAL', 'The processor’s context may be corrupt, or nothing confines the error: the host halts.'),
+  FATAL: state(
+    'bad',
+    'FATAL',
+    'The processor’s context may be corrupt, or nothing confines the error: the host halts.',
+  ),
 };
 
-export const severityOf = (name) => SEVERITIES[name] ?? state('calm', name || 'no severity', 'A class that this console does not know.');
+export const severityOf = (name) =>
+  SEVERITIES[name] ?? state('calm', name || 'no severity', 'A class that this console does not know.');
 
 /** What an operation on a domain means for it: said before anybody grants one (II.2, B.6). */
 export const OPERATIONS = {
-  pause: { done: 'paused', verb: 'pause', means: 'It stops running and keeps its memory, until somebody lets it run again. Its users wait all the while.' },
-  save: { done: 'saved', verb: 'save', means: 'Its memory is written to disk and it stops here. It stands still until somebody restores it.' },
-  restore: { done: 'restored', verb: 'restore', means: 'It goes back to its last checkpoint. What it did since then is lost.' },
-  migrate: { done: 'migrated', verb: 'migrate', means: 'It moves to another host and is stopped for a moment only. It runs there from then on.' },
-  shutdown: { done: 'shut down', verb: 'shut down', means: 'It is asked to end in order, and does not come again by itself.' },
-  restart: { done: 'restarted', verb: 'restart', means: 'It is destroyed and built anew: whatever it had not written to its disks is lost.' },
-  destroy: { done: 'destroyed', verb: 'destroy', means: 'It ends at once, without being asked: whatever it had not written to its disks is lost, and it does not come again by itself.' },
+  pause: {
+    done: 'paused',
+    verb: 'pause',
+    means: 'It stops running and keeps its memory, until somebody lets it run again. Its users wait all the while.',
+  },
+  save: {
+    done: 'saved',
+    verb: 'save',
+    means: 'Its memory is written to disk and it stops here. It stands still until somebody restores it.',
+  },
+  restore: {
+    done: 'restored',
+    verb: 'restore',
+    means: 'It goes back to its last checkpoint. What it did since then is lost.',
+  },
+  migrate: {
+    done: 'migrated',
+    verb: 'migrate',
+    means: 'It moves to another host and is stopped for a moment only. It runs there from then on.',
+  },
+  shutdown: {
+    done: 'shut down',
+    verb: 'shut down',
+    means: 'It is asked to end in order, and does not come again by itself.',
+  },
+  restart: {
+    done: 'restarted',
+    verb: 'restart',
+    means: 'It is destroyed and built anew: whatever it had not written to its disks is lost.',
+  },
+  destroy: {
+    done: 'destroyed',
+    verb: 'destroy',
+    means:
+      'It ends at once, without being asked: whatever it had not written to its disks is lost, and it does not come again by itself.',
+  },
 };
 
-export const operationOf = (name) => OPERATIONS[name] ?? { done: name, verb: name, means: 'An operation that this console does not know.' };
+export const operationOf = (name) =>
+  OPERATIONS[name] ?? { done: name, verb: name, means: 'An operation that this console does not know.' };
 
 /** Where a domain is in its life. */
 export const DOMAIN_STATES = {
@@ -83,14 +131,19 @@ export const DOMAIN_STATES = {
   destroyed: state('bad', 'destroyed', 'It was ended at once.'),
 };
 
-export const domainStateOf = (name) => DOMAIN_STATES[name] ?? state('calm', name, 'A state that this console does not know.');
+export const domainStateOf = (name) =>
+  DOMAIN_STATES[name] ?? state('calm', name, 'A state that this console does not know.');
 
 /** Where a fault stands over its time (diagnosis/fault_case.py). */
 export const STAGES = {
   diagnosed: state('warn', 'diagnosed', 'Its errors passed a threshold.'),
   acting: state('work', 'acting', 'Something is being done about it.'),
   isolated: state('good', 'isolated', 'The part is out of use, or nothing of worth is left in it.'),
-  untreated: state('bad', 'replace it', 'What was tried failed, or nothing can be done ahead: a person must replace it.'),
+  untreated: state(
+    'bad',
+    'replace it',
+    'What was tried failed, or nothing can be done ahead: a person must replace it.',
+  ),
   repaired: state('calm', 'repaired', 'A person mended it.'),
   replaced: state('calm', 'replaced', 'Another part is in its place.'),
   acquitted: state('calm', 'acquitted', 'A person said that it was not at fault.'),
@@ -100,7 +153,11 @@ export const stageOf = (name) => STAGES[name] ?? state('calm', name, 'A stage th
 
 /** Where a part stands for people, the worst first (service/control_protocol.py). */
 export const PART_STATES = {
-  faulty: state('bad', 'faulty', 'Its errors passed a threshold, and nothing could be done about it ahead: it is to be replaced.'),
+  faulty: state(
+    'bad',
+    'faulty',
+    'Its errors passed a threshold, and nothing could be done about it ahead: it is to be replaced.',
+  ),
   'being dealt with': state('work', 'being dealt with', 'Something is being done about it.'),
   retired: state('good', 'retired', 'It is out of use, or nothing of worth is left in it.'),
   suspected: state('warn', 'suspected', 'The spread of the errors points at it; its threshold is not passed.'),
@@ -108,16 +165,15 @@ export const PART_STATES = {
   cleared: state('calm', 'cleared', 'It was repaired, replaced, or not at fault, and has not erred since.'),
 };
 
-export const partStateOf = (name) => PART_STATES[name] ?? state('calm', name, 'A state that this console does not know.');
+export const partStateOf = (name) =>
+  PART_STATES[name] ?? state('calm', name, 'A state that this console does not know.');
 
-/** How well a suspect accounts for what was seen (diagnosis/suspects.py). No probability. */
+/** Tones of the grades of suspects; what each means, the service says (`api/v1/words`). */
 export const GRADES = {
-  strong: state('bad', 'strong', 'It accounts for every place seen in the part around it, and for three or more of them.'),
-  likely: state('warn', 'likely', 'It accounts for three in four of the places seen around it, or for only two places.'),
-  possible: state('calm', 'possible', 'It accounts for less, or its rule cannot tell it from a neighbour.'),
+  strong: 'bad',
+  likely: 'warn',
+  possible: 'calm',
 };
-
-export const gradeOf = (name) => GRADES[name] ?? state('calm', name || 'not graded', 'Not graded.');
 
 const MARKS = { good: '✓', work: '◔', warn: '▲', bad: '■', calm: '·' };
 
@@ -128,8 +184,16 @@ export const CHAIN = [
   ['Evidence', 'The registers as the hardware left them.', ['evidence', 'lost', 'unread']],
   ['Finding', 'What the registers mean, and how bad it is.', ['finding', 'trend', 'known bad']],
   ['Impact', 'Who took the error in, and who lost something, with what speaks for it.', ['impact']],
-  ['Decision', 'What shall be done, by which row of the concept, and why.', ['decision', 'question', 'answer', 'approval', 'instruction', 'plug-in', 'deadline']],
-  ['Steps', 'What was ordered, and what became of each order.', ['step', 'order', 'result', 'domain', 'Dom0', 'policy', 'start', 'stop']],
+  [
+    'Decision',
+    'What shall be done, by which row of the concept, and why.',
+    ['decision', 'question', 'answer', 'approval', 'instruction', 'plug-in', 'deadline'],
+  ],
+  [
+    'Steps',
+    'What was ordered, and what became of each order.',
+    ['step', 'order', 'result', 'domain', 'Dom0', 'policy', 'start', 'stop'],
+  ],
   ['Outcome', 'How it ended, for each who was concerned.', ['outcome', 'superseded', 'cleared']],
 ];
 
@@ -137,8 +201,20 @@ export const stageOfLink = (what) => CHAIN.find(([, , kinds]) => kinds.includes(
 
 /** How much an event of the stream weighs. */
 export const TONES = {
-  finding: 'warn', trend: 'warn', lost: 'bad', unread: 'warn', approval: 'warn', deadline: 'warn', impact: 'warn',
-  outcome: 'good', answer: 'work', order: 'work', result: 'work', step: 'work', decision: 'work', question: 'work',
+  finding: 'warn',
+  trend: 'warn',
+  lost: 'bad',
+  unread: 'warn',
+  approval: 'warn',
+  deadline: 'warn',
+  impact: 'warn',
+  outcome: 'good',
+  answer: 'work',
+  order: 'work',
+  result: 'work',
+  step: 'work',
+  decision: 'work',
+  question: 'work',
 };
 
 export const plural = (n, one, many = `${one}s`) => `${n.toLocaleString('en')} ${n === 1 ? one : many}`;
