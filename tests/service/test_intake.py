@@ -419,8 +419,24 @@ def test_what_is_read_late_is_counted_when_it_happened(tmp_path: Path) -> None:
     times = [each.at_ms for each in state.history[Suspect.PAGE, "0x12345"]]
     assert [(later - earlier) // 86_400_000 for earlier, later in pairwise(times)] == [4, 4]
     assert times[-1] < state.now_ms - 86_000_000
+    older = replace(SOFT, time=2_000_000.0 - 86_400 * 7)
+    state = host.live(Followed(Scripted("mcelog", ((registers(older),),))))
+    assert state is not None
+    times = [each.at_ms for each in state.history[Suspect.PAGE, "0x12345"]]
+    assert times == sorted(times) and len(times) == 4
     told = chain_of_record(1, received(host.journal())[0]).links[0].text
     assert told.endswith("(it happened 1970-01-15T03:33:20Z)")
+
+
+@pytest.mark.parametrize(("apart_s", "too_many"), [(600, True), (4 * 86_400, False)])
+def test_a_threshold_looks_at_what_was_seen_until_an_old_error_happened(
+    tmp_path: Path, apart_s: int, too_many: bool
+) -> None:
+    host = Host(tmp_path / "journal.sqlite")
+    log = tuple(registers(replace(SOFT, time=1_900_000.0 - apart_s * (12 - number))) for number in range(12))
+    host.live(Followed(Scripted("db", (log,))))
+    found = [each for each in host.journal() if isinstance(each, ev.TrendSeen) and each.suspect is Suspect.PAGE]
+    assert bool(found) is too_many
 
 
 # --- each source by itself --------------------------------------------------------------------------------------------
