@@ -21,18 +21,8 @@ from ringfence.journal import events as ev
 from ringfence.journal.state import State, apply
 from ringfence.journal.tallies import DIMMS_TOLD_APART
 from ringfence.views.exposition import Exposition, exposition, wanted
-from ringfence.views.metrics import (
-    ERRORS,
-    TABLE,
-    Histogram,
-    Kind,
-    OutletReading,
-    Queue,
-    Readings,
-    Since,
-    SourceReading,
-    samples,
-)
+from ringfence.views.metric_values import OutletReading, Queue, Readings, SourceReading, samples
+from ringfence.views.metrics import ERRORS, TABLE, Histogram, Kind, Since
 from ringfence.world.identities import CaseId, Frame
 from ringfence.world.situation import Suspect
 from tests.journal.strategies import events

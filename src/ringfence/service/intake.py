@@ -41,7 +41,7 @@ from ringfence.service.sources.own_thread import FollowedApart
 from ringfence.service.sources.source import Batch, Emit, Lost, Position, Presence, Resumption, Source
 from ringfence.service.storms import uncorrected
 from ringfence.service.writer import Desk
-from ringfence.views.metrics import SourceReading
+from ringfence.views.metric_values import SourceReading
 
 T = TypeVar("T")
 

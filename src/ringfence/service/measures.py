@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
-from ringfence.views.metrics import Histogram, OutletReading, SourceReading
+from ringfence.views.metric_values import OutletReading, SourceReading
+from ringfence.views.metrics import Histogram
 
 T = TypeVar("T")
 

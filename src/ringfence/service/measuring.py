@@ -12,7 +12,8 @@ from ringfence.service.asking import ask
 from ringfence.service.measures import Measures
 from ringfence.service.writer import Desk
 from ringfence.views.exposition import Exposition, exposition
-from ringfence.views.metrics import Queue, Readings, Sample, samples
+from ringfence.views.metric_values import Queue, Readings, samples
+from ringfence.views.metrics import Sample
 
 if TYPE_CHECKING:
     from ringfence.service.attendants import House

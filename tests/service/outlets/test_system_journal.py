@@ -28,7 +28,7 @@ from ringfence.service.configuration.outlets import SystemJournal
 from ringfence.service.outlets.notices import Notice
 from ringfence.service.outlets.system_journal import Log, SystemJournalOutlet, datagram, fields_of
 from ringfence.service.outlets.topics import TOPICS, Priority, Topic
-from ringfence.views.metrics import OutletReading
+from ringfence.views.metric_values import OutletReading
 from tests.service.outlets.receivers import home, until
 
 NOTICE = Notice(

@@ -25,7 +25,7 @@ from ringfence.service.outlets.cursor import Identity
 from ringfence.service.outlets.notices import Notice
 from ringfence.service.outlets.telling import Outlet, tell
 from ringfence.service.outlets.topics import TOPICS
-from ringfence.views.metrics import OutletReading
+from ringfence.views.metric_values import OutletReading
 
 NAME: Final = SYSTEM_JOURNAL
 IDENTIFIER: Final = "ringfence"

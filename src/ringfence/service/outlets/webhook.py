@@ -29,7 +29,7 @@ from ringfence.service.outlets.post import Answer, Post, PostError, Target
 from ringfence.service.outlets.signature import secrets_of, signed
 from ringfence.service.outlets.telling import Outlet, tell
 from ringfence.service.outlets.topics import Topic
-from ringfence.views.metrics import OutletReading
+from ringfence.views.metric_values import OutletReading
 from ringfence.views.text import printable
 
 FIRST_PAUSE_S: Final = 1.0
