@@ -85,7 +85,7 @@ def ringfence(of: Service, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_each_part_says_where_it_stands_and_what_that_rests_on(running: Service) -> None:
     found = parts(running)
-    module = found[f"DIMM {DIMM}"]
+    module = found[DIMM]
     assert (module.state, module.stage, module.errors, module.distinct) == (PartState.FAULTY, "untreated", 4, 4)
     assert module.cases == (CASE,)
     row = found[f"{DIMM} rank 0 bank 1 row 0x7"]
@@ -106,13 +106,13 @@ def test_what_is_only_watched_is_shown_if_it_is_asked_for(running: Service) -> N
     assert "page 0x900" not in parts(running, everything=False)
     done = ringfence(running, "parts")
     assert done.returncode == 0
-    assert done.stdout.startswith(f"DIMM {DIMM}: faulty, strong suspect\n    4 errors, 4 different syndromes")
-    assert f"replace it, then: ringfence repaired 'DIMM {DIMM}' --replaced" in done.stdout
+    assert done.stdout.startswith(f"{DIMM}: faulty, strong suspect\n    4 errors, 4 different syndromes")
+    assert f"replace it, then: ringfence repaired '{DIMM}' --replaced" in done.stdout
     assert "are only watched" in done.stdout.splitlines()[-1]
 
 
 def test_an_old_case_names_what_it_acted_on(running: Service) -> None:
-    assert f"acts ahead on DIMM {DIMM} (strong suspect): untreated" in ringfence(running, "cases", "--all").stdout
+    assert f"acts ahead on {DIMM} (strong suspect): untreated" in ringfence(running, "cases", "--all").stdout
 
 
 def test_names_are_completed_from_the_running_service(running: Service) -> None:
@@ -121,18 +121,18 @@ def test_names_are_completed_from_the_running_service(running: Service) -> None:
         "RINGFENCE_SOCKET": str(running.socket),
     }  # fmt: skip
     done = subprocess.run([str(RINGFENCE)], capture_output=True, text=True, check=False, timeout=PATIENCE_S, env=env)
-    assert f"plain,DIMM {DIMM}" in done.stdout.splitlines()
+    assert f"plain,{DIMM}" in done.stdout.splitlines()
     env["RINGFENCE_SOCKET"] = "/no/such/socket"
     done = subprocess.run([str(RINGFENCE)], capture_output=True, text=True, check=False, timeout=PATIENCE_S, env=env)
     assert (done.stdout.strip(), done.stderr, done.returncode) == ("", "", 0)
 
 
 def test_a_name_that_is_none_is_refused_with_what_may_be_meant(running: Service) -> None:
-    done = ringfence(running, "acquit", "DIMM DIMM_A11", "--because", "x")
+    done = ringfence(running, "acquit", "DIMM_A11", "--because", "x")
     assert done.returncode == 1
-    assert f"Did you mean DIMM {DIMM}" in done.stderr
-    assert ringfence(running, "acquit", f"DIMM {DIMM}").returncode == 2
-    serial = ringfence(running, "repaired", f"DIMM {DIMM}", "--serial", "Unknown")
+    assert f"Did you mean {DIMM}" in done.stderr
+    assert ringfence(running, "acquit", DIMM).returncode == 2
+    serial = ringfence(running, "repaired", DIMM, "--serial", "Unknown")
     assert serial.returncode == 1
     assert "is no serial number" in serial.stderr
 
@@ -145,17 +145,18 @@ def test_a_part_that_was_replaced_begins_anew_and_nothing_of_before_counts_for_i
         made.start()
         done = ringfence(made, "repaired", DIMM, "--serial", "20c0d1", "--because", "new one")
         assert done.returncode == 0
-        assert done.stdout.startswith(f"DIMM {DIMM}: replaced; what was counted before does not count any more")
+        assert done.stdout.startswith(f"{DIMM}: replaced; what was counted before does not count any more")
         found = parts(made)
-        assert [name for name in found if DIMM in name] == [f"DIMM {DIMM}"]
-        module = found[f"DIMM {DIMM}"]
+        assert [name for name in found if DIMM in name] == [DIMM]
+        module = found[DIMM]
         assert (module.state, module.stage, module.errors) == (PartState.CLEARED, "replaced", 0)
+        assert (module.grade, module.speaks_for) == ("", ())
         assert module.serial == "20C0D1"
         assert module.who.startswith("root (uid 0" if os.geteuid() == 0 else "")
         assert "page 0x100" not in found
-        assert found["DIMM DIMM_B1"].errors == 1
+        assert found["DIMM_B1"].errors == 1
         told = ringfence(made, "explain", str(CASE)).stdout
-        assert f"DIMM {DIMM}: replaced by {module.who}, serial number 20C0D1 is in its place" in " ".join(told.split())
+        assert f"{DIMM}: replaced by {module.who}, serial number 20C0D1 is in its place" in " ".join(told.split())
         assert "new one" in told
         assert f"{DIMM} (strong suspect): replaced by" in ringfence(made, "cases", "--all").stdout
         made.end()
@@ -173,6 +174,6 @@ def test_who_acquits_says_why(tmp_path: Path) -> None:
         found = parts(made)
         made.end()
     # The row was not at fault: its errors are not held against the module, either. That the module is, stays.
-    assert found[f"DIMM {DIMM}"].errors == 0
-    assert found[f"DIMM {DIMM}"].state is PartState.FAULTY
+    assert found[DIMM].errors == 0
+    assert found[DIMM].state is PartState.FAULTY
     assert found[f"{DIMM} rank 0 bank 1 row 0x7"].state is PartState.CLEARED

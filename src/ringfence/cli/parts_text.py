@@ -47,7 +47,8 @@ def _part(each: say.PartLine) -> Iterator[str]:
         engine = each.engine
         what = "different syndromes" if engine.distinct else "errors"
         hours = f"{engine.window_s / 3600:g} h"
-        yield f"    {engine.engine}: {engine.level} of {engine.limit} {what} in {hours}  [{printable(engine.source)}]"
+        level = f"{engine.level} of {engine.limit} {what} in {hours}"
+        yield f"    engine ({engine.engine}): {level}  [{printable(engine.source)}]"
     yield from (f"    for: {printable(sentence)}" for sentence in each.speaks_for)
     yield from (f"    against: {printable(sentence)}" for sentence in each.speaks_against)
     if each.case is not None:

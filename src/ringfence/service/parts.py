@@ -117,6 +117,7 @@ def _lines(known: Known) -> Iterator[say.PartLine]:
         fault, suspected = known.faults.get(key), accused.get(key)
         _, seen = counted.get(key, (key, ()))
         state = _state(fault, suspected, seen)
+        grade, speaks_for, speaks_against = _held(fault, suspected)
         yield say.PartLine(
             part=part_in_words(*key),
             suspect=key[0],
@@ -126,9 +127,9 @@ def _lines(known: Known) -> Iterator[say.PartLine]:
             errors=sum(each.count for each in seen) or (suspected.errors if suspected is not None else 0),
             distinct=len({each.syndrome for each in seen if each.syndrome is not None})
             or (suspected.distinct if suspected is not None else 0),
-            grade=suspected.grade if suspected is not None else fault.grade if fault is not None else "",
-            speaks_for=suspected.speaks_for if suspected is not None else fault.evidence if fault is not None else (),
-            speaks_against=suspected.speaks_against if suspected is not None else (),
+            grade=grade,
+            speaks_for=speaks_for,
+            speaks_against=speaks_against,
             engine=_engine(key, seen, fault, known),
             case=known.acting.get(key),
             cases=fault.cases if fault is not None else (),
@@ -142,6 +143,15 @@ def _lines(known: Known) -> Iterator[say.PartLine]:
 
 def _wall(known: Known, at_ms: int) -> int | None:
     return None if known.epoch_ms is None else known.epoch_ms + at_ms
+
+
+def _held(fault: Fault | None, suspected: Suspected | None) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """How well a part accounts for what was seen, what speaks for that and what against: nothing of an ended fault."""
+    if suspected is not None:
+        return suspected.grade, suspected.speaks_for, suspected.speaks_against
+    if fault is not None and not fault.ended:
+        return fault.grade, fault.evidence, ()
+    return "", (), ()
 
 
 def _state(fault: Fault | None, suspected: Suspected | None, seen: tuple[Sighting, ...]) -> PartState:

@@ -259,7 +259,8 @@ def link(event: ev.Stored, names: Mapping[DomainId, str]) -> Link | None:  # noq
 def part_in_words(suspect: str, name: str) -> str:
     """A part as people name it: its kind stands before its name, but where the name says it."""
     *_, kind, _ = ("", "", *name.split(" "))
-    return name if kind == suspect or name.startswith("CPU ") else f"{suspect} {name}"
+    says_it = kind == suspect or name.lower().startswith((suspect.lower(), "cpu "))
+    return name if says_it else f"{suspect} {name}"
 
 
 def _cleared(event: ev.Cleared) -> Link:
