@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import msgspec
@@ -32,6 +33,16 @@ def life_of(number: int, event: Started) -> Life:
 def lives(journal: Readable) -> list[Life]:
     """The lives of a journal, oldest first; of those that were dropped the ones that are needed are kept."""
     return [life_of(number, each) for number, each in journal.events(kinds=(Started,)) if isinstance(each, Started)]
+
+
+def last_boots(journal: Readable) -> dict[int, str]:
+    """The host's last two boots, by the number of the event that each began with."""
+    begun = [
+        (after.number, after.boot)
+        for before, after in pairwise([None, *lives(journal)])
+        if after is not None and (before is None or before.boot != after.boot)
+    ]
+    return dict(begun[-2:])
 
 
 @dataclass(frozen=True, slots=True)

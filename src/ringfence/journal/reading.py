@@ -154,6 +154,15 @@ class Readable:
         except FAULTS as error:
             raise failure(self.path, error) from error
 
+    def first_of(self, cases: Iterable[CaseId]) -> int:
+        """The number of the first event that any of these cases has; the next number if they have none."""
+        query = "SELECT min(number) FROM event WHERE case_number = ?"
+        try:
+            numbers = [self._connection.execute(query, (case,)).fetchone()[0] for case in cases]
+        except FAULTS as error:
+            raise failure(self.path, error) from error
+        return min((number for number in numbers if isinstance(number, int)), default=self.last + 1)
+
     def at_ms(self, number: int) -> int:
         """The time of an event on the host's clock, as its row has it. Raises ``JournalDamagedError``."""
         return self._of_row("SELECT at_ms FROM event WHERE number = ?", number)

@@ -22,7 +22,7 @@ from ringfence.diagnosis.severity import ErrorClass, Severity
 from ringfence.errors import JournalError
 from ringfence.journal import events as ev
 from ringfence.journal.archive import Archive
-from ringfence.journal.lives import lives
+from ringfence.journal.lives import last_boots, lives
 from ringfence.journal.reading import Base, Readable
 from ringfence.journal.recall import recall
 from ringfence.journal.snapshot import SHAPE, encode
@@ -129,7 +129,7 @@ def plan_upto(journal: Readable, upto: int, because: str, archive: Archive | Non
             f"{then.state.unread} of its old events are of a later version of Ringfence: they stay",
             advice="Run the later version: it can put them together.",
         )
-    reached = _Reached(now, upto, _first_of_last_boots(journal))
+    reached = _Reached(now, upto, last_boots(journal))
     old_base = journal.base.number
     for number, text in journal.texts():
         if number > upto:
@@ -148,21 +148,12 @@ def plan_upto(journal: Readable, upto: int, because: str, archive: Archive | Non
     )  # fmt: skip
 
 
-def _first_of_last_boots(journal: Readable) -> dict[int, str]:
-    """The first event of each of the host's last two boots: evidence of these may be found again (``B.2``)."""
-    begun = [
-        (after.number, after.boot)
-        for before, after in pairwise([None, *lives(journal)])
-        if after is not None and (before is None or before.boot != after.boot)
-    ]
-    return dict(begun[-2:])
-
-
 class _Reached:
     """Goes through the events that are old, and knows which of them are needed."""
 
     def __init__(self, now: State, upto: int, boots: dict[int, str]) -> None:
-        self._now, self._upto, self._boots = now, upto, boots
+        self._now, self._boots = now, boots
+        # What was found in these may be found again after a reset (B.2).
         self._recent = min(boots, default=upto + 1)
         self.lengths: dict[int, int] = {}
         """The length of each event that was there."""

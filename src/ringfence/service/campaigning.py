@@ -37,7 +37,9 @@ class Campaigning:
     def remember(self) -> None:
         """Which operations an earlier life tried on whom, and which of them were done: once its orders are taken up."""
         of_order = self._of_order
-        for _, event in self._ledger.journal.events(kinds=(ev.Intended, ev.Carried)):
+        journal = self._ledger.journal
+        before = journal.first_of(self._ledger.state.cases) - 1
+        for _, event in journal.events(before, kinds=(ev.Intended, ev.Carried)):
             match event:
                 case ev.Intended() if event.row == Row.ON_DOMAIN and event.case in self._ledger.state.cases:
                     # Only what a campaign ordered: first aid stops a domain by the same step.

@@ -12,6 +12,7 @@ from ringfence.decision.rows import Row
 from ringfence.diagnosis.impact import Certainty, Consumer, Ground, Impact, Loser, Party
 from ringfence.journal import events as ev
 from ringfence.journal.case import Case, Part
+from ringfence.journal.lives import last_boots
 from ringfence.record.evidence import Record
 from ringfence.service.alone import Alone
 from ringfence.service.ledger import Ledger
@@ -123,7 +124,8 @@ def _open_evidence(ledger: Ledger, cases: Mapping[CaseId, Case], alone: Alone) -
     """The first record of each open case; what its guests were told is handed to ``alone``."""
     evidence: dict[CaseId, Record] = {}
     told: dict[StepId, tuple[CaseId, Step, Result]] = {}
-    for _, event in ledger.journal.events(kinds=(ev.Received, ev.AlsoSeen, ev.Intended, ev.Carried)):
+    before = ledger.journal.first_of(cases) - 1
+    for _, event in ledger.journal.events(before, kinds=(ev.Received, ev.AlsoSeen, ev.Intended, ev.Carried)):
         match event:
             case ev.Received() if event.case is not None and event.case in cases:
                 evidence.setdefault(event.case, event.record)
@@ -206,7 +208,8 @@ def known(ledger: Ledger, record: Record) -> tuple[bool, CaseId | None]:
     """
     earlier, present = _NOT_KNOWN, _NOT_KNOWN
     boot = ""
-    for _, event in ledger.journal.events(kinds=(ev.Started, ev.Received)):
+    before = min(last_boots(ledger.journal), default=1) - 1
+    for _, event in ledger.journal.events(before, kinds=(ev.Started, ev.Received)):
         if isinstance(event, ev.Started) and event.boot != boot:
             boot, earlier, present = event.boot, present, _NOT_KNOWN
         elif isinstance(event, ev.Received) and _is_same(event.record, record):
