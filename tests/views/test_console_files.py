@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from importlib import resources
 from importlib.resources.abc import Traversable
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,9 @@ from ringfence.decision.policy import Operation
 from ringfence.diagnosis.fault_case import Stage
 from ringfence.diagnosis.severity import Severity
 from ringfence.diagnosis.suspects import GRADES
+from ringfence.journal.events import KINDS
 from ringfence.service.control_protocol import PartState
+from ringfence.views import chain
 from ringfence.world.domain import DomainState
 
 CONSOLE = resources.files("ringfence.views") / "console"
@@ -96,6 +99,33 @@ def keys_of(table: str) -> set[str]:
 )
 def test_every_name_that_the_service_uses_has_its_words_and_no_other(table: str, names: set[str]) -> None:
     assert keys_of(table) == {str(each) for each in names}
+
+
+SORTS = set(re.findall(r'Link\(\s*[^,]+,\s*"([^"]+)"', Path(chain.__file__).read_text(encoding="utf-8")))
+"""What an event can be, in the words of ``views.chain``."""
+
+
+def listed(name: str, table: str) -> set[str]:
+    """Every word in the lists of a table."""
+    body = re.search(rf"const {table} = \[\n(.*?)\n\];", SCRIPTS[name], re.DOTALL)
+    assert body is not None
+    return {
+        word for each in re.findall(r"\[([^\[\]]*)\](?!,\n  \[)", body[1]) for word in re.findall(r"'([^']+)'", each)
+    }
+
+
+@pytest.mark.parametrize(("name", "table"), [("words.js", "CHAIN"), ("pages/events.js", "GROUPS")])
+def test_every_sort_of_event_has_its_place(name: str, table: str) -> None:
+    assert len(SORTS) > 20
+    assert SORTS - listed(name, table) == set()
+
+
+def test_what_an_event_changes_is_told_for_kinds_that_there_are() -> None:
+    body = re.search(r"const CHANGES = {\n(.*?)\n};", SCRIPTS["store.js"], re.DOTALL)
+    assert body is not None
+    kinds = set(re.findall(r"^  (\w+):", body[1], re.MULTILINE))
+    assert kinds
+    assert kinds <= set(KINDS)
 
 
 # --- colours ----------------------------------------------------------------------------------------------------------

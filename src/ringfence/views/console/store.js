@@ -81,6 +81,8 @@ const ASK = {
 /** What an event may change, by its kind; every kind changes the status. */
 const CHANGES = {
   Received: ['host'],
+  Repeated: ['host'],
+  ModulesSeen: ['host'],
   Impacted: ['cases', 'domains'],
   Progressed: ['cases', 'domains', 'host', 'approvals'],
   Closed: ['cases', 'domains', 'host', 'approvals'],

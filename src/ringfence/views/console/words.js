@@ -181,7 +181,7 @@ export const markOf = (tone) => MARKS[tone] ?? '·';
 
 /** The stages of an explained case, in their order, by the sort of link. */
 export const CHAIN = [
-  ['Evidence', 'The registers as the hardware left them.', ['evidence', 'lost', 'unread']],
+  ['Evidence', 'The registers as the hardware left them.', ['evidence', 'also seen', 'lost', 'unread']],
   ['Finding', 'What the registers mean, and how bad it is.', ['finding', 'trend', 'known bad']],
   ['Impact', 'Who took the error in, and who lost something, with what speaks for it.', ['impact']],
   [
@@ -192,7 +192,7 @@ export const CHAIN = [
   [
     'Steps',
     'What was ordered, and what became of each order.',
-    ['step', 'order', 'result', 'domain', 'Dom0', 'policy', 'start', 'stop'],
+    ['step', 'order', 'result', 'domain', 'Dom0', 'policy', 'start', 'stop', 'config', 'modules', 'journal'],
   ],
   ['Outcome', 'How it ended, for each who was concerned.', ['outcome', 'superseded', 'cleared']],
 ];

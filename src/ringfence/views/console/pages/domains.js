@@ -89,7 +89,7 @@ function row(line) {
     h('span.name', { title: line.uuid ? `${line.name}, ${line.uuid}` : line.name }, line.name),
     h('span.opt', line.kind),
     h('span', domainTag(line.state)),
-    h('span', { title: means }, told),
+    h('span.told', { title: means }, told),
     h('span.num.opt.muted', { title: `${plural(line.vcpus, 'vCPU')}` }, mebibytes(line.memory_mib)),
     h(
       'span',

@@ -15,7 +15,7 @@ const GROUPS = [
     'evidence',
     'Evidence',
     'Records that arrived, what was lost, what cannot be read',
-    (event) => ['finding', 'evidence', 'lost', 'unread'].includes(event.what),
+    (event) => ['finding', 'evidence', 'also seen', 'lost', 'unread'].includes(event.what),
   ],
   [
     'decisions',
@@ -37,8 +37,8 @@ const GROUPS = [
   [
     'host',
     'Host',
-    'Domains, Dom0, starts, policies',
-    (event) => ['domain', 'Dom0', 'start', 'stop', 'policy'].includes(event.what),
+    'Domains, Dom0, modules, starts, policies, the journal',
+    (event) => ['domain', 'Dom0', 'start', 'stop', 'policy', 'config', 'modules', 'journal'].includes(event.what),
   ],
 ];
 
