@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ringfence.cli.main import main
+from ringfence.cli.state_dir import default_config
 from ringfence.journal import events as ev
 from ringfence.service.configuration.configuration import DEFAULT
 from ringfence.service.configuration.file import read
@@ -65,6 +67,19 @@ def test_a_key_is_explained_with_its_value_and_where_it_comes_from(tmp_path: Pat
     assert "rights.operate.groups = []  [default]" in ringfence("explain", "rights", "--config", str(path)).output
     assert 'policy.deadlines.dom0  [default "2s"]' in ringfence("explain", "policy.deadlines.dom0").output
     assert ringfence("explain", "right").exit_code == 2
+
+
+def test_the_file_that_is_taken_without_being_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RINGFENCE_CONFIG", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/home/me/.config")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert default_config() == Path("/home/me/.config/ringfence/ringfence.toml")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert default_config() == Path("/etc/ringfence/ringfence.toml")
+    monkeypatch.setenv("RINGFENCE_CONFIG", "/srv/rf.toml")
+    assert default_config() == Path("/srv/rf.toml")
+    unit = Path(__file__).resolve().parents[2] / "packaging" / "ringfence.service"
+    assert "Environment=RINGFENCE_CONFIG=/etc/ringfence/ringfence.toml\n" in unit.read_text()
 
 
 @pytest.fixture

@@ -22,6 +22,8 @@ from ringfence.service import control_protocol as say
 T = TypeVar("T")
 RINGFENCE = Path(sys.executable).with_name("ringfence")
 PATIENCE_S = 10.0
+NO_CONFIG = {"RINGFENCE_CONFIG": "/no/such/ringfence.toml"}
+"""Whatever this machine is configured with."""
 
 ASKING = """
 based_on = "quiet"
@@ -121,7 +123,11 @@ class Service:
         command = [str(RINGFENCE), "run", "--hypervisor", "model", "--state-dir", str(self.state)]
         command += ["--socket", str(self.socket), *self.arguments, *more]
         self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **self.env}
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, **NO_CONFIG, **self.env},
         )
         if wait:
             until(self.answers)

@@ -48,7 +48,13 @@ socket_option = click.option(
 
 
 def default_config() -> Path:
-    """/etc/ringfence/ringfence.toml for root, else $XDG_CONFIG_HOME/ringfence/ringfence.toml."""
+    """``RINGFENCE_CONFIG``, else in /etc/ringfence for root, else in $XDG_CONFIG_HOME/ringfence.
+
+    The service's own user is not root: its unit sets the variable.
+    """
+    given = os.environ.get("RINGFENCE_CONFIG")
+    if given:
+        return Path(given)
     if os.geteuid() == 0:
         return Path("/etc/ringfence") / CONFIG
     home = os.environ.get("XDG_CONFIG_HOME")
@@ -59,5 +65,5 @@ config_option = click.option(
     "--config",
     type=click.Path(path_type=Path, dir_okay=False),
     help="The configuration's file. Without one, every key has its default.  "
-    "[default: /etc/ringfence/ringfence.toml for root, ~/.config/ringfence/ringfence.toml]",
+    "[default: $RINGFENCE_CONFIG, /etc/ringfence/ringfence.toml for root, ~/.config/ringfence/ringfence.toml]",
 )
