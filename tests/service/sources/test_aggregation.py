@@ -257,5 +257,5 @@ def test_what_comes_often_is_a_storm_though_one_comes_at_a_time() -> None:
 
     kinds = [type(one(at)) for at in range(aggregation.SINGLES_AT_ONCE + 5)]
     assert kinds == [Record] * aggregation.SINGLES_AT_ONCE + [Repeats] * 5
-    now[0] += 1.0 / aggregation.SINGLES_AT_ONCE
+    now[0] += 1.0 / aggregation.SINGLES_A_SECOND
     assert [type(one(at)) for at in range(2)] == [Record, Repeats]

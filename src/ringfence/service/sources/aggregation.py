@@ -36,8 +36,9 @@ HELD_STRUCTS: Final = 65_536
 RELEASED_STRUCTS: Final = 2_048
 """Handed over at a time: an uncorrected error waits at most for the writing of so many, some ten milliseconds."""
 SINGLES_AT_ONCE: Final = 20
-"""Reports a second that are handed over as records, each compared with what other sources tell. What comes more often
-is a storm, though only one has come since the writer was last free."""
+SINGLES_A_SECOND: Final = 2
+"""Reports that are handed over as records, each compared with what other sources tell. What comes more often is a
+storm, though only one has come since the writer was last free."""
 KINDS_APART: Final = 16
 """Kinds told apart at a time: each is diagnosed, and is an event of the journal."""
 KINDS_MIXED: Final = 64
@@ -133,7 +134,7 @@ class Aggregation:
 
     def _may_be_single(self) -> bool:
         now_s = self._now_s()
-        gained = (now_s - self._singles_s) * SINGLES_AT_ONCE
+        gained = (now_s - self._singles_s) * SINGLES_A_SECOND
         self._singles, self._singles_s = min(float(SINGLES_AT_ONCE), self._singles + gained), now_s
         if self._singles < 1:
             return False

@@ -15,8 +15,8 @@ from ringfence.service.sources.source import Batch
 
 EXPRESS_BATCHES: Final = 64
 """Batches with an uncorrected error that wait for the writer: each is a machine check or a poll of all banks."""
-SLOW_BATCHES: Final = 2
-"""The rest: few, so that what comes while the writer is busy is put together by its source, not queued here."""
+SLOW_BATCHES: Final = 1
+"""The rest: one is next, so that what comes while the writer is busy is put together by its source, not queued here."""
 
 
 class Lanes:

@@ -44,7 +44,7 @@ from ringfence.service.sources.source import (
 )
 from ringfence.service.sources.text_assembly import TextAssembly, feed_lines
 
-CHUNK_BYTES: Final = 1 << 18
+CHUNK_BYTES: Final = 1 << 16
 """So much is read at a time: more would keep the event loop from whoever else waits for it."""
 
 SOCKET_LULL_S: Final = 0.02
