@@ -47,6 +47,8 @@ T = TypeVar("T")
 
 LOOK_AGAIN_S: Final = 5.0
 """How often it is looked whether a source that could not be read can be: a file that appears, a right that is given."""
+EXPECTED_AGAIN_S: Final = 0.5
+"""The same of what somebody named."""
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
 """Between two tries of a source that fails, doubled each time."""
@@ -147,7 +149,7 @@ class Intake:
             house.problems.says(_who(followed), problem)
             found = self._standing[followed.source.name].apart
             if found is not None and found.found is not None and found.found.presence is not Presence.PRESENT:
-                await asyncio.sleep(LOOK_AGAIN_S)
+                await asyncio.sleep(EXPECTED_AGAIN_S if followed.expected else LOOK_AGAIN_S)
                 continue
             # Who has handed something over has done well: the next fault is a first one again.
             pause_s = FIRST_PAUSE_S if self._standing[followed.source.name].batches > batches else pause_s
