@@ -213,7 +213,7 @@ def test_info_tells_what_is_there_before_and_after_a_compaction(path: Path) -> N
     assert "dropped" in done.stdout
     assert len(list(path.with_name("journal-archive").iterdir())) == 1
     done = run("journal", "info", "--journal", path)
-    assert f"events     101 to {len(events) + 2}; up to 100 they are dropped, but for" in done.stdout
+    assert f"events     101 to {len(events) + 2}; of those up to 100, " in done.stdout
     assert "snapshot   after event 100, " in done.stdout
     assert run("journal", "check", "--journal", path).exit_code == 0
     done = run("journal", "compact", "--journal", path, "--keep-days", 36_000)

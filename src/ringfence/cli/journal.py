@@ -77,11 +77,11 @@ def info_command(ctx: click.Context, journal: Path | None, state_dir: Path) -> N
             begun, snapshots, used = lives(reader), reader.snapshots(), reader.used_bytes
     except RingfenceError as error:
         _fail(ctx, error)
-    dropped = f"; up to {base} they are dropped, but for {len(kept)} that are needed" if base else ""
+    before = f"; of those up to {base}, {len(kept)} are kept" if base else ""
     first = next((life.epoch_ms for life in begun if life.epoch_ms is not None), None)
     lines = [
         ("file", f"{path}, {path.stat().st_size / 1e6:.1f} MB, of which {used / 1e6:.1f} MB are used"),
-        ("events", f"{base + 1 if last > base else last} to {last}{dropped}"),
+        ("events", f"{base + 1 if last > base else last} to {last}{before}"),
         ("since", "unknown" if first is None else f"{datetime.fromtimestamp(first / 1000, UTC):%Y-%m-%d %H:%M} UTC"),
         ("starts", str(len(begun))),
     ]

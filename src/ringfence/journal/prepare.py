@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -85,7 +86,8 @@ def prepare(request: Request) -> Reply:
 
 def main() -> None:
     """The process."""
-    os.nice(LEAST_IMPORTANT)
+    with suppress(OSError):  # then it takes its share
+        os.nice(LEAST_IMPORTANT)
     request = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Request)
     sys.stdout.buffer.write(msgspec.msgpack.encode(prepare(request)))
 
