@@ -10,6 +10,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Opened, picture, sign_in
 from tests.browser.hosts import HOSTILE, Host
+from tests.service.processes import until
 
 PAGES = ("", "approvals", "events", "cases", "host", "domains", "policy")
 LONG_MS = 60_000
@@ -131,7 +132,7 @@ def test_events_come_live_and_leave_what_is_read_in_its_place(opened: Opened, bu
     go(page, "events")
     listed = page.get_by_role("listbox")
     expect(listed.get_by_role("option").first).to_be_visible(timeout=LONG_MS)
-    page.wait_for_function("document.querySelector('.llist').scrollHeight > 3000", timeout=LONG_MS)
+    until(lambda: listed.evaluate("(list) => list.scrollHeight > 3000"), LONG_MS / 1000)
     listed.evaluate("(list) => { list.scrollTop = 1200; }")
     page.wait_for_timeout(200)
     # What is read at a place of the list, once it is drawn.
@@ -139,9 +140,9 @@ def test_events_come_live_and_leave_what_is_read_in_its_place(opened: Opened, bu
         const box = document.querySelector('.llist').getBoundingClientRect();
         return document.elementFromPoint(box.x + 20, box.y + 60)?.closest('.lrow')?.dataset.key;
     }"""
-    before = page.wait_for_function(at).json_value()
+    before = until(lambda: page.evaluate(at))
     expect(page.locator(".newer")).to_be_visible(timeout=LONG_MS)
-    assert page.wait_for_function(at).json_value() == before
+    assert until(lambda: page.evaluate(at)) == before
     page.locator(".newer").click()
     expect(page.locator(".newer")).to_be_hidden()
 
