@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -13,6 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ringfence.journal.retention import carry_out, plan_upto
+from ringfence.journal.store import Journal
 from ringfence.service.http import streams, tokens
 from ringfence.service.http.bounds import Bounds
 from ringfence.service.http.routes import Scope
@@ -140,3 +143,23 @@ def test_a_stream_ends_when_its_token_is_revoked(place: Served, monkeypatch: pyt
         tokens.revoke(place.state_dir / tokens.FILE, "eye")
         list(told)  # it has an end
     until(lambda: not place.door.counted.followers)
+
+
+def test_what_retention_has_dropped_is_told_as_a_gap(tmp_path: Path, demo_journal: Path) -> None:
+    path = tmp_path / "short.sqlite"
+    shutil.copy(demo_journal, path)
+    with Journal(path) as journal:
+        for _ in carry_out(journal, plan_upto(journal, 100, "the test wants it"), at_ms=1):
+            pass
+        base = journal.base.number
+    assert base == 100
+    with served(tmp_path, journal=path) as place:
+        client = place.over_unix()
+        with following(client, "?after=0") as response:
+            first = b"".join(response.readline() for _ in range(3))
+            assert first == b'event: gap\ndata: {"after":0,"dropped":100}\n\n'
+        with following(client, "?after=100") as response:
+            assert response.readline() == b": alive\n"
+        page = client.get("/api/v1/events?after=0&limit=5").json
+        assert page["dropped"] == 100
+        assert page["events"]

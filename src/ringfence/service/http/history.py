@@ -50,12 +50,14 @@ class Events(Asked, frozen=True, kw_only=True):
 class EventPage(msgspec.Struct, frozen=True, kw_only=True):
     """Events, oldest first. ``after`` is the last number that was looked at: ask for those after it to go on.
 
-    ``more``: there are more; a page can be empty all the same, for a request looks at a bounded number of events.
+    ``more``: there are more; a page can be empty all the same, for a request looks at a bounded number of events. Of
+    the events up to ``dropped`` the journal keeps only what is of use still (retention): who knew less has a gap.
     """
 
     events: tuple[say.Event, ...]
     after: int
     more: bool
+    dropped: int = 0
 
 
 async def events(call: Call[Events]) -> Answer:
@@ -74,20 +76,21 @@ def _page(journal: Path, asked: Events, context: Context, last: int) -> EventPag
             return _after(reader, asked, context, last)
         begin = 0 if asked.case is not None else max(reader.base.number, last - most)
         found = [event for _, event in _said(reader, asked, context, begin) if event is not None]
-    return EventPage(events=tuple(found[-asked.limit :]), after=last, more=False)
+        dropped = reader.base.number
+    return EventPage(events=tuple(found[-asked.limit :]), after=last, more=False, dropped=dropped)
 
 
 def _after(reader: Reader, asked: Events, context: Context, last: int) -> EventPage:
     found: list[say.Event] = []
-    number = asked.after or 0
-    for looked_at, event in _said(reader, asked, context, number):
-        number = looked_at
+    number, dropped, looked_at = asked.after or 0, reader.base.number, 0
+    for number, event in _said(reader, asked, context, asked.after or 0):
+        looked_at += 1
         found += [event] if event is not None else []
         if len(found) == asked.limit:
-            return EventPage(events=tuple(found), after=number, more=number < last)
-    return EventPage(
-        events=tuple(found), after=max(number, last) if asked.case is not None else number, more=number < last
-    )
+            return EventPage(events=tuple(found), after=number, more=number < last, dropped=dropped)
+    whole = looked_at < MOST_SCANNED
+    after = max(number, last) if whole else number
+    return EventPage(events=tuple(found), after=after, more=not whole, dropped=dropped)
 
 
 def _said(reader: Reader, asked: Events, context: Context, after: int) -> Iterator[tuple[int, say.Event | None]]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from http import HTTPStatus
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
+from ringfence.journal.store import Reader
 from ringfence.service import control_protocol as say
 from ringfence.service.control_protocol import json_of
 from ringfence.service.histories import BATCH, Context, batch_of, words_after
@@ -51,9 +53,14 @@ async def follow(call: Call[Followed]) -> Answer:
 
 
 async def _pieces(call: Call[Followed], context: Context, number: int) -> AsyncGenerator[bytes, None]:
-    """The stream's pieces. The journal is the queue: a batch of it is all that waits for one client."""
+    """The stream's pieces. The journal is the queue: a batch of it is all that waits for one client.
+
+    Where retention has dropped what the client would have heard next, it is told so: ``event: gap``.
+    """
     try:
         words = await asyncio.to_thread(words_after, call.house.journal, context, number)
+        if number < (dropped := await asyncio.to_thread(_dropped, call.house.journal)):
+            yield b'event: gap\ndata: {"after":%d,"dropped":%d}\n\n' % (number, dropped)
         yield _mark(number)
         while True:
             try:
@@ -69,6 +76,12 @@ async def _pieces(call: Call[Followed], context: Context, number: int) -> AsyncG
             yield b"".join(map(_message, words.all(batch))) or _mark(number)
     finally:
         call.door.unfollow(call.who.key)
+
+
+def _dropped(journal: Path) -> int:
+    """The last event of which nothing need be there any more (retention)."""
+    with Reader(journal) as reader:
+        return reader.base.number
 
 
 def _message(event: say.Event) -> bytes:
