@@ -150,6 +150,10 @@ _latest: Final[dict[int, Finding]] = {}
 
 
 def _diagnosis(record: Record) -> Finding:
+    registers = record.registers
+    if registers.tsc:
+        # When it was says nothing; that no time stamp was taken does (``decode.amd.errata``).
+        registers = replace(registers, tsc=1)
     alike = _diagnosed(
         replace(
             record,
@@ -160,6 +164,9 @@ def _diagnosis(record: Record) -> Finding:
             apicid=None,
             time=None,
             stamp=None,
+            registers=registers,
+            # Whose page it is and who ran says whom it hits (``containment``), not what it is.
+            hypervisor=None,
             claims=tuple(Claim(claim.kind, claim.text, _ANYWHERE) for claim in record.claims),
             assumptions=(),
         )
