@@ -107,7 +107,7 @@ def test_a_damaged_journal_that_shall_be_refused_is_said_so_and_nothing_is_writt
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--hypervisor", "xen"), "no backend for Xen yet"),
+        (("--hypervisor", "xen"), "this is no Dom0"),
         (("--hypervisor", "kvm"), "no backend for KVM yet"),
         (("--scenario", "no-such"), "Name a scenario file"),
         (("--policy", "/no/such/policy.toml"), "Name a policy file"),
