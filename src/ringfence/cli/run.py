@@ -72,7 +72,7 @@ def run_command(  # noqa: PLR0913, PLR0917 (one argument an option)
     if hypervisor in _NOT_YET:
         raise click.UsageError(f"--hypervisor {hypervisor}: {_NOT_YET[hypervisor]}; use --hypervisor model")
     if hypervisor == "xen" and not Path("/dev/xen/privcmd").exists():
-        raise click.UsageError("--hypervisor xen: this is no Dom0 (/dev/xen/privcmd is not there); see ringfence doctor")
+        raise click.UsageError("--hypervisor xen: this is no Dom0 (no /dev/xen/privcmd); see ringfence doctor")
 
     from ringfence.service.configured import Asked  # noqa: PLC0415
     from ringfence.service.household import attendants  # noqa: PLC0415
