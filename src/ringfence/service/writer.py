@@ -242,14 +242,15 @@ class Writer(threading.Thread):
         """Wait until something is due or wanted, and do what is wanted."""
         wake_ms = desk.loop.wake_ms if desk.world.reset_ms is None else None
         try:
-            wanted = self._inbox.get(timeout=max(LEAST_WAIT_S, desk.world.wait_s(wake_ms)))
-            for _ in range(INBOX):
+            for heard in range(INBOX):
+                # What is taken out is done: nobody else knows of it any more.
+                wait_s = max(LEAST_WAIT_S, desk.world.wait_s(wake_ms)) if not heard else 0
+                wanted = self._inbox.get(block=not heard, timeout=wait_s)
                 if wanted is not None:
                     written = desk.journal.last
                     wanted.run(desk)
                     if desk.journal.last > written:
                         self._measures.latency.took(time.monotonic() - wanted.asked_s)
-                wanted = self._inbox.get_nowait()
         except queue.Empty:
             pass
 
