@@ -160,6 +160,47 @@ def test_a_salvage_never_takes_the_place_of_a_file(path: Path, into: Path, event
         salvage(path.with_name("none"), path.with_name("other"), "")
 
 
+@pytest.mark.parametrize("made", ["events", "compacted"])
+def test_a_file_that_sqlite_cannot_open_any_more_is_carved_for_its_rows(
+    path: Path, into: Path, made: str, request: pytest.FixtureRequest
+) -> None:
+    request.getfixturevalue(made)
+    before = read(path)
+    with Reader(path) as reader:
+        state = recall(reader).state
+    content = path.read_bytes()
+    path.write_bytes(b"\xff" * 4096 + content[4096:])
+    said = salvage(path, into, "")
+    left = read(into)
+    assert left.pop(max(left)) == ev.to_text(said)
+    assert left == before
+    with Reader(into) as reader:
+        assert recall(reader).state == apply(state, said)
+
+
+def test_what_stands_in_the_wal_alone_is_carved_as_well(path: Path, into: Path) -> None:
+    events = history(1)[:150]
+    with Journal(path, fsync=False, reserve_bytes=0) as journal:
+        journal.append(*events[:50])
+        journal._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        journal.append(ev.Stopped(at_ms=1, because="x" * 20_000), *events[50:])
+        copy, wal = path.read_bytes(), path.with_name(f"{path.name}-wal").read_bytes()
+    hurt = path.with_name("hurt.sqlite")
+    hurt.write_bytes(bytes(4096) + copy[4096:])
+    hurt.with_name("hurt.sqlite-wal").write_bytes(wal)
+    for end in range(3):  # SQLite may not take a WAL whose frames are hurt; the rows in the others are there
+        hurt.with_name("hurt.sqlite-wal").write_bytes(wal[: 32 + end] + b"\xff" + wal[33 + end :] if end else wal)
+        said = salvage(hurt, into, "")
+        texts = {ev.to_text(event) for event in (*events, ev.Stopped(at_ms=1, because="x" * 20_000))}
+        left = read(into)
+        assert left.pop(max(left)) == ev.to_text(said)
+        assert {*left.values()} <= texts
+        assert said.read >= 50
+        if not end:
+            assert said.read == 151
+        into.unlink()
+
+
 # --- any damage -----------------------------------------------------------------------------------------------------
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from ringfence.errors import FormatError, JournalDamagedError, JournalError
+from ringfence.journal.carving import carved
 from ringfence.journal.events import Salvaged, from_text
 from ringfence.journal.reading import Columns, Readable, Snapshot, crc_of
 from ringfence.journal.recall import recall
@@ -66,6 +67,12 @@ class Wreck:
             raise JournalError(path, "there is no such journal", advice="See the path.")
         self.path = path
         self._connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        if (
+            self._one("SELECT count(*), 0 FROM sqlite_master") is None
+            or self._one("SELECT number, 0 FROM head") is None
+        ):
+            self._connection.close()
+            self._connection = carved(path)  # its first page is damaged, or the one that leads to all of its tables
         self._connection.text_factory = lambda raw: raw.decode(errors="replace")
         wal = path.with_name(f"{path.name}-wal")
         size = path.stat().st_size + (wal.stat().st_size if wal.exists() else 0)
@@ -83,8 +90,7 @@ class Wreck:
             )
             if (row := self._one(query)) is not None and self.base <= (number := row[0]) <= most
         ]
-        is_readable = self._one("SELECT count(*), 0 FROM sqlite_master") is not None
-        self.end = max(ends, default=most if is_readable else 0)
+        self.end = max(ends, default=0)
 
     def close(self) -> None:
         """Let go of the file."""
