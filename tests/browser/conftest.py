@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Dialog, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Dialog, Page, Request, expect, sync_playwright
 
 from tests.browser.hosts import APPROVING, HOSTILE, Host, asking
 
@@ -25,6 +25,10 @@ ARGUMENTS = [
 ]
 
 NUMBERS = count(1)
+
+PATIENCE_MS = 30_000
+"""For what is waited for: the machine may have other work. Nothing here asserts how fast anything is."""
+expect.set_options(timeout=PATIENCE_MS)
 
 Opened: TypeAlias = Callable[..., Page]
 
@@ -101,6 +105,7 @@ def opened(chromium: Browser) -> Iterator[Opened]:
             viewport={"width": width, "height": height}, reduced_motion="reduce", color_scheme=color_scheme
         )
         contexts.append(context)
+        context.set_default_timeout(2 * PATIENCE_MS)
         page = context.new_page()
         page.on("pageerror", lambda error: wrong.append(f"{error.message}\n{error.stack}"))
         page.on("console", lambda message: console(message.type, message.text))

@@ -11,7 +11,7 @@ from typing import IO
 
 from tests.service.processes import ASKING, RINGFENCE
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 """For a service to come up; it takes about one second on an idle machine."""
 
 HOSTILE = "<img src=x onerror=alert(1)>"
