@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from ringfence.decode.meaning import UnitKind
 from ringfence.diagnosis.fault_case import Ending, Stage
-from ringfence.diagnosis.spread import Sighting, spot_of
+from ringfence.diagnosis.spread import Sighting, Spot, spot_of
+from ringfence.diagnosis.suspects import lies_in
 from ringfence.hypervisor.port import Token
 from ringfence.journal import events as ev
+from ringfence.journal import faults
 from ringfence.journal.events import (
     Carried,
     Cleared,
@@ -22,12 +24,14 @@ from ringfence.journal.events import (
     OutcomeEntry,
     Received,
     Started,
+    Stopped,
     TrendSeen,
     on_wire,
 )
 from ringfence.journal.faults import remember
+from ringfence.journal.snapshot import decode, encode
 from ringfence.journal.state import State, apply
-from ringfence.record.evidence import Format, Origin, Record, Registers
+from ringfence.record.evidence import Format, Location, Origin, Record, Registers
 from ringfence.world.identities import OWN_CASES, CaseId, CpuId, DomainId, Frame, StepId
 from ringfence.world.situation import Suspect
 from ringfence.world.steps import ExchangeFrame, HealHost, OfflineCpu, OfflineFrame, OnlineFrame, Status, Step
@@ -203,3 +207,74 @@ def test_the_pages_of_a_module_that_was_replaced_are_at_fault_no_more() -> None:
     assert page is not None
     assert page.ended
     assert not state.faults.bad.pages
+
+
+# --- a part is cleared whose history is long --------------------------------------------------------------------------
+
+OTHER = "socket 0 channel 0 slot 0"
+
+
+def long_history(pages: int = 512, each: int = 32) -> State:
+    """Two modules interleaved, each cell a place of its own: a storm's history."""
+    state = State(now_ms=pages * each)
+    for page in range(pages):
+        seen = (
+            Sighting(
+                page * each + number, 1, number, Frame(page), None,
+                Location(socket=0, channel=number % 2, slot=0, rank=0, bank=3, row=page, column=number), "",
+                UnitKind.MEMORY,
+            )
+            for number in range(each)
+        )  # fmt: skip
+        state.history[Suspect.PAGE, f"{page:#x}"] = deque(seen, each)
+    return state
+
+
+def counted_for(state: State, name: str) -> int:
+    """How many errors of a module anybody sees who reads the history."""
+    seen = (each for key in list(state.history) for each in state.sightings(key))
+    return sum(lies_in(spot_of(each), Suspect.DIMM, name) for each in seen)
+
+
+def test_what_a_cleared_part_leaves_is_looked_at_piece_by_piece_and_counts_no_more_from_the_first_moment_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    state, looked = long_history(), [0]
+
+    def counting(spot: Spot, suspect: Suspect, name: str) -> bool:
+        looked[0] += 1
+        return lies_in(spot, suspect, name)
+
+    with monkeypatch.context() as watched:
+        watched.setattr(faults, "lies_in", counting)
+        apply(state, Cleared(at_ms=state.now_ms, suspect=Suspect.DIMM, name=DIMM, how=Ending.REPLACED))
+        assert 0 < looked[0] <= faults.FORGOTTEN_AT_ONCE
+        looked[0] = 0
+        for number in range(64):
+            apply(state, Stopped(at_ms=state.now_ms + number))
+        assert 0 < looked[0] <= 64 * faults.FORGOTTEN_EACH
+    assert counted_for(state, DIMM) == 0
+    assert counted_for(state, OTHER) == 512 * 16
+    assert decode(encode(state)) == state
+    for _ in range(2_000):
+        apply(state, Stopped(at_ms=state.now_ms))
+    assert not state.forgetting
+    assert counted_for(state, OTHER) == sum(map(len, state.history.values())) == 512 * 16
+
+
+def test_an_error_after_the_end_counts_where_older_ones_are_still_to_be_forgotten() -> None:
+    state = long_history()
+    apply(state, Cleared(at_ms=state.now_ms, suspect=Suspect.DIMM, name=DIMM, how=Ending.REPLACED))
+    apply(state, error(state.now_ms + 1, frame=0x1F0))
+    assert [each.at_ms for each in state.sightings((Suspect.PAGE, "0x1f0")) if each.location.channel == 1] == [
+        state.now_ms
+    ]
+
+
+def test_part_after_part_may_be_cleared_and_what_waits_stays_bounded() -> None:
+    state = long_history(pages=64)
+    ends = [f"{place} slot {slot}" for place in ("socket 0 channel 1", "socket 0 channel 0") for slot in range(9)]
+    for name in ends:
+        apply(state, Cleared(at_ms=state.now_ms, suspect=Suspect.DIMM, name=name, how=Ending.REPLACED))
+        assert all(len(parts) <= faults.PARTS_FORGOTTEN for parts in state.forgetting.values())
+    assert counted_for(state, DIMM) == counted_for(state, OTHER) == 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import nlargest
 from operator import itemgetter
@@ -136,7 +136,11 @@ def carried(faults: Faults, step: Step) -> None:
 
 
 def cleared(
-    faults: Faults, history: dict[Key, deque[Sighting]], offlined: dict[str, dict[Frame, int]], event: ev.Cleared
+    faults: Faults,
+    history: dict[Key, deque[Sighting]],
+    forgetting: Forgetting,
+    offlined: dict[str, dict[Frame, int]],
+    event: ev.Cleared,
 ) -> None:
     """A part was mended, replaced or acquitted: its fault ends, and nothing of before counts against it."""
     key = (event.suspect, event.name)
@@ -148,11 +152,12 @@ def cleared(
     faults.known[key] = replace(ended, stage=Stage(event.how), since_ms=event.at_ms, who=event.who or ended.who)
     for other in [other for other in history if _is_of(event, other)]:
         del history[other]
+        forgetting.pop(other, None)
     pages = {(Suspect.PAGE, f"page {frame:#x}") for frame in offlined.get(event.name, ())}
     beneath = pages if event.suspect is Suspect.DIMM else set()
     for other in [other for other in faults.known if other != key and (other in beneath or _is_of(event, other))]:
         faults.known[other] = _told(faults.known[other], Told(event.how), event.at_ms)
-    _forget(history, event)
+    _to_forget(history, forgetting, key)
     _back_in_use(faults, offlined, event)
     faults.back_pages &= faults.pages.keys()
     faults.back_cpus &= faults.cpus.keys()
@@ -186,23 +191,77 @@ def _is_of(event: ev.Cleared, key: Key) -> bool:
     return event.suspect in {Suspect.DIMM, Suspect.RANK} and suspect in within and name.startswith(f"{event.name} ")
 
 
-def _forget(history: dict[Key, deque[Sighting]], event: ev.Cleared) -> None:
-    """Take away what was seen of a part, wherever it is counted."""
-    # By what tells spots apart; places by identity, as to compare them takes most of the time: a history has many.
-    of_it: dict[tuple[object, ...], bool] = {}
-    for counted, sightings in list(history.items()):
-        kept: list[Sighting] = []
-        for each in sightings:
-            told = (id(each.location), each.frame, each.syndrome, each.cpu, each.unit, each.kind)
-            is_of_it = of_it.get(told)
-            if is_of_it is None:
-                is_of_it = of_it[told] = lies_in(spot_of(each), event.suspect, event.name)
-            if not is_of_it:
-                kept.append(each)
-        if not kept:
-            del history[counted]
-        elif len(kept) < len(sightings):
-            history[counted] = deque(kept, maxlen=sightings.maxlen)
+# --- what was seen before is forgotten, piece by piece ----------------------------------------------------------------
+
+Forgetting = dict[Key, tuple[Key, ...]]
+"""By what is counted: the parts that were cleared since, whose errors are still to be taken away there. Whoever reads
+the history leaves them out (``remembered``), so that they count no more from the first moment on.
+"""
+
+FORGOTTEN_AT_ONCE: Final = 1_024
+"""Sightings that are looked at when a part is cleared: some milliseconds. Most hosts have fewer, a long storm's history
+a hundred times as many."""
+FORGOTTEN_EACH: Final = 16
+"""Sightings that each event afterwards looks at, some 50 us: a batch of events is folded at one go, and an uncorrected
+error waits for it."""
+PARTS_FORGOTTEN: Final = 8
+"""Parts to be forgotten in one place. With more of them at one go it is done at once: somebody clears part after part
+on a host where nothing else happens, and waits for it."""
+
+
+def _to_forget(history: dict[Key, deque[Sighting]], forgetting: Forgetting, part: Key) -> None:
+    for counted in history:
+        waiting = forgetting.get(counted, ())
+        if part not in waiting:
+            forgetting[counted] = (*waiting, part)
+    room = FORGOTTEN_AT_ONCE
+    for counted in list(forgetting):
+        size = len(history.get(counted, ()))
+        if size <= room:
+            room -= size
+            forget_in(history, forgetting, counted)
+        elif len(forgetting[counted]) > PARTS_FORGOTTEN:
+            forget_in(history, forgetting, counted)
+
+
+def forget_some(history: dict[Key, deque[Sighting]], forgetting: Forgetting, turn: int) -> None:
+    """Go on with what is to be forgotten. A long history takes its turn once in so many events, by their number
+    ``turn``: all that happens is made by events alone, so that a replay comes to the same.
+    """
+    room = FORGOTTEN_EACH
+    while room > 0 and forgetting:
+        counted = next(iter(forgetting))
+        size = len(history.get(counted, ()))
+        if turn % (1 + size // FORGOTTEN_EACH):
+            return
+        room -= size
+        forget_in(history, forgetting, counted)
+
+
+def forget_in(history: dict[Key, deque[Sighting]], forgetting: Forgetting, counted: Key) -> None:
+    """Take away from one place what was seen of the parts that were cleared."""
+    parts, sightings = forgetting.pop(counted, ()), history.get(counted)
+    if sightings is None:
+        return
+    kept = _without(sightings, parts)
+    if not kept:
+        del history[counted]
+    elif len(kept) < len(sightings):
+        history[counted] = deque(kept, maxlen=sightings.maxlen)
+
+
+def remembered(
+    history: Mapping[Key, Sequence[Sighting]], forgetting: Mapping[Key, tuple[Key, ...]]
+) -> dict[Key, tuple[Sighting, ...]]:
+    """The history without what is to be forgotten. It may look at all of it: not for the writer's thread."""
+    found = ((key, tuple(_without(seen, forgetting.get(key, ())))) for key, seen in history.items())
+    return {key: seen for key, seen in found if seen}
+
+
+def _without(sightings: Sequence[Sighting], parts: tuple[Key, ...]) -> Sequence[Sighting]:
+    if not parts:
+        return sightings
+    return [each for each in sightings if not any(lies_in(spot_of(each), *part) for part in parts)]
 
 
 def fault_key(counted: Key) -> Key:

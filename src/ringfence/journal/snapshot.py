@@ -26,7 +26,7 @@ from ringfence.world.identities import CaseId, StepId
 from ringfence.world.situation import Suspect
 from ringfence.world.steps import Order
 
-FOLD: Final = 3
+FOLD: Final = 4
 """Which fold made the state: to be raised whenever ``state.apply`` makes something else of the same events."""
 
 _APART: Final = frozenset({"orders", "history"})

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Final, Self, assert_never
@@ -24,7 +24,7 @@ from ringfence.hypervisor.port import Token
 from ringfence.journal import events as ev
 from ringfence.journal import faults
 from ringfence.journal.case import Approval, Case, Choice, OpenOrder, Outcome, Part, Question, Reply
-from ringfence.journal.faults import Faults
+from ringfence.journal.faults import Faults, Forgetting, Key
 from ringfence.journal.numbers import Numbers
 from ringfence.journal.tallies import OTHER, Tallies, tally
 from ringfence.record.evidence import Record
@@ -94,8 +94,9 @@ class Sighted:
 class State:
     """What a journal amounts to. ``apply`` changes it in place; ``snapshot`` gives a copy that stays as it is.
 
-    ``history`` are the corrected errors of each suspect, oldest first; ``faults`` what became of those that were too
-    many; ``offlined`` the pages that Ringfence had taken out of use, per DIMM; ``unacknowledged`` the arrivals that are
+    ``history`` are the corrected errors of each suspect, oldest first, and ``forgetting`` what of it counts no more
+    (``sightings`` leaves it out); ``faults`` what became of those that were too many;
+    ``offlined`` the pages that Ringfence had taken out of use, per DIMM; ``unacknowledged`` the arrivals that are
     durable while their source may not know, each with a CRC of its records, for a source may use a number again;
     ``sighted`` the errors that the host's own sources told of, by number, and ``positions`` how far these were read;
     ``modules`` the serial numbers of memory modules by socket. ``epoch_ms`` is the wall clock's time at 0 of the host's
@@ -123,6 +124,7 @@ class State:
     sighted: dict[int, Sighted] = field(default_factory=dict)
     positions: dict[str, str] = field(default_factory=dict)
     history: dict[tuple[Suspect, str], deque[Sighting]] = field(default_factory=dict)
+    forgetting: Forgetting = field(default_factory=dict)
     offlined: dict[str, dict[Frame, int]] = field(default_factory=dict)
     faults: Faults = field(default_factory=Faults)
     modules: dict[str, str] = field(default_factory=dict)
@@ -179,7 +181,13 @@ class State:
 
     def seen(self, suspect: Suspect, name: str, window_ms: int) -> tuple[Sighting, ...]:
         """The corrected errors of a suspect within the last ``window_ms``."""
-        return tuple(each for each in self.history.get((suspect, name), ()) if each.at_ms > self.now_ms - window_ms)
+        return tuple(each for each in self.sightings((suspect, name)) if each.at_ms > self.now_ms - window_ms)
+
+    def sightings(self, counted: Key) -> Sequence[Sighting]:
+        """The corrected errors of a suspect, oldest first."""
+        seen = self.history.get(counted, ())
+        parts = self.forgetting.get(counted)
+        return seen if parts is None else faults.remembered({counted: seen}, {counted: parts}).get(counted, ())
 
     def snapshot(self) -> Self:
         """A copy that later events do not change."""
@@ -213,6 +221,7 @@ def apply(state: State, event: ev.Stored) -> State:  # noqa: PLR0912, PLR0915 (o
     state.applied += 1
     state.now_ms = max(state.now_ms, event.at_ms)
     tally(state.tallies, event, _step_of(state, event))
+    faults.forget_some(state.history, state.forgetting, state.applied)
     match event:
         case ev.Received():
             _received(state, event)
@@ -258,7 +267,7 @@ def apply(state: State, event: ev.Stored) -> State:  # noqa: PLR0912, PLR0915 (o
         case ev.KnownBad():
             _opened(state, event.case, event.at_ms)
         case ev.Cleared():
-            faults.cleared(state.faults, state.history, state.offlined, event)
+            faults.cleared(state.faults, state.history, state.forgetting, state.offlined, event)
             _module_changed(state, event)
             _number_used(state, event.case or 0)
         case ev.ModulesSeen():
@@ -568,6 +577,8 @@ def _remember(
     for key, seen in counted:
         if faults.is_history(state.faults, key, seen):
             continue
+        if key in state.forgetting:
+            faults.forget_in(history, state.forgetting, key)
         sightings = history.pop(key, None)
         if sightings is None:
             sightings = deque((seen,), sightings_kept(key))

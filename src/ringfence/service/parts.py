@@ -7,7 +7,7 @@ of a bad day takes longer than an uncorrected error may wait.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Final
 
@@ -19,7 +19,7 @@ from ringfence.diagnosis.serd import KNOWN, Engine, SerdRule, fold_all
 from ringfence.diagnosis.spread import Sighting, controller_of, spread_of
 from ringfence.diagnosis.suspects import Grade, Suspected, suspects
 from ringfence.journal import events as ev
-from ringfence.journal.faults import Key, fault_key
+from ringfence.journal.faults import Key, fault_key, remembered
 from ringfence.service import control_protocol as say
 from ringfence.service.control_protocol import PartState
 from ringfence.service.modules import serial_of
@@ -67,9 +67,12 @@ _SHARED: Final = frozenset({Suspect.CHANNEL, Suspect.CONTROLLER})
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known of the parts at one moment, on the host's clock. ``acting`` are the open cases that act on one."""
+    """What is known of the parts at one moment, on the host's clock. ``acting`` are the open cases that act on one,
+    ``forgetting`` what of the history counts no more.
+    """
 
     history: Mapping[Key, tuple[Sighting, ...]]
+    forgetting: Mapping[Key, tuple[Key, ...]]
     faults: Mapping[Key, Fault]
     acting: Mapping[Key, CaseId]
     modules: Mapping[str, str]
@@ -83,6 +86,7 @@ def look(desk: Desk) -> Known:
     state = desk.loop.state
     return Known(
         history={key: tuple(seen) for key, seen in state.history.items()},
+        forgetting=dict(state.forgetting),
         faults=dict(state.faults.known),
         acting={key: case for case, key in state.faults.acting.items()},
         modules=dict(state.modules),
@@ -94,7 +98,7 @@ def look(desk: Desk) -> Known:
 
 def parts(known: Known, *, everything: bool) -> say.PartList:
     """The parts, the worst first; without ``everything`` those alone that something is held against."""
-    lines = sorted(_lines(known), key=_rank)
+    lines = sorted(_lines(_settled(known)), key=_rank)
     shown = [each for each in lines if everything or each.state not in {PartState.WATCHED, PartState.CLEARED}]
     return say.PartList(
         parts=tuple(shown[:MOST_PARTS]),
@@ -102,6 +106,10 @@ def parts(known: Known, *, everything: bool) -> say.PartList:
         watched=sum(each.state is PartState.WATCHED for each in lines),
         cleared=sum(each.state is PartState.CLEARED for each in lines),
     )
+
+
+def _settled(known: Known) -> Known:
+    return replace(known, history=remembered(known.history, known.forgetting), forgetting={})
 
 
 def _rank(line: say.PartLine) -> tuple[int, float, str]:
@@ -280,7 +288,7 @@ def page(desk: Desk, frame: Frame) -> say.PageKnown:
     """What is known of a page. Runs in the writer's thread: it looks at one page only."""
     state = desk.loop.state
     fault = state.faults.of(Suspect.PAGE, f"page {frame:#x}")
-    seen = state.history.get((Suspect.PAGE, f"{frame:#x}"), ())
+    seen = state.sightings((Suspect.PAGE, f"{frame:#x}"))
     known = [first for first, pages in state.faults.pages.items() if first <= frame < first + pages]
     return say.PageKnown(
         frame=frame,
@@ -298,6 +306,7 @@ def page(desk: Desk, frame: Frame) -> say.PageKnown:
 
 def meant(known: Known, name: str) -> Key | say.Refused:
     """The part that a person means: as `ringfence parts --all` names it, or without its kind where that is enough."""
+    known = _settled(known)
     modules = ((Suspect.DIMM, each) for each in known.modules)
     keys = dict.fromkeys((*known.faults, *map(fault_key, known.history), *_accused(known), *modules))
     wanted = name.strip().lower()

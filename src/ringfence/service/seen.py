@@ -196,7 +196,7 @@ def trend_of(key: Key, where: Where, state: State, rules: Rules, *, until_ms: in
     after_ms = (state.now_ms if until_ms is None else until_ms) - reaches_ms
     if (since_ms := counts_from_ms(fault)) is not None:
         after_ms = max(after_ms, since_ms)
-    history: Sequence[Sighting] = state.history.get(key, ())
+    history: Sequence[Sighting] = state.sightings(key)
     if until_ms is not None:
         history = [each for each in history if each.at_ms <= until_ms]
     if not _fires(rule, history, after_ms):

@@ -8,7 +8,7 @@ where the host's firmware names them (``events.ModulesSeen``). Taking what is ne
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final, Self
 
@@ -16,6 +16,7 @@ import msgspec
 
 from ringfence.diagnosis.fault_case import Fault
 from ringfence.diagnosis.spread import Sighting, dimm_of
+from ringfence.journal.faults import remembered
 from ringfence.journal.state import State
 from ringfence.record.evidence import Location
 from ringfence.world.identities import PAGE_SHIFT, CpuId, Frame
@@ -106,6 +107,7 @@ class Ingredients:
     epoch_ms: int | None
     boot: str
     history: Mapping[Key, tuple[Sighting, ...]]
+    forgetting: Mapping[Key, tuple[Key, ...]]
     faults: Mapping[Key, Fault]
     offlined: tuple[tuple[str, Frame, int], ...]
     back_pages: frozenset[Frame]
@@ -139,6 +141,7 @@ class Ingredients:
             epoch_ms=state.epoch_ms,
             boot=state.boot,
             history=kept,
+            forgetting=dict(state.forgetting),
             faults=dict(state.faults.known),
             offlined=tuple((dimms.get(frame, ""), frame, pages) for frame, pages in shown),
             back_pages=frozenset(state.faults.back_pages),
@@ -153,6 +156,7 @@ class Ingredients:
 
 def picture(known: Ingredients, hypervisor: str) -> HostPicture:
     """The picture of what is known."""
+    known = replace(known, history=remembered(known.history, known.forgetting), forgetting={})
     parts = [_part(known, key, seen) for key, seen in known.history.items() if key[0] in _SHOWN]
     accused = (key for key, fault in known.faults.items() if not fault.ended and key not in known.history)
     parts += [_part(known, key, ()) for key in islice(accused, PARTS_SHOWN) if key[0] in _SHOWN]
