@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ringfence.arch.cpuid import Vendor
 from ringfence.decode.decoder import decode
@@ -56,3 +58,50 @@ def test_when_it_was_says_nothing_and_that_no_time_stamp_was_taken_does(
         assert meaning.processor is not None
         alone = judge(record, meaning.vendor, meaning.processor.signature, meaning.reading.not_an_error)
         assert diagnose(record) == Finding(meaning, alone)
+
+
+MODELS = (
+    (Vendor.INTEL, 0x106A5), (Vendor.INTEL, 0x206D7), (Vendor.INTEL, 0x406F1), (Vendor.INTEL, 0x50657),
+    (Vendor.INTEL, 0x606A6), (Vendor.INTEL, 0x806F8), (Vendor.INTEL, 0x130F00), (Vendor.INTEL, 0x906E9),
+    (Vendor.AMD, 0x800F12), (Vendor.AMD, 0x830F10), (Vendor.AMD, 0xA00F11), (Vendor.AMD, 0xA60F12),
+    (Vendor.AMD, 0xB00F21), (Vendor.AMD, 0x600F12), (Vendor.AMD, 0x100F42), (Vendor.HYGON, 0x900F02),
+    (Vendor.ZHAOXIN, 0x107B0), (None, None),
+)  # fmt: skip
+words = st.integers(0, (1 << 64) - 1)
+addresses = st.one_of(
+    words,
+    st.integers(0, (1 << 52) - 1),
+    st.sampled_from((0, 1, 0xFC00_0000, 0xFEC0_0000, 0xFFFF_FFFF, 1 << 32, 0xFDF7 << 24, 0x1_0000 << 32, 1 << 47)),
+    # The lowest valid bit in the address (AMD), the sign of a linear one.
+    st.builds(lambda lsb, low: lsb << 56 | low, st.integers(0, 63), st.integers(0, (1 << 56) - 1)),
+    st.builds(lambda low: 0x1FF << 47 | low, st.integers(0, (1 << 47) - 1)),
+)
+
+
+@settings(max_examples=800, deadline=None)
+@given(
+    model=st.sampled_from(MODELS),
+    bank=st.integers(0, 32),
+    code=st.sampled_from((0x90, 0xC1, 0x134, 0x136, 0xE0B, 0x400, 0x402, 0x5, 0x11B, 0x80B, 0x108, 0x151, 0x0)),
+    status=words,
+    high=st.sampled_from((0x8C, 0x84, 0xBC, 0xBD, 0xFE, 0x9C, 0x98)),
+    misc=st.one_of(words, st.sampled_from((None, 0x86, 0x8C, 0x46, 0))),
+    synd=st.one_of(words, st.none()),
+    ipid=st.sampled_from((None, 0x9600050F00, 0x500B000000000, 0xB000000000, 0x2E00000000)),
+    source=st.sampled_from((Format.PRINTK, Format.XEN_MC_INFO, Format.AMD_DECODED)),
+    other=addresses,
+    addr=addresses,
+)
+def test_where_an_error_is_says_nothing_but_that(
+    model: tuple[Vendor | None, int | None], bank: int, code: int, status: int, high: int, misc: int | None,
+    synd: int | None, ipid: int | None, source: Format, other: int, addr: int,
+) -> None:  # fmt: skip
+    registers = Registers(
+        status=status & ((1 << 56) - 1) & ~0xFFFF | code | high << 56, misc=misc, synd=synd, ipid=ipid, mcg_status=0
+    )
+    record = replace(FIRST, format=source, vendor=model[0], cpuid=model[1], bank=bank)
+    diagnose(replace(record, registers=replace(registers, addr=other)))
+    record = replace(record, registers=replace(registers, addr=addr))
+    meaning = decode(record)
+    signature = meaning.processor.signature if meaning.processor is not None else None
+    assert diagnose(record) == Finding(meaning, judge(record, meaning.vendor, signature, meaning.reading.not_an_error))

@@ -156,6 +156,21 @@ def _amd(signature: Signature, bank: int) -> Significance:
     )
 
 
+_ANY_ADDRESS: Final = 1 << 32
+"""A plain address: in none of the holes below 4 GiB, and no alias (``address_class``)."""
+_ABOVE: Final = ALL_BITS ^ ((1 << 52) - 1)
+
+
+def standing_address(vendor: Vendor, cpuid: int, bank: int, status: int, addr: int) -> int:
+    """An address that stands for all in whose place it is read alike, but for ``Address.value``."""
+    matters = significance(vendor, cpuid, bank)
+    if matters.addr or not addr:
+        return addr
+    stands = addr & _ABOVE | _ANY_ADDRESS
+    one, other = (address_class(valid_address(each, status, matters.lsb_in_status)) for each in (addr, stands))
+    return stands if one == other else addr
+
+
 # The functions below take numbers or numpy arrays of them (unsigned, 64 bits).
 
 

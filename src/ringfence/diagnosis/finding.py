@@ -5,18 +5,30 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
-from typing import Final
+from operator import attrgetter
+from typing import Any, Final
 
 from ringfence.arch.cpuid import Vendor
 from ringfence.decode.decoder import KnownProcessor, decode, with_processor
 from ringfence.decode.dimm import KnownDimms, with_dimm
-from ringfence.decode.meaning import BankReading, Meaning, Note
+from ringfence.decode.meaning import Address, AddressKind, BankReading, Meaning, Note, canonical
+from ringfence.decode.significance import standing_address
 from ringfence.diagnosis.advice import LEADS, Consumer, Situation, advice, page_state
 from ringfence.diagnosis.events import Folder, Relation
 from ringfence.diagnosis.severity import ErrorClass, Mode, Reason, Severity, Verdict, is_judgeable, judge
-from ringfence.record.evidence import Claim, Evidence, Format, Lull, Origin, Record, Unrecognised
+from ringfence.record.evidence import (
+    Claim,
+    ClaimKind,
+    Evidence,
+    Format,
+    Lull,
+    Origin,
+    Record,
+    Registers,
+    Unrecognised,
+)
 
 HELD_ITEMS = 1_000
 """An event waits for its further reports while so many later items are held; reports after that are shown alone."""
@@ -131,7 +143,8 @@ class Finding:
 def diagnose(record: Record) -> Finding:
     """The finding of a record; a pure function of it.
 
-    Records that differ only in who reported them, when, and where they stand are read and judged once.
+    Records that differ only in who reported them, when, where they stand and in an address that says nothing but where
+    the error is, are read and judged once.
     """
     known = _latest.get(id(record))
     if known is not None and known.record is record:
@@ -151,40 +164,88 @@ _latest: Final[dict[int, Finding]] = {}
 
 def _diagnosis(record: Record) -> Finding:
     registers = record.registers
-    if registers.tsc:
-        # When it was says nothing; that no time stamp was taken does (``decode.amd.errata``).
-        registers = replace(registers, tsc=1)
+    addr = _standing(record)
     alike = _diagnosed(
-        replace(
-            record,
-            origin=_ANYWHERE,
-            # The kernel's decoder is taken at its word now and then (``decode.amd.errata``).
-            raw=record.raw if record.format is Format.AMD_DECODED else b"",
-            cpu=None,
-            apicid=None,
-            time=None,
-            stamp=None,
-            registers=registers,
-            # Whose page it is and who ran says whom it hits (``containment``), not what it is.
-            hypervisor=None,
-            claims=tuple(Claim(claim.kind, claim.text, _ANYWHERE) for claim in record.claims),
-            assumptions=(),
-        )
+        _OF_RECORD(record),
+        # The kernel's decoder is taken at its word now and then (``decode.amd.errata``).
+        record.raw if record.format is Format.AMD_DECODED else b"",
+        _OF_REGISTERS(registers),
+        addr,
+        # When it was says nothing; that no time stamp was taken does (``decode.amd.errata``).
+        1 if registers.tsc else registers.tsc,
+        tuple([(claim.kind, claim.text) for claim in record.claims]) if record.claims else (),
     )
     reading = alike.reading
-    if record.assumptions:
-        reading = replace(reading, assumptions=(*record.assumptions, *reading.assumptions))
+    if addr != registers.addr or record.assumptions:
+        reading = replace(
+            reading,
+            address=_with_value(reading.address, registers) if addr != registers.addr else reading.address,
+            assumptions=(*record.assumptions, *reading.assumptions),
+        )
     meaning = Meaning(record=record, vendor=alike.vendor, processor=alike.meaning.processor, reading=reading)
     return Finding(meaning, alike.verdict)
+
+
+def _standing(record: Record) -> int | None:
+    """The address by which a record is read, as so many lie elsewhere and say the same (``standing_address``)."""
+    held = record.registers
+    if (
+        held.addr is None or held.status is None or record.vendor is None or record.cpuid is None
+        or record.bank is None or record.memory is not None or record.format is Format.AMD_DECODED
+    ):  # fmt: skip
+        return held.addr
+    return standing_address(record.vendor, record.cpuid, record.bank, held.status, held.addr)
+
+
+def _with_value(address: Address, registers: Registers) -> Address:
+    """The address of these registers, where another one stood for it."""
+    if address.value is None or registers.addr is None:
+        return address
+    value = registers.addr & address.mask
+    if address.lsb is not None:
+        lsb = address.lsb.of(getattr(registers, address.lsb.register))
+        value = value >> lsb << lsb
+    return replace(address, value=canonical(value) if address.kind is AddressKind.LINEAR else value)
 
 
 REMEMBERED_FINDINGS = 4096
 """A latched bank is read again and again, and a log may have a line many times; each takes some 4 kB."""
 _ANYWHERE = Origin("")
 
+_KEPT: Final = tuple(
+    each.name
+    for each in fields(Record)
+    if each.name
+    not in {
+        "origin", "raw", "cpu", "apicid", "time", "stamp", "registers", "claims", "assumptions",
+        # Whose page it is and who ran says whom it hits (``containment``), not what it is.
+        "hypervisor",
+    }
+)  # fmt: skip
+_OF_RECORD: Final = attrgetter(*_KEPT)
+"""What of a record may decide what it means and how bad it is, but for what ``_diagnosed`` is given beside it."""
+_KEPT_REGISTERS: Final = tuple(each.name for each in fields(Registers) if each.name not in {"addr", "tsc"})
+_OF_REGISTERS: Final = attrgetter(*_KEPT_REGISTERS)
+
+_Values = tuple[Any, ...]
+
 
 @lru_cache(maxsize=REMEMBERED_FINDINGS)
-def _diagnosed(record: Record) -> Finding:
+def _diagnosed(  # noqa: PLR0913, PLR0917 (what tells records apart)
+    kept: _Values,
+    raw: bytes,
+    registers: _Values,
+    addr: int | None,
+    tsc: int | None,
+    claims: tuple[tuple[ClaimKind, str], ...],
+) -> Finding:
+    record = Record(
+        origin=_ANYWHERE,
+        raw=raw,
+        registers=Registers(addr=addr, tsc=tsc, **dict(zip(_KEPT_REGISTERS, registers, strict=True))),
+        claims=tuple(Claim(kind, text, _ANYWHERE) for kind, text in claims),
+        **dict(zip(_KEPT, kept, strict=True)),
+    )
     meaning = decode(record)
     signature = meaning.processor.signature if meaning.processor is not None else None
     return Finding(meaning, judge(record, meaning.vendor, signature, meaning.reading.not_an_error))
