@@ -12,6 +12,7 @@ from ringfence.cli.main import main
 from ringfence.decision.rows import Row
 from ringfence.journal import events as ev
 from ringfence.journal.store import Journal, Reader
+from ringfence.world.identities import CaseId, DomainId
 
 ROOT = Path(__file__).resolve().parents[2]
 LOG = str(ROOT / "examples" / "host.log")
@@ -107,6 +108,39 @@ def test_a_corrected_error_makes_no_case_and_is_explained_all_the_same(played: t
     assert "counted, and remembered for trends" in output
 
 
+def test_an_event_of_a_case_is_explained_by_its_case_and_one_of_none_says_what_it_is(
+    played: tuple[Path, str],
+) -> None:
+    journal, _ = played
+    with Reader(journal) as reader:
+        numbers = {type(event): number for number, event in reader.events()}
+    of_order = run("explain", "--journal", str(journal), str(numbers[ev.Carried])).output
+    assert of_order.startswith(f"event {numbers[ev.Carried]} is of case ")
+    assert "outcome" in of_order
+    policy = run("explain", "--journal", str(journal), str(numbers[ev.PolicyLoaded])).output
+    assert policy.startswith(f"event {numbers[ev.PolicyLoaded]}, no case: policy\n")
+    assert "applies from now on" in policy
+
+
+def test_explain_tells_times_in_utc_where_the_wall_clock_is_known(tmp_path: Path) -> None:
+    path, case = tmp_path / "journal.sqlite", CaseId(7)
+    with Journal(path) as journal:
+        journal.append(
+            ev.Started(at_ms=0, life=1, version="1", hypervisor="model", boot="1", wall_ms=1_000_000_000_000),
+            ev.Asked(at_ms=1_500, case=case, domain=DomainId(3), deadline_ms=3_500),
+            ev.Started(at_ms=0, life=2, version="1", hypervisor="model", boot="2", wall_ms=1_000_000_060_000),
+            ev.Closed(at_ms=7, case=case, outcome=(ev.OutcomeEntry(None, "halted", "I.2x"),)),
+        )
+    assert run("explain", "--journal", str(path), "7").output == (
+        "case 7, closed: no evidence of its own\n"
+        "2001-09-09 01:46:41.500Z  question    [I.2c-dom0] Dom0 is asked what shall become of domain 3, until "
+        "2001-09-09\n"
+        "                                      01:46:43.500Z\n"
+        "2001-09-09 01:47:40.007Z  outcome     closed\n"
+        "                                      - the host: halted by I.2x;\n"
+    )
+
+
 def test_explain_as_json_has_the_same_links(played: tuple[Path, str]) -> None:
     journal, _ = played
     shown = json.loads(run("explain", "--json", "--journal", str(journal), case_of(journal, "win-hvm: op")).output)
@@ -119,7 +153,10 @@ def test_explain_as_json_has_the_same_links(played: tuple[Path, str]) -> None:
 
 def test_explain_without_such_a_case_or_journal_says_what_to_do(played: tuple[Path, str], tmp_path: Path) -> None:
     journal, _ = played
-    assert run("explain", "--journal", str(journal), "7").exit_code == 1
+    for none in ("0", "999999", str(1 << 80)):
+        missed = run("explain", "--journal", str(journal), none)
+        assert missed.exit_code == 1
+        assert f"there is no case and no event {none}" in missed.output
     missing = run("explain", "--journal", str(tmp_path / "none.sqlite"))
     assert missing.exit_code == 2
     assert "start Ringfence first" in missing.output

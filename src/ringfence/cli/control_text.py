@@ -6,7 +6,6 @@ Colours are styles that ``click.echo`` takes away where the output is no termina
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Final
 
 import click
@@ -14,6 +13,7 @@ import click
 from ringfence.service import control_protocol as say
 from ringfence.views.chain import clock
 from ringfence.views.text import printable
+from ringfence.views.times import to_the_ms
 
 _STATES: Final = {
     "running": "green",
@@ -36,7 +36,7 @@ def when(wall_ms: int | None, at_ms: int = 0) -> str:
     """A time in UTC, to the millisecond; the host's clock where the wall clock was not known."""
     if wall_ms is None:
         return f"host {clock(at_ms)}"
-    return datetime.fromtimestamp(wall_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S.") + f"{wall_ms % 1000:03}Z"
+    return to_the_ms(wall_ms)
 
 
 def span(ms: int) -> str:

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from ringfence.cli.state_dir import JOURNAL, state_dir_option
 from ringfence.errors import RingfenceError
 
+if TYPE_CHECKING:
+    from ringfence.journal.store import Reader
+    from ringfence.views.chain import Chain
+    from ringfence.world.identities import DomainId
+
 EXIT_NO_SUCH_CASE = 1
 EXIT_UNREADABLE = 2
+
+MOST_NUMBER: Final = 1 << 63
+"""The journal's numbers are SQLite integers: signed, of 64 bits (https://sqlite.org/datatype3.html)."""
 
 
 @click.command("explain", short_help="Why, step by step, from the registers to the outcome.")
@@ -24,44 +35,109 @@ def explain_command(
     ctx: click.Context, event: int | None, journal: Path | None, state_dir: Path, as_json: bool
 ) -> None:
     """Explain EVENT: the evidence, its class, who was hit, what was decided, and what became of it, each step with its
-    reason and the row of the concept. EVENT is the number of a case, or of a record that made none (a corrected
-    error); without it, both are listed.
+    reason and the row of the concept. EVENT is the number of a case, or of an event as `ringfence events` numbers
+    them: it is explained by its case, if it has one. Without EVENT, cases are listed, and records that made none
+    (corrected errors).
 
     \b
     Exit codes: 0 explained; 1 there is no such event; 2 usage, or the journal cannot be read.
     """
-    from ringfence.journal import events as ev  # noqa: PLC0415 (other commands start without it)
-    from ringfence.journal.store import Reader  # noqa: PLC0415
-    from ringfence.views import chain as view  # noqa: PLC0415
-    from ringfence.world.identities import CaseId  # noqa: PLC0415
+    from ringfence.journal.store import Reader  # noqa: PLC0415 (other commands start without it)
 
     path = journal if journal is not None else state_dir / JOURNAL
     try:
         with Reader(path) as reader:
-            numbered = dict(reader.events())
+            if event is None:
+                _list(reader, as_json=as_json)
+                return
+            shown = _explained(reader, event)
     except RingfenceError as error:
         click.echo(f"{error}\n{error.advice}", err=True)
         ctx.exit(EXIT_UNREADABLE)
-    names = view.names_of(numbered.values())
-    cases = view.by_case(numbered.values())
-    records = {number: each for number, each in numbered.items() if isinstance(each, ev.Received) and each.case is None}
-    if event is not None:
-        of_case = cases.get(CaseId(event))
-        record = records.get(event)
-        if of_case is not None:
-            shown = view.chain(CaseId(event), of_case, names)
-        elif record is not None:
-            reports = (each for each in numbered.values() if isinstance(each, ev.AlsoSeen))
-            further = [each for each in reports if each.of == record.sighting]
-            shown = view.chain_of_record(event, record, further)
-        else:
-            click.echo(f"{path}: there is no event {event}; see ringfence explain without a number", err=True)
-            ctx.exit(EXIT_NO_SUCH_CASE)
-        click.echo(json.dumps(view.as_json(shown), ensure_ascii=False) if as_json else view.text(shown), nl=as_json)
+    if shown is None:
+        told = f"{path}: there is no case and no event {event}"
+        click.echo(f"{told}; ringfence explain without a number lists what there is", err=True)
+        ctx.exit(EXIT_NO_SUCH_CASE)
+    click.echo(shown.as_json() if as_json else shown.as_text(), nl=as_json)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """A chain, and what the number stands for if that is another one."""
+
+    chain: Chain
+    event: int | None = None
+
+    def as_json(self) -> str:
+        from ringfence.views import chain as view  # noqa: PLC0415 (other commands start without it)
+
+        return json.dumps(view.as_json(self.chain), ensure_ascii=False)
+
+    def as_text(self) -> str:
+        from ringfence.views import chain as view  # noqa: PLC0415 (other commands start without it)
+
+        of = f"event {self.event} is of case {self.chain.case}:\n" if self.event is not None else ""
+        return of + view.text(self.chain)
+
+
+def _explained(reader: Reader, number: int) -> _Shown | None:
+    """What a number stands for, explained; None if it stands for nothing."""
+    from ringfence.journal import events as ev  # noqa: PLC0415 (other commands start without it)
+    from ringfence.journal.lives import lives  # noqa: PLC0415
+    from ringfence.journal.telling import on_one_clock, told_of  # noqa: PLC0415
+    from ringfence.views import chain as view  # noqa: PLC0415
+    from ringfence.world.identities import CaseId  # noqa: PLC0415
+
+    if number not in range(1, MOST_NUMBER):
+        return None
+    known = lives(reader)
+    if (told := told_of(reader, CaseId(number), known)).events:
+        names = _names(reader, told.events[-1][0])
+        return _Shown(view.chain(CaseId(number), (each for _, each in told.events), names, told.epoch_ms))
+    found = next(reader.events(number - 1), None)
+    if found is None or found[0] != number:
+        return None
+    _, event = found
+    case = getattr(event, "case", None)
+    if isinstance(event, ev.Carried):
+        intended = (each for _, each in reader.events(kinds=(ev.Intended,)) if isinstance(each, ev.Intended))
+        case = next((each.case for each in intended if each.order == event.order), None)
+    if case is not None and (told := told_of(reader, case, known)).events:
+        names = _names(reader, told.events[-1][0])
+        return _Shown(view.chain(case, (each for _, each in told.events), names, told.epoch_ms), number)
+    epoch_ms = on_one_clock([found], known).epoch_ms
+    if isinstance(event, ev.Received):
+        reports = (each for _, each in reader.events(number, kinds=(ev.AlsoSeen,)) if isinstance(each, ev.AlsoSeen))
+        further = [each for each in reports if each.of == event.sighting]
+        return _Shown(view.chain_of_record(number, event, further, epoch_ms))
+    return _Shown(view.chain_of_event(number, event, _names(reader, number), epoch_ms))
+
+
+def _names(reader: Reader, until: int) -> dict[DomainId, str]:
+    """The names of domains as they were when an event happened: a later boot gives their numbers to others."""
+    from ringfence.journal import events as ev  # noqa: PLC0415 (other commands start without it)
+    from ringfence.views.chain import names_of  # noqa: PLC0415
+
+    changes = takewhile(lambda each: each[0] <= until, reader.events(kinds=(ev.DomainChanged,)))
+    return names_of(event for _, event in changes)
+
+
+def _list(reader: Reader, *, as_json: bool) -> None:
+    """Every case. Event by event, and as JSON case by case: a journal is larger than the memory of a Dom0."""
+    from ringfence.journal.lives import lives  # noqa: PLC0415 (other commands start without it)
+    from ringfence.journal.telling import told_of  # noqa: PLC0415
+    from ringfence.views import chain as view  # noqa: PLC0415
+
+    listed = view.Listed()
+    for number, event in reader.events():
+        listed.add(number, event)
+    if not as_json:
+        for line in view.listing(listed):
+            click.echo(line)
         return
-    if as_json:
-        for case, events in cases.items():
-            click.echo(json.dumps(view.as_json(view.chain(case, events, names)), ensure_ascii=False))
-        return
-    for line in view.listing((view.chain(case, events, names) for case, events in cases.items()), records):
-        click.echo(line)
+    known = lives(reader)
+    for case in listed.titles:
+        told = told_of(reader, case, known)
+        names = _names(reader, told.events[-1][0])
+        shown = view.chain(case, (each for _, each in told.events), names, told.epoch_ms)
+        click.echo(json.dumps(view.as_json(shown), ensure_ascii=False))

@@ -108,7 +108,7 @@ class Words:
                 self._names[event.domain] = event.name
             case _:
                 pass
-        found = chain.link(event, self._names)
+        found = chain.link(event, self._names, self._epoch_ms)
         if found is None:
             return None
         case, text = getattr(event, "case", None), found.text

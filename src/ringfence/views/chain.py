@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
 
 from ringfence.diagnosis.finding import diagnose
 from ringfence.diagnosis.impact import Certainty, Party
 from ringfence.journal import events as ev
 from ringfence.record.evidence import Record
 from ringfence.views.text import printable
-from ringfence.views.times import iso
+from ringfence.views.times import iso, to_the_ms
 from ringfence.world.identities import DOM0, CaseId, DomainId, StepId
 from ringfence.world.situation import Seat
 from ringfence.world.steps import Status
 
-_WIDTH = 110
+_WIDTH = 84
 _LABEL = 14
 SUSPECTS_SHOWN = 2
 """Of a trend; the journal names more."""
@@ -38,12 +39,18 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """All that the journal says about a case, oldest first. ``outcome`` is empty while it is open."""
+    """All that the journal says about a case, oldest first. ``outcome`` is empty while it is open. ``epoch_ms`` is the
+    wall clock at 0 of the links' clock, milliseconds since the epoch; None if it is not known.
 
-    case: CaseId
+    ``case`` is None for a record that made none: ``event`` is its number then.
+    """
+
+    case: CaseId | None
     title: str
     links: tuple[Link, ...]
     outcome: tuple[str, ...]
+    epoch_ms: int | None = None
+    event: int | None = None
 
     @property
     def is_open(self) -> bool:
@@ -89,20 +96,24 @@ def by_case(stored: Iterable[ev.Stored]) -> dict[CaseId, list[ev.Stored]]:
     return cases
 
 
-def chain(case: CaseId, stored: Iterable[ev.Stored], names: Mapping[DomainId, str]) -> Chain:
-    """The chain of a case from its events, as ``by_case`` gives them."""
+def chain(
+    case: CaseId, stored: Iterable[ev.Stored], names: Mapping[DomainId, str], epoch_ms: int | None = None
+) -> Chain:
+    """The chain of a case from its events, as ``by_case`` gives them, their times on one clock (``telling.told_of``)
+    whose 0 was at ``epoch_ms``.
+    """
     links: list[Link] = []
     outcome: tuple[str, ...] = ()
     title = ""
     orders: dict[StepId, str] = {}
     for event in stored:
+        title = title or _title(event, names)
         if isinstance(event, ev.Carried):
             if event.order in orders:
                 links.append(_carried(event, orders[event.order]))
             continue
         match event:
             case ev.Received():
-                title = title or event.summary
                 links += _received(event)
             case ev.Intended():
                 orders[event.order] = step_in_words(event.step, names)
@@ -114,14 +125,15 @@ def chain(case: CaseId, stored: Iterable[ev.Stored], names: Mapping[DomainId, st
             case ev.Unread():
                 links.append(Link(event.at_ms, "unread", "", f"an event of a later version: {event.kind}"))
             case _:
-                found = link(event, names)
-                title = title or (found.text if found is not None and found.what in _TITLES else "")
+                found = link(event, names, epoch_ms)
                 links += [found] if found is not None else []
     links.sort(key=lambda each: (each.at_ms, _FIRST.get(each.what, len(_FIRST))))
-    return Chain(case, title or "no evidence of its own", tuple(links), outcome)
+    return Chain(case, title or _UNTITLED, tuple(links), outcome, epoch_ms)
 
 
-def chain_of_record(number: int, event: ev.Received, further: Iterable[ev.AlsoSeen] = ()) -> Chain:
+def chain_of_record(
+    number: int, event: ev.Received, further: Iterable[ev.AlsoSeen] = (), epoch_ms: int | None = None
+) -> Chain:
     """The chain of a record that made no case: a corrected error that was counted, or one that is history. ``further``
     are the reports of the same error by other sources.
     """
@@ -132,8 +144,26 @@ def chain_of_record(number: int, event: ev.Received, further: Iterable[ev.AlsoSe
     )
     suspects = tuple(f"{name} {value:#x}" if isinstance(value, int) else f"{name} {value}" for name, value in known)
     others = (_also_seen(each) for each in further)
-    links = (*_received(event), *others, Link(event.at_ms, "outcome", row, how, suspects))
-    return Chain(CaseId(number), event.summary, links, (f"{how} ({row})",))
+    links = (*reversed(_received(event)), *others, Link(event.at_ms, "outcome", row, how, suspects))
+    return Chain(None, event.summary, links, (f"{how} ({row})",), epoch_ms, number)
+
+
+def chain_of_event(number: int, event: ev.Stored, names: Mapping[DomainId, str], epoch_ms: int | None = None) -> Chain:
+    """The chain of an event that is of no case: what it says, if anything."""
+    said = link(event, names, epoch_ms)
+    kind = event.kind if isinstance(event, ev.Unread) else type(event).__name__
+    return Chain(None, said.what if said is not None else kind, () if said is None else (said,), (), epoch_ms, number)
+
+
+_UNTITLED: Final = "no evidence of its own"
+
+
+def _title(event: ev.Stored, names: Mapping[DomainId, str]) -> str:
+    """What a case is called by one of its events; empty if by none of this kind."""
+    if isinstance(event, ev.Received):
+        return event.summary
+    found = link(event, names) if isinstance(event, ev.TrendSeen | ev.Instructed | ev.KnownBad) else None
+    return found.text if found is not None and found.what in _TITLES else ""
 
 
 _TITLES = frozenset({"trend", "instruction", "known bad"})
@@ -143,8 +173,13 @@ _FIRST = {"evidence": 0, "finding": 1, "impact": 2}
 """What is known stands before what is done about it, where the journal heard of both at once."""
 
 
-def link(event: ev.Stored, names: Mapping[DomainId, str]) -> Link | None:  # noqa: PLR0912, PLR0915 (an arm a kind of event)
-    """One event in words; None for what says nothing to a reader (acknowledgements, starts)."""
+def link(  # noqa: PLR0912, PLR0915 (an arm a kind of event)
+    event: ev.Stored, names: Mapping[DomainId, str], epoch_ms: int | None = None
+) -> Link | None:
+    """One event in words; None for what says nothing to a reader (acknowledgements, starts).
+
+    Deadlines are told in UTC if ``epoch_ms`` is given, the wall clock at 0 of the event's clock.
+    """
     match event:
         case ev.Received():
             return _received(event)[0]
@@ -160,7 +195,7 @@ def link(event: ev.Stored, names: Mapping[DomainId, str]) -> Link | None:  # noq
             what = "to operate on" if event.operate else "what shall become of"
             return Link(
                 event.at_ms, "question", "I.2c-dom0", f"Dom0 is asked {what} {_whom(event.domain, names)}, until "
-                f"{clock(event.deadline_ms)}",
+                f"{moment(event.deadline_ms, epoch_ms)}",
             )  # fmt: skip
         case ev.Answered():
             refused = f": {event.status}, {event.because}" if event.status is not Status.DONE else ""
@@ -189,7 +224,8 @@ def link(event: ev.Stored, names: Mapping[DomainId, str]) -> Link | None:  # noq
             return Link(event.at_ms, "plug-in", "", f"{event.plugin} says {said}")
         case ev.ApprovalAsked():
             text = (
-                f"a person is asked: {event.operation} {_whom(event.domain, names)}? until {clock(event.deadline_ms)}"
+                f"a person is asked: {event.operation} {_whom(event.domain, names)}? until "
+                f"{moment(event.deadline_ms, epoch_ms)}"
             )
             return Link(event.at_ms, "approval", "", text)
         case ev.ApprovalGiven():
@@ -387,40 +423,71 @@ def clock(at_ms: int) -> str:
     return f"{hours:02}:{minutes:02}:{seconds:02}.{ms:03}"
 
 
+def moment(at_ms: int, epoch_ms: int | None) -> str:
+    """A time on the host's clock: in UTC if it is known when its 0 was."""
+    return clock(at_ms) if epoch_ms is None else to_the_ms(epoch_ms + at_ms)
+
+
 def text(shown: Chain) -> str:
     """A chain as text for a terminal."""
     state = "open" if shown.is_open else "closed"
-    lines = [f"case {shown.case}, {state}: {printable(shown.title)}"]
+    what = f"case {shown.case}, {state}" if shown.case is not None else f"event {shown.event}, no case"
+    lines = [f"{what}: {printable(shown.title)}"]
+    indent = max((len(moment(each.at_ms, shown.epoch_ms)) for each in shown.links), default=0) + _LABEL
     for each in shown.links:
         row = f"[{each.row}] " if each.row else ""
-        lines += _wrapped(f"{clock(each.at_ms)}  {each.what:<{_LABEL - 4}}", f"{row}{printable(each.text)}")
+        lead = f"{moment(each.at_ms, shown.epoch_ms)}  {each.what:<{_LABEL - 4}}"
+        lines += _wrapped(lead, indent, f"{row}{printable(each.text)}")
         for detail in each.details:
-            lines += _wrapped(" " * 16, f"- {printable(detail)}")
+            lines += _wrapped("", indent, f"- {printable(detail)}")
     return "\n".join(lines) + "\n"
 
 
-def _wrapped(lead: str, words: str) -> list[str]:
-    indent = " " * 26
+def _wrapped(lead: str, indent: int, words: str) -> list[str]:
     return textwrap.wrap(
-        words, _WIDTH, initial_indent=f"{lead:<26}", subsequent_indent=indent, break_long_words=False
+        words,
+        indent + _WIDTH,
+        initial_indent=f"{lead:<{indent}}",
+        subsequent_indent=" " * indent,
+        break_long_words=False,
     ) or [lead]
 
 
-def listing(chains: Iterable[Chain], records: Mapping[int, ev.Received]) -> Iterator[str]:
+@dataclass(slots=True)
+class Listed:
+    """What a journal's events come to, event by event: each case with its title and its end, and how often each sort of
+    record came that made none, with the number of the last. Domains are named as they were called then.
+    """
+
+    titles: dict[CaseId, str] = field(default_factory=dict)
+    outcomes: dict[CaseId, tuple[str, ...]] = field(default_factory=dict)
+    records: dict[str, tuple[int, int]] = field(default_factory=dict)
+    _names: dict[DomainId, str] = field(default_factory=lambda: {DOM0: "Domain-0"})
+
+    def add(self, number: int, event: ev.Stored) -> None:
+        """One event more, in the journal's order."""
+        if isinstance(event, ev.DomainChanged):
+            self._names[event.domain] = event.name
+        case = getattr(event, "case", None)
+        if case is not None:
+            self.titles[case] = self.titles.get(case) or _title(event, self._names)
+            if isinstance(event, ev.Closed):
+                self.outcomes[case] = tuple(outcome_in_words(entry, self._names) for entry in event.outcome)
+        elif isinstance(event, ev.Received):
+            count, _ = self.records.get(event.summary, (0, 0))
+            self.records[event.summary] = count + 1, number
+
+
+def listing(listed: Listed) -> Iterator[str]:
     """Every case with its end, then the records that made none, those of one kind together."""
-    empty = True
-    for shown in chains:
-        empty = False
-        yield f"{shown.case:>16}  {printable(shown.title)}"
-        yield from (f"{'':>16}  -> {printable(line)}" for line in shown.outcome or ("still open",))
-    groups: dict[str, list[int]] = {}
-    for number, each in records.items():
-        groups.setdefault(each.summary, []).append(number)
-    if groups:
+    for case, title in listed.titles.items():
+        yield f"{case:>16}  {printable(title or _UNTITLED)}"
+        yield from (f"{'':>16}  -> {printable(line)}" for line in listed.outcomes.get(case) or ("still open",))
+    if listed.records:
         yield "\nrecords that made no case:"
-    for summary, found in groups.items():
-        yield f"{found[-1]:>16}  {printable(summary)}" + (f" ({len(found)} times; the last)" if found[1:] else "")
-    if empty and not groups:
+    for summary, (count, last) in listed.records.items():
+        yield f"{last:>16}  {printable(summary)}" + (f" ({count} times; the last)" if count > 1 else "")
+    if not listed.titles and not listed.records:
         yield "nothing has been received yet"
 
 
@@ -428,6 +495,8 @@ def as_json(shown: Chain) -> dict[str, object]:
     """A chain as one JSON object."""
     return {
         "case": shown.case,
+        "event": shown.event,
+        "epoch_wall_ms": shown.epoch_ms,
         "open": shown.is_open,
         "title": shown.title,
         "links": [

@@ -15,6 +15,7 @@ from ringfence.diagnosis.finding import Event as Diagnosed
 from ringfence.diagnosis.finding import Finding, judged
 from ringfence.journal import events as ev
 from ringfence.journal.store import Reader
+from ringfence.journal.telling import told_of
 from ringfence.record.evidence import Unrecognised
 from ringfence.service import control_protocol as say
 from ringfence.service.histories import SILENT, Context, Words
@@ -24,7 +25,6 @@ from ringfence.service.http.problems import Problem, problem
 from ringfence.service.http.routes import Answer, Call, Method, Route, Scope
 from ringfence.views import chain, jsonl
 from ringfence.world.identities import CaseId
-from ringfence.world.steps import Status
 
 A = TypeVar("A", bound=msgspec.Struct)
 
@@ -170,13 +170,13 @@ async def _explained(call: Call[A], what: Callable[[Context], Answer]) -> Answer
 
 def _case(journal: Path, number: CaseId, context: Context) -> CaseExplained | Problem:
     with Reader(journal) as reader:
-        own = list(islice(reader.events(case=number), MOST_SCANNED))
-        if not own:
+        told = told_of(reader, number, context.lives, MOST_SCANNED)
+        if not told.events:
             return problem(HTTPStatus.NOT_FOUND, f"there is no case {number}", "GET /api/v1/cases lists them.")
+        own = [(at, each) for at, each in told.events if not isinstance(each, ev.Carried)]
         words = Words(context, own[0][0])
         words.learn(reader, own[-1][0])
-        told = sorted([*own, *_ends(reader, own)], key=lambda each: each[0])
-    shown = chain.chain(number, (each for _, each in told), words.names)
+    shown = chain.chain(number, (each for _, each in told.events), words.names, told.epoch_ms)
     found = (judged(each.record) for _, each in own if isinstance(each, ev.Received))
     return CaseExplained(
         case=number,
@@ -186,29 +186,13 @@ def _case(journal: Path, number: CaseId, context: Context) -> CaseExplained | Pr
         outcome=shown.outcome,
         evidence=tuple(_finding_line(each) for each in found if not isinstance(each, Unrecognised)),
         suspects=next((each.accused for _, each in reversed(own) if isinstance(each, ev.TrendSeen)), ()),
-        epoch_wall_ms=words.epoch_ms,
+        epoch_wall_ms=told.epoch_ms,
         whole=len(own) < MOST_SCANNED,
     )
 
 
 def _finding_line(finding: Finding) -> jsonl.FindingLine:
     return jsonl.line(Diagnosed(1, finding, finding.record.count))
-
-
-def _ends(reader: Reader, own: list[tuple[int, ev.Stored]]) -> list[tuple[int, ev.Stored]]:
-    """The ends of a case's orders: they name the order alone."""
-    wanted = {each.order: number for number, each in own if isinstance(each, ev.Intended)}
-    found: list[tuple[int, ev.Stored]] = []
-    if not wanted:
-        return found
-    for number, each in islice(reader.events(min(wanted.values()), kinds=(ev.Carried,)), MOST_SCANNED):
-        if isinstance(each, ev.Carried) and each.order in wanted:
-            found.append((number, each))
-            if each.status is not Status.RUNNING:
-                del wanted[each.order]
-            if not wanted:
-                break
-    return found
 
 
 def _event(journal: Path, number: int, context: Context) -> EventExplained | Problem:
