@@ -117,9 +117,9 @@ def test_an_event_of_a_case_is_explained_by_its_case_and_one_of_none_says_what_i
     of_order = run("explain", "--journal", str(journal), str(numbers[ev.Carried])).output
     assert of_order.startswith(f"event {numbers[ev.Carried]} is of case ")
     assert "outcome" in of_order
-    policy = run("explain", "--journal", str(journal), str(numbers[ev.PolicyLoaded])).output
-    assert policy.startswith(f"event {numbers[ev.PolicyLoaded]}, no case: policy\n")
-    assert "applies from now on" in policy
+    changed = run("explain", "--journal", str(journal), str(numbers[ev.DomainChanged])).output
+    assert changed.startswith(f"event {numbers[ev.DomainChanged]}, no case: domain\n")
+    assert " is " in changed
 
 
 def test_explain_tells_times_in_utc_where_the_wall_clock_is_known(tmp_path: Path) -> None:
