@@ -9,7 +9,7 @@ from dataclasses import FrozenInstanceError, dataclass, field, replace
 import msgspec
 import pytest
 
-from ringfence.quick import quick
+from ringfence.quick import changed, quick
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,18 @@ def test_it_is_as_frozen_as_before() -> None:
         one.first = 2  # type: ignore[misc]
     with pytest.raises((AttributeError, TypeError)):
         one.fourth = 2  # type: ignore[attr-defined]
+
+
+def test_it_is_changed_as_by_replace() -> None:
+    one = Quick(1, third=[3])
+    assert changed(one, first=2, second="c") == replace(one, first=2, second="c")
+    assert (one, type(changed(one))) == (Quick(1, third=[3]), Quick)
+    with pytest.raises(FrozenInstanceError):
+        changed(one).first = 2  # type: ignore[misc]
+    with pytest.raises(AttributeError, match="fourth"):
+        changed(one, fourth=2)
+    with pytest.raises(KeyError, match="Slow"):
+        changed(Slow(1), first=2)
 
 
 def test_wrong_arguments_are_refused_as_before() -> None:

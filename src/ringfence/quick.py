@@ -7,10 +7,27 @@ ten times as dear as setting a slot. Here an object is made as one of an open tw
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import MISSING, fields
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
+
+_COPIED: Final[dict[type, Callable[[Any], Any]]] = {}
+"""Of each quick class, what makes an open twin with the same values."""
+
+
+def changed(value: T, /, **changes: object) -> T:
+    """As ``dataclasses.replace``, of a quick class; in less time. Raises AttributeError for a field that is not there,
+    KeyError for a value of another class.
+    """
+    cls = type(value)
+    new = _COPIED[cls](value)
+    for name, each in changes.items():
+        setattr(new, name, each)
+    new.__class__ = cls
+    found: T = new
+    return found
 
 
 def quick(cls: type[T]) -> type[T]:
@@ -24,6 +41,7 @@ def quick(cls: type[T]) -> type[T]:
     names = tuple(each.name for each in known)
     given: dict[str, Any] = {
         "_become": object.__setattr__,
+        "_make": object.__new__,
         "_open": type(cls.__name__, (), {"__slots__": names}),
         "_frozen": cls,
         "_missing": MISSING,
@@ -43,10 +61,13 @@ def quick(cls: type[T]) -> type[T]:
         (keywords if each.kw_only else arguments).append(argument)
         lines.append(f"self.{each.name} = {value}")
     lines.append("self.__class__ = _frozen")
+    copied = "".join(f"\n    new.{each.name} = old.{each.name}" for each in known)
     heading = ", ".join(["self", *arguments, *(["*", *keywords] if keywords else [])])
     body = "".join(f"\n    {line}" for line in lines)
     made: dict[str, Any] = {}
     exec(f"def __init__({heading}):{body}", given, made)  # noqa: S102 (names of fields alone, as dataclasses does)
+    exec(f"def copied(old):\n    new = _make(_open){copied}\n    return new", given, made)  # noqa: S102 (as above)
+    _COPIED[cls] = made["copied"]
     made["__init__"].__annotations__ = cls.__init__.__annotations__
     made["__init__"].__qualname__ = f"{cls.__qualname__}.__init__"
     type.__setattr__(cls, "__init__", made["__init__"])

@@ -12,12 +12,12 @@ told, one more operation is tried. So every part ends.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum, auto
 
 from ringfence.decision.rows import Row
 from ringfence.errors import IllegalEventError
-from ringfence.quick import quick
+from ringfence.quick import changed, quick
 from ringfence.world.domain import DomainKind, McaHandler
 
 
@@ -430,23 +430,23 @@ def advance(position: Position, event: Event, facts: Facts) -> Move:
     marked = _marked(position, edge.marks)
     match edge.target:
         case State() as state:
-            return Move(replace(marked, state=state, row=edge.row or marked.row), edge.because)
+            return Move(changed(marked, state=state, row=edge.row or marked.row), edge.because)
         case Go.HALT:
             return Move(halting(marked, dom0_able=facts.dom0_able), edge.because)
         case Go.FREE:
             if facts.consumed or marked.held:
                 # Whoever cannot be killed may not stand still either: there is no time to give to Dom0 (L1).
                 return Move(halting(marked, dom0_able=False), f"{edge.because}: the rule is to halt")
-            return Move(replace(marked, state=State.STUCK), f"{edge.because}: its lost pages stay out of its reach")
+            return Move(changed(marked, state=State.STUCK), f"{edge.because}: its lost pages stay out of its reach")
         case Go.FIRST:
             if facts.dom0_able and not marked.dom0_out:
-                return Move(replace(marked, state=State.ASKING, row=Row.ASK_DOM0), f"{edge.because}; Dom0 is asked")
-            return _climb(replace(marked, dom0_out=True, row=Row.ALONE), facts, 0, edge.because)
+                return Move(changed(marked, state=State.ASKING, row=Row.ASK_DOM0), f"{edge.because}; Dom0 is asked")
+            return _climb(changed(marked, dom0_out=True, row=Row.ALONE), facts, 0, edge.because)
         case Go.LADDER:
             return _climb(marked, facts, 0, edge.because)
         case Go.NEXT_RUNG:
             # Once told, it ran: who consumed the error stops again until the next row is carried out (L1).
-            stopped = replace(marked, stopped=marked.stopped or facts.consumed)
+            stopped = changed(marked, stopped=marked.stopped or facts.consumed)
             return _climb(stopped, facts, 1 + _rung(marked.row), edge.because)
         case Go.KILL:
             return _climb(marked, facts, _rung(Row.PV_KILL if facts.is_pv else Row.HVM_KILL), edge.because)
@@ -467,22 +467,22 @@ def _rung(row: Row) -> int:
 def _climb(position: Position, facts: Facts, start: int, because: str) -> Move:
     """The first rung from ``start`` on that applies; the last one of each kind always does."""
     rung = next(rung for rung in RUNGS[start:] if rung.applies(position, facts))
-    return Move(replace(position, state=rung.state, row=rung.row), f"{because}; {rung.because}")
+    return Move(changed(position, state=rung.state, row=rung.row), f"{because}; {rung.because}")
 
 
 def _marked(position: Position, marks: tuple[Mark, ...]) -> Position:
     for mark in marks:
         match mark:
             case Mark.DOM0_OUT:
-                position = replace(position, dom0_out=True)
+                position = changed(position, dom0_out=True)
             case Mark.STOPPED:
-                position = replace(position, stopped=True)
+                position = changed(position, stopped=True)
             case Mark.RUNS:
-                position = replace(position, stopped=False)
+                position = changed(position, stopped=False)
             case Mark.HELD:
-                position = replace(position, held=True)
+                position = changed(position, held=True)
             case Mark.INFORM:
-                position = replace(position, inform=True)
+                position = changed(position, inform=True)
             case Mark.TOLD:
-                position = replace(position, told=position.told + 1)
+                position = changed(position, told=position.told + 1)
     return position

@@ -10,6 +10,7 @@ from ringfence.arch.mci_status import ADDRV
 from ringfence.decode import amd, intel, zhaoxin
 from ringfence.decode.meaning import Address, AddressKind, BankReading, Meaning, Note, canonical
 from ringfence.decode.upkeep import is_past_threshold, names_no_error, unit_kind
+from ringfence.quick import changed
 from ringfence.record.evidence import ClaimKind, Format, Location, MemoryReport, Record
 
 _READERS: Mapping[Vendor, Callable[[Record, Processor | None], BankReading]] = {
@@ -212,7 +213,7 @@ def decode(record: Record) -> Meaning:
         record=record,
         vendor=vendor,
         processor=known,
-        reading=replace(
+        reading=changed(
             reading,
             assumptions=(*record.assumptions, *assumptions, *reading.assumptions),
             unit_kind=unit_kind(record, vendor, known, reading),

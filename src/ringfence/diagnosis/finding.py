@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Final
@@ -18,6 +18,7 @@ from ringfence.decode.significance import standing_address
 from ringfence.diagnosis.advice import LEADS, Consumer, Situation, advice, page_state
 from ringfence.diagnosis.events import Folder, Relation
 from ringfence.diagnosis.severity import ErrorClass, Mode, Reason, Severity, Verdict, is_judgeable, judge
+from ringfence.quick import changed
 from ringfence.record.evidence import (
     Claim,
     ClaimKind,
@@ -177,7 +178,7 @@ def _diagnosis(record: Record) -> Finding:
     )
     reading = alike.reading
     if addr != registers.addr or record.assumptions:
-        reading = replace(
+        reading = changed(
             reading,
             address=_with_value(reading.address, registers) if addr != registers.addr else reading.address,
             assumptions=(*record.assumptions, *reading.assumptions),
@@ -205,7 +206,7 @@ def _with_value(address: Address, registers: Registers) -> Address:
     if address.lsb is not None:
         lsb = address.lsb.of(getattr(registers, address.lsb.register))
         value = value >> lsb << lsb
-    return replace(address, value=canonical(value) if address.kind is AddressKind.LINEAR else value)
+    return changed(address, value=canonical(value) if address.kind is AddressKind.LINEAR else value)
 
 
 REMEMBERED_FINDINGS = 4096

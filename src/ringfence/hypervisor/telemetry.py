@@ -7,7 +7,7 @@ maker, model, MCG_CAP; registers of Scalable MCA come in the extended entry, by 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
@@ -15,6 +15,7 @@ from ringfence.arch import mci_misc, msrs
 from ringfence.arch.cpuid import Signature, Vendor, eax, vendor_of
 from ringfence.arch.mci_status import ADDRV, MISCV
 from ringfence.hypervisor.mca_abi import LOGICAL_CPU_BYTES, Answer, Fetch, FetchFlag, LogicalCpu, PhysCpuInfo
+from ringfence.quick import changed
 from ringfence.record.binary import xen_mc_info
 from ringfence.record.binary.xen_mc_info import MC_INFO_BYTES, McInfo
 from ringfence.record.evidence import Origin, Record
@@ -90,12 +91,12 @@ def identified(record: Record, cpus: tuple[LogicalCpu, ...]) -> Record:
     if cpu is None:
         return record
     vendor, cpuid = _processor(cpu.vendorid, cpu.family, cpu.model, cpu.step)
-    return replace(
+    return changed(
         record,
         cpu=cpu.cpunr,
         vendor=vendor,
         cpuid=cpuid,
-        registers=replace(record.registers, mcg_cap=cpu.mcg_cap or None, **smca_of(record)),
+        registers=changed(record.registers, mcg_cap=cpu.mcg_cap or None, **smca_of(record)),
     )
 
 

@@ -11,6 +11,7 @@ from ringfence.decision.policy import Operation, Policy
 from ringfence.decision.rows import Row
 from ringfence.journal import events as ev
 from ringfence.journal.case import OpenOrder
+from ringfence.quick import changed
 from ringfence.record.evidence import Record
 from ringfence.service import campaigns
 from ringfence.service.campaigns import Campaign
@@ -58,7 +59,7 @@ class Campaigning:
 
     def situation(self, record: Record | None) -> Situation:
         """The host now, as ``Hypervisor.situation``, and how many operations are running on it."""
-        return replace(self._ledger.host.situation(record), operations_running=self.running)
+        return changed(self._ledger.host.situation(record), operations_running=self.running)
 
     @property
     def wake_ms(self) -> int | None:

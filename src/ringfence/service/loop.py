@@ -8,7 +8,6 @@ turn does what is due now, and ``wake_ms`` says when the next one is due at the 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import groupby
 from types import MappingProxyType
 from typing import Final, assert_never
@@ -36,6 +35,7 @@ from ringfence.hypervisor.port import (
 from ringfence.journal import events as ev
 from ringfence.journal.state import State as Known
 from ringfence.journal.store import Journal
+from ringfence.quick import changed
 from ringfence.record.repeats import Repeats
 from ringfence.service import resumption, written
 from ringfence.service.ahead import ActingAhead
@@ -410,10 +410,10 @@ class Loop:
         case = self.state.cases.get(number)
         situation = self._campaigning.situation(None)
         if running is not None:
-            situation = replace(situation, operations_running=running)
+            situation = changed(situation, operations_running=running)
         return answer(
             situation.domain(domain),
-            replace(situation, verdicts=tuple(case.verdicts) if case is not None else ()),
+            changed(situation, verdicts=tuple(case.verdicts) if case is not None else ()),
             self._policy,
             severity=self._severity(number),
             lost_pages=self._lost_pages(number),

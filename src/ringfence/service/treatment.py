@@ -21,6 +21,7 @@ from ringfence.diagnosis.finding import diagnose
 from ringfence.diagnosis.impact import Impact, Party
 from ringfence.diagnosis.severity import ErrorClass, Severity, is_judgeable
 from ringfence.errors import IllegalEventError
+from ringfence.quick import changed
 from ringfence.record.evidence import Record
 from ringfence.world.domain import DomainKind, DomainState, McaHandler
 from ringfence.world.identities import CaseId, DomainId, Frame, StepId
@@ -226,7 +227,7 @@ class Treatment:
         if finding.severity is Severity.CORRECTED:
             steps = on_corrected(finding, situation_of(record), self._policy)
             return None, tuple(self._order(step, None) for step in steps)
-        situation = replace(situation_of(record), open_cases=self.open_cases)
+        situation = changed(situation_of(record), open_cases=self.open_cases)
         return self.decided(decide(finding, situation, self._policy), finding.severity, situation, number)
 
     def decided(
@@ -291,7 +292,7 @@ class Treatment:
         """
         event, _ = self._folder.place(record)
         finding = diagnose(record)
-        situation = replace(situation, open_cases=self.open_cases)
+        situation = changed(situation, open_cases=self.open_cases)
         if left.impact is None:
             decision = decide(finding, situation, self._policy)
         else:

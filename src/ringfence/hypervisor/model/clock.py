@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final, NewType
 
 Nanoseconds = NewType("Nanoseconds", int)
@@ -26,11 +25,8 @@ Action = Callable[[], object]
 """What an event does (what it returns is not looked at); it may put in further events."""
 
 
-@dataclass(order=True, slots=True)
-class _Due:
-    when_ns: Nanoseconds
-    ticket: Ticket
-    action: Action = field(compare=False)
+_Due = tuple[Nanoseconds, Ticket, Action]
+"""When, and what; no two have one ticket, so that actions are never compared."""
 
 
 class Clock:
@@ -54,7 +50,7 @@ class Clock:
             raise ValueError(f"{when_ns} ns has passed: it is {self._now_ns} ns")
         ticket = self._next
         self._next = Ticket(ticket + 1)
-        heapq.heappush(self._due, _Due(Nanoseconds(when_ns), ticket, action))
+        heapq.heappush(self._due, (Nanoseconds(when_ns), ticket, action))
         self._pending.add(ticket)
         return ticket
 
@@ -74,17 +70,16 @@ class Clock:
     def next_ns(self) -> Nanoseconds | None:
         """When the next event is due, None if there is none."""
         self._drop_cancelled()
-        return self._due[0].when_ns if self._due else None
+        return self._due[0][0] if self._due else None
 
     def step(self) -> bool:
         """Goes to the next event and runs it; False if there is none."""
         self._drop_cancelled()
         if not self._due:
             return False
-        due = heapq.heappop(self._due)
-        self._pending.discard(due.ticket)
-        self._now_ns = due.when_ns
-        due.action()
+        self._now_ns, ticket, action = heapq.heappop(self._due)
+        self._pending.discard(ticket)
+        action()
         return True
 
     def run_until(self, when_ns: int) -> int:
@@ -110,5 +105,5 @@ class Clock:
         return self.run_until(self._now_ns)
 
     def _drop_cancelled(self) -> None:
-        while self._due and self._due[0].ticket in self._cancelled:
-            self._cancelled.discard(heapq.heappop(self._due).ticket)
+        while self._cancelled and self._due and self._due[0][1] in self._cancelled:
+            self._cancelled.discard(heapq.heappop(self._due)[1])

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import msgspec
 
 from ringfence.hypervisor.model.frames import FrameTable, Holder
+from ringfence.quick import changed
 from ringfence.world.frames import FrameFacts, FrameUse, Mapping, MappingKind
 from ringfence.world.identities import DOMID_COW, DomainId, Frame, GuestFrame
 
@@ -131,14 +131,14 @@ class Mappings:
         )
         match owner:
             case None:
-                return replace(facts, owner=self._frames.ballooned_by(frame))
+                return changed(facts, owner=self._frames.ballooned_by(frame))
             case _ if owner.holder is Holder.SHARED:
                 # As Xen has it: a domain of no memory and no vCPUs owns what guests share (dom_cow).
-                return replace(facts, owner=DOMID_COW)
+                return changed(facts, owner=DOMID_COW)
             case _ if owner.holder is Holder.XEN_HEAP:
-                return replace(facts, reclaimable=self._reclaimable(frame))
+                return changed(facts, reclaimable=self._reclaimable(frame))
             case _:
-                return replace(facts, owner=owner.domain, guest_frame=owner.guest_frame)
+                return changed(facts, owner=owner.domain, guest_frame=owner.guest_frame)
 
     def _of_all(self, first: Frame, pages: int) -> tuple[Mapping, ...]:
         """All ways to a page or to a part of a superpage; the numbers of its owner are those of its first page."""

@@ -69,7 +69,7 @@ class Operations:
     @property
     def running(self) -> int:
         """How many are running."""
-        return sum(domain.busy for domain in self._life.domains)
+        return len([domain for domain in self._life.domains if domain.busy])
 
     def standing(self) -> tuple[Destination | None, int]:
         """The other host, and how many operations are running: for situations."""
