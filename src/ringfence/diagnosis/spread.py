@@ -77,17 +77,20 @@ class Spread:
         return not self.beyond
 
 
+Apart = tuple[Location, int | None, Frame | None, CpuId | None, str, UnitKind]
+"""The values of a spot, for who only compares many."""
+
+
+def apart(seen: Sighting) -> Apart:
+    """What tells the place of a sighting apart. In memory the CPU that polled the bank says nothing of the place."""
+    if seen.kind is UnitKind.MEMORY:
+        return seen.location, seen.syndrome, seen.frame, None, "", seen.kind
+    return seen.location, None, seen.frame, seen.cpu, seen.unit, seen.kind
+
+
 def spot_of(seen: Sighting) -> Spot:
-    """The place of a sighting. In memory the CPU that polled the bank says nothing of the place."""
-    in_memory = seen.kind is UnitKind.MEMORY
-    return Spot(
-        location=seen.location,
-        syndrome=seen.syndrome if in_memory else None,
-        frame=seen.frame,
-        cpu=None if in_memory else seen.cpu,
-        unit="" if in_memory else seen.unit,
-        kind=seen.kind,
-    )
+    """The place of a sighting."""
+    return Spot(*apart(seen))
 
 
 def fold(spread: Spread, seen: Sighting) -> Spread:

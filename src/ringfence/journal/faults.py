@@ -17,9 +17,10 @@ from typing import Final
 from ringfence.decode.meaning import UnitKind
 from ringfence.diagnosis.badlist import BadList, BadPart, runs
 from ringfence.diagnosis.fault_case import CASES_KEPT, TABLE, Fault, Stage, Told, advance, is_evidence
-from ringfence.diagnosis.spread import Sighting, Spot, dimm_of, row_of, spot_of
+from ringfence.diagnosis.spread import Apart, Sighting, apart, dimm_of, row_of, spot_of
 from ringfence.diagnosis.suspects import lies_in
 from ringfence.journal import events as ev
+from ringfence.quick import changed
 from ringfence.record.evidence import Location
 from ringfence.world.identities import CaseId, CpuId, Frame
 from ringfence.world.situation import Suspect
@@ -293,11 +294,15 @@ SPOTS_OF_A_STORM: Final = 2
 others count there without a page. A storm has many, one after the other, and no rule asks for more than a few."""
 
 
+_KINDS: Final[dict[str, UnitKind]] = {str(each): each for each in UnitKind}
+_PLACES: Final = frozenset(Location.__slots__)
+
+
 def sighting_of(event: ev.Received | ev.Repeated) -> Sighting:
     """A corrected error as the history keeps it."""
-    location = Location(**{name: value for name, value in event.place if name in Location.__slots__})  # type: ignore[arg-type]  # numbers and a label, as Location has them; msgspec has checked that they are either
+    location = Location(**{name: value for name, value in event.place if name in _PLACES})  # type: ignore[arg-type]  # numbers and a label, as Location has them; msgspec has checked that they are either
     cpu = CpuId(event.record.cpu) if event.record.cpu is not None else None
-    kind = UnitKind(event.unit_kind) if event.unit_kind in list(UnitKind) else UnitKind.OTHER
+    kind = _KINDS.get(event.unit_kind, UnitKind.OTHER)
     at_ms = event.at_ms
     if isinstance(event, ev.Received) and event.happened_ms is not None:
         at_ms = event.happened_ms
@@ -359,8 +364,8 @@ def remember(sightings: deque[Sighting], seen: Sighting) -> None:
         return
     if room is not None and len(sightings) >= room:
         last = sightings[-1]
-        if seen.at_ms - last.at_ms < STORM_MS and spot_of(last) == spot_of(seen):
-            sightings[-1] = replace(last, count=seen.count + last.count)
+        if seen.at_ms - last.at_ms < STORM_MS and apart(last) == apart(seen):
+            sightings[-1] = changed(last, count=seen.count + last.count)
             return
         _make_room(sightings, room)
     sightings.append(seen)
@@ -393,11 +398,13 @@ def remember_together(sightings: deque[Sighting], seen: Sighting) -> None:
 
 def _make_room(sightings: deque[Sighting], room: int) -> None:
     """Much at once, for it looks at all of them. At least one place is free then."""
-    older, newer = list(sightings)[: room // 2], list(sightings)[room // 2 :]
-    kept = [*_joined(older), *newer]
+    # Each spot is compared once, and is a number from then on.
+    numbers: dict[Apart, int] = {}
+    numbered = [(numbers.setdefault(apart(each), len(numbers)), each) for each in sightings]
+    kept = [*_joined(numbered[: room // 2]), *(each for _, each in numbered[room // 2 :])]
     wanted = room - max(1, room // 8)
     if len(kept) > wanted:
-        kept = _joined(sightings)
+        kept = _joined(numbered)
     if (more := len(kept) - wanted) > 0:  # as many spots as there is room for: the oldest lose theirs
         lost, kept = kept[: more + 1], kept[more + 1 :]
         kept.insert(0, replace(lost[-1], count=sum(each.count for each in lost)))
@@ -405,11 +412,10 @@ def _make_room(sightings: deque[Sighting], room: int) -> None:
     sightings.extend(kept)
 
 
-def _joined(sightings: Iterable[Sighting]) -> list[Sighting]:
-    """One sighting a spot: the last one, with the count of all."""
-    found: dict[Spot, Sighting] = {}
-    for seen in sightings:
-        spot = spot_of(seen)
+def _joined(numbered: Iterable[tuple[int, Sighting]]) -> list[Sighting]:
+    """One sighting a spot (by its number): the last one, with the count of all."""
+    found: dict[int, Sighting] = {}
+    for spot, seen in numbered:
         before = found.pop(spot, None)
-        found[spot] = seen if before is None else replace(seen, count=seen.count + before.count)
+        found[spot] = seen if before is None else changed(seen, count=seen.count + before.count)
     return list(found.values())

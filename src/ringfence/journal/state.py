@@ -558,7 +558,10 @@ def _module_changed(state: State, event: ev.Cleared) -> None:
             state.modules[event.name] = event.serial
 
 
-def _count(state: State, event: ev.Received, only: Iterable[Suspect] = Suspect) -> None:
+_EVERY_KIND: Final = frozenset(Suspect)
+
+
+def _count(state: State, event: ev.Received, only: Iterable[Suspect] = _EVERY_KIND) -> None:
     seen, wanted = faults.sighting_of(event), frozenset(only)
     _remember(state, ((key, seen) for key in faults.counted_by(event, seen) if key[0] in wanted))
 
