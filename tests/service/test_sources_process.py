@@ -16,6 +16,7 @@ from ringfence.cli.run import run_command
 from ringfence.journal import events as ev
 from ringfence.record.binary.struct_mce import StructMce
 from ringfence.record.evidence import Unrecognised
+from ringfence.service.policy_source import loaded
 from tests.service.processes import RINGFENCE, Service, service, until
 
 CE = """mce: [Hardware Error]: Machine check events logged
@@ -48,6 +49,12 @@ def received(running: Service) -> list[ev.Received]:
 def noted(running: Service, source: str) -> str:
     found = (note for note in running.health().notes if note.startswith(f"source {source}: "))
     return next(found, "")
+
+
+def test_a_model_that_stands_in_for_a_machine_goes_by_the_default_policy_from_the_start(tmp_path: Path) -> None:
+    with service("--source", f"file:{tmp_path / 'kern.log'}") as running:
+        running.start()
+        assert running.health().policy_digest == loaded(None).digest
 
 
 def test_a_log_that_grows_and_is_rotated_over_a_kill_is_counted_as_decode_counts_it(tmp_path: Path) -> None:

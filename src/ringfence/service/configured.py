@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -41,6 +41,11 @@ class InForce:
     configuration: Configuration
     policy: Loaded
     roster: Roster
+    policy_is_named: bool = True
+
+    def without_policy(self, otherwise: Policy) -> InForce:
+        """The same with another policy to hold where neither the command line nor the configuration names one."""
+        return self if self.policy_is_named else replace(self, policy=loaded(None, otherwise))
 
 
 def in_force(asked: Asked, otherwise: Policy) -> InForce:
@@ -58,7 +63,9 @@ def in_force(asked: Asked, otherwise: Policy) -> InForce:
     elif asked.watches_host and ("sources", "host") not in file.lines and not configuration.sources.any:
         sources = msgspec.structs.replace(configuration.sources, host=True)
         configuration = msgspec.structs.replace(configuration, sources=sources)
-    return InForce(file, configuration, _policy(asked, file, otherwise), Roster.of(configuration.rights))
+    is_named = not (asked.policy is None and file.policy is None and file.policy_path is None)
+    policy = _policy(asked, file, otherwise)
+    return InForce(file, configuration, policy, Roster.of(configuration.rights), policy_is_named=is_named)
 
 
 def _with(rights: Rights, reading_group: str) -> Rights:

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from ringfence.decision.policy import DEFAULT
 from ringfence.errors import RingfenceError, SourceError
 from ringfence.journal import events as ev
 from ringfence.journal.salvage import opened
@@ -76,10 +77,14 @@ class Process:
         self._problems = Problems()
         self._measures = Measures()
         played = settings.play or nothing()
-        self._in_force = self._first = in_force(settings.asked, played.scenario.policy)
-        sources = self._in_force.configuration.sources
+        found = in_force(settings.asked, DEFAULT)
+        sources = found.configuration.sources
         self._stands_in = settings.hypervisor == "model" and sources.any
         self._play = stands_in(sources.stand_in) if self._stands_in else played
+        # A model that plays has the policy of its play; what a real machine goes by is what `policy default` prints.
+        plays = settings.hypervisor == "model" and not self._stands_in
+        self._otherwise = played.scenario.policy if plays else DEFAULT
+        self._in_force = self._first = found.without_policy(self._otherwise) if plays else found
         if self._stands_in and settings.play is not None:
             advice = "Leave --scenario out, or give --source none: the model cannot be both."
             raise SourceError("[sources]", "the model plays a scenario, or stands in for this machine", advice=advice)
@@ -256,7 +261,7 @@ class Process:
         async with self._reloading:
             self._notifier.reloading()
             try:
-                found = await asyncio.to_thread(in_force, self._settings.asked, self._play.scenario.policy)
+                found = await asyncio.to_thread(in_force, self._settings.asked, self._otherwise)
                 reply = await self._put_in_force(writer, control, found, who)
             except RingfenceError as error:
                 self._file_problem = str(error)
