@@ -19,6 +19,7 @@ from ringfence.journal.snapshot import SHAPE, encode
 from ringfence.journal.state import apply
 from ringfence.journal.store import Journal
 from ringfence.service.kernel_log import to_kernel_log
+from ringfence.world.domain import Domain
 from ringfence.world.identities import OWN_CASES, CaseId, StepId
 from ringfence.world.steps import Order, Result, Step
 
@@ -45,6 +46,8 @@ class Ledger:
         self._last_resort = last_resort
         self._unwritten: deque[ev.Event] = deque()
         self._retry_ms = 0
+        self._noted: tuple[Domain, ...] = ()
+        """What is written down of domains already, by this life."""
         self.unkept = 0
         """Events that are in the kernel's log only."""
 
@@ -159,12 +162,13 @@ class Ledger:
         """Write down what domains there are, and whether Dom0 can be asked, where that has changed."""
         situation = self.host.situation(None)
         known, dom0 = self.state.domains, situation.dom0
+        changed = situation.domains != self._noted
         events: list[ev.Event] = [
             ev.DomainChanged(
                 at_ms=self.now_ms, domain=each.id, name=each.name, domain_kind=each.kind, state=each.state,
                 uuid=each.uuid,
             )
-            for each in situation.domains
+            for each in (situation.domains if changed else ())
             if (each.lives or each.id in known)
             and (
                 each.id not in known
@@ -176,3 +180,4 @@ class Ledger:
             events.append(ev.Dom0Changed(at_ms=self.now_ms, has_handler=dom0.has_handler, hurt=dom0.hurt))
         if events:
             self.write(*events)
+        self._noted = situation.domains

@@ -97,12 +97,18 @@ class SeatDriver:
         if self._busy:
             return
         self._busy = True
+        situation: Situation | None = None
         try:
             for _ in range(MOST_TURNS):
                 if not self._line or self._core.stopped:
                     return
                 what, case = self._line.popleft()
-                self._do(self._seat.told(what, self._now()), case)
+                if situation is None:
+                    situation = self._now()
+                wanted = self._seat.told(what, situation)
+                if any(isinstance(each, Order) for each in wanted):
+                    situation = None  # until then nothing of the host changes at this instant
+                self._do(wanted, case)
         finally:
             self._busy = False
         self._on_circle("the seat does not come to an end")
