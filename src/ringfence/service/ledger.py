@@ -79,6 +79,11 @@ class Ledger:
         return len(self._unwritten)
 
     @property
+    def wake_ms(self) -> int | None:
+        """When what waits for room is to be tried again, on the host's clock; None if nothing waits."""
+        return self._retry_ms if self._unwritten else None
+
+    @property
     def is_durable(self) -> bool:
         """Whether everything that was written is on the disk; what is not is tried again first."""
         if self._unwritten and self._written(()):

@@ -113,7 +113,8 @@ class Loop:
     # --- turns
 
     def turn(self) -> None:
-        """Do all that is due now."""
+        """Do all that is due now. What waits for room on the disk is tried again, even if nothing else is written."""
+        _ = self._ledger.is_durable
         for _ in range(TURNS_AT_ONCE):
             arrivals = self._host.arrivals()
             # What shall be saved must have come first: the wish to save it is answered when nothing else waits.
@@ -149,6 +150,7 @@ class Loop:
         """When the next turn is due even if nothing arrives, on the host's clock; None if nothing is waited for."""
         alarms = [*self._alone.alarms.values()] if self._alone is not None else []
         alarms += [due_ms] if (due_ms := self._evidence.wake_ms) is not None else []
+        alarms += [retry_ms] if (retry_ms := self._ledger.wake_ms) is not None else []
         campaign = self._campaigning.wake_ms
         return min((*alarms, campaign) if campaign is not None else alarms, default=None)
 
