@@ -140,6 +140,7 @@ def test_what_stands_before_the_damage_is_exported_and_the_damage_is_said(small:
     done = run("export", "--journal", small, "--kind", "Started")
     assert [json.loads(line)["number"] for line in done.stdout.splitlines()] == [1, 3]
     done = run("export", "--journal", small)
+    assert [json.loads(line)["number"] for line in done.stdout.splitlines()] == [1]
     assert done.exit_code == 2
     assert "event 2 is not what was written" in done.stderr
 

@@ -232,15 +232,22 @@ class Readable:
                 connection.execute("COMMIT")
 
     def _checked(self, rows: list[_Read], after: int | None = None, head: int = 0) -> list[tuple[int, str]]:
-        """Numbers and texts of rows. ``after``: the rows should be those that come next, up to ``head``."""
+        """Numbers and texts of rows. ``after``: the rows should be those that come next, up to ``head``.
+
+        What comes before damage is given first: the damage is met, and said, when the next rows are asked for.
+        """
         found: list[tuple[int, str]] = []
         for number, at_ms, kind, case, text, crc, crc_before in rows:
+            wrong = ""
             if after is not None:
                 after += 1
-                if number != after:
-                    raise damaged(self.path, f"event {after} is missing")
-            if crc_before is None or crc_of((number, at_ms, kind, case, text), crc_before) != crc:
-                raise damaged(self.path, f"event {number} is not what was written")
+                wrong = f"event {after} is missing" if number != after else ""
+            if not wrong and (crc_before is None or crc_of((number, at_ms, kind, case, text), crc_before) != crc):
+                wrong = f"event {number} is not what was written"
+            if wrong and found:
+                return found
+            if wrong:
+                raise damaged(self.path, wrong)
             found.append((number, text))
         if after is not None and not rows and after < head:
             raise damaged(self.path, f"the events {after + 1} to {head} are missing")
