@@ -8,6 +8,7 @@ import pwd
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import get_args
 
@@ -133,13 +134,14 @@ made = socket.socket(socket.AF_UNIX); made.connect(sys.argv[1]); made.recv(1)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_the_kernel_says_who_connected_with_all_groups(tmp_path: Path) -> None:
-    path = Path(os.path.relpath(tmp_path / "s"))
-    with socket.socket(socket.AF_UNIX) as listening:
+def test_the_kernel_says_who_connected_with_all_groups() -> None:
+    # pytest's own directories are closed to everybody else
+    with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX) as listening:
+        Path(directory).chmod(0o755)
+        path = Path(directory) / "s"
+        listening.settimeout(PATIENCE_S)
         listening.bind(str(path))
         listening.listen()
-        for each in (tmp_path, *tmp_path.parents[:2]):
-            each.chmod(0o755)
         path.chmod(0o666)
         process = subprocess.Popen([sys.executable, "-c", _CONNECTED, str(path), str(NOBODY.pw_uid)])
         connection, _ = listening.accept()
