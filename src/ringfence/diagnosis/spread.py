@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from ringfence.decode.meaning import UnitKind
@@ -123,6 +124,11 @@ def spread_of(sightings: Iterable[Sighting]) -> Spread:
 # --- the parts of a machine, as names ---------------------------------------------------------------------------------
 
 
+NAMES_KEPT: Final = 1024
+"""Modules, banks, controllers: more than a host has. The name of one is asked for a dozen times an error."""
+
+
+@lru_cache(maxsize=NAMES_KEPT)
 def _named(*parts: tuple[str, int | None]) -> str:
     return " ".join(f"{name} {number}" for name, number in parts if number is not None)
 

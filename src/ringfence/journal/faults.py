@@ -277,8 +277,10 @@ def is_history(faults: Faults, counted: Key, seen: Sighting) -> bool:
     """
     if not faults.known:
         return False
-    keys = (fault_key(counted), (Suspect.DIMM, dimm_of(seen.location) or ""))
-    return not all(is_evidence(faults.known.get(key), seen.at_ms) for key in keys)
+    part = faults.known.get(fault_key(counted))
+    if not is_evidence(part, seen.at_ms):
+        return True
+    return not is_evidence(faults.known.get((Suspect.DIMM, dimm_of(seen.location) or "")), seen.at_ms)
 
 
 def _told(fault: Fault, told: Told, at_ms: int) -> Fault:
