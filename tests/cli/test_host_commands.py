@@ -100,7 +100,7 @@ def test_explain_goes_from_the_registers_to_the_outcome_each_step_with_its_row(p
 
 def test_a_corrected_error_makes_no_case_and_is_explained_all_the_same(played: tuple[Path, str]) -> None:
     journal, _ = played
-    listed = run("explain", "--journal", str(journal)).output.partition("records that made no case:")[2]
+    listed = run("explain", "--journal", str(journal)).output.partition("records that made no case")[2]
     number = next(line.split()[0] for line in listed.splitlines() if "Corrected error" in line)
     output = run("explain", "--journal", str(journal), number).output
     assert "[I.2a] Corrected error" in output
@@ -120,6 +120,18 @@ def test_an_event_of_a_case_is_explained_by_its_case_and_one_of_none_says_what_i
     changed = run("explain", "--journal", str(journal), str(numbers[ev.DomainChanged])).output
     assert changed.startswith(f"event {numbers[ev.DomainChanged]}, no case: domain\n")
     assert " is " in changed
+
+
+def test_a_number_that_a_case_and_an_event_have_is_the_cases_unless_the_event_is_asked_for(tmp_path: Path) -> None:
+    path, case = tmp_path / "journal.sqlite", CaseId(2)
+    with Journal(path) as journal:
+        journal.append(
+            ev.Started(at_ms=0, life=1, version="1", hypervisor="model", boot="1"),
+            ev.PolicyLoaded(at_ms=0, digest="abc"),
+            ev.Asked(at_ms=1_500, case=case, domain=DomainId(3), deadline_ms=3_500),
+        )
+    assert run("explain", "--journal", str(path), "2").output.startswith("case 2, open:")
+    assert run("explain", "--journal", str(path), "--event", "2").output.startswith("event 2, no case: policy\n")
 
 
 def test_explain_tells_times_in_utc_where_the_wall_clock_is_known(tmp_path: Path) -> None:

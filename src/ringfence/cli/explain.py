@@ -29,14 +29,16 @@ MOST_NUMBER: Final = 1 << 63
 @click.argument("event", type=int, required=False)
 @click.option("--journal", type=click.Path(path_type=Path, dir_okay=False), help="A journal, instead of the state's.")
 @state_dir_option
+@click.option("--event", "as_event", is_flag=True, help="EVENT is an event's number, even if a case has it as well.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a case.")
 @click.pass_context
-def explain_command(
-    ctx: click.Context, event: int | None, journal: Path | None, state_dir: Path, as_json: bool
+def explain_command(  # noqa: PLR0913, PLR0917 (one argument an option)
+    ctx: click.Context, event: int | None, journal: Path | None, state_dir: Path, as_event: bool, as_json: bool
 ) -> None:
     """Explain EVENT: the evidence, its class, who was hit, what was decided, and what became of it, each step with its
     reason and the row of the concept. EVENT is the number of a case, or of an event as `ringfence events` numbers
-    them: it is explained by its case, if it has one. Without EVENT, cases are listed, and records that made none
+    them: it is explained by its case, if it has one. A case goes first: --event names the event of a number that
+    both have. Without EVENT, cases are listed, and records that made none
     (corrected errors).
 
     \b
@@ -50,7 +52,7 @@ def explain_command(
             if event is None:
                 _list(reader, as_json=as_json)
                 return
-            shown = _explained(reader, event)
+            shown = _explained(reader, event, as_event=as_event)
     except RingfenceError as error:
         click.echo(f"{error}\n{error.advice}", err=True)
         ctx.exit(EXIT_UNREADABLE)
@@ -80,7 +82,7 @@ class _Shown:
         return of + view.text(self.chain)
 
 
-def _explained(reader: Reader, number: int) -> _Shown | None:
+def _explained(reader: Reader, number: int, *, as_event: bool) -> _Shown | None:
     """What a number stands for, explained; None if it stands for nothing."""
     from ringfence.journal import events as ev  # noqa: PLC0415 (other commands start without it)
     from ringfence.journal.lives import lives  # noqa: PLC0415
@@ -91,7 +93,7 @@ def _explained(reader: Reader, number: int) -> _Shown | None:
     if number not in range(1, MOST_NUMBER):
         return None
     known = lives(reader)
-    if (told := told_of(reader, CaseId(number), known)).events:
+    if not as_event and (told := told_of(reader, CaseId(number), known)).events:
         names = _names(reader, told.events[-1][0])
         return _Shown(view.chain(CaseId(number), (each for _, each in told.events), names, told.epoch_ms))
     found = next(reader.events(number - 1), None)

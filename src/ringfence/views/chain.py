@@ -484,7 +484,7 @@ def listing(listed: Listed) -> Iterator[str]:
         yield f"{case:>16}  {printable(title or _UNTITLED)}"
         yield from (f"{'':>16}  -> {printable(line)}" for line in listed.outcomes.get(case) or ("still open",))
     if listed.records:
-        yield "\nrecords that made no case:"
+        yield "\nrecords that made no case (ringfence explain --event NUMBER):"
     for summary, (count, last) in listed.records.items():
         yield f"{last:>16}  {printable(summary)}" + (f" ({count} times; the last)" if count > 1 else "")
     if not listed.titles and not listed.records:
