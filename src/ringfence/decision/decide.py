@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ringfence.decision.flow import Facts, Position, State, halting
 from ringfence.decision.orders import Subject, on_entering
@@ -14,6 +14,7 @@ from ringfence.diagnosis.containment_facts import is_past
 from ringfence.diagnosis.finding import Finding
 from ringfence.diagnosis.impact import Certainty, Impact, Party
 from ringfence.diagnosis.severity import Severity
+from ringfence.quick import changed
 from ringfence.world.domain import DomainKind, McaHandler
 from ringfence.world.identities import DOM0, DomainId
 from ringfence.world.situation import Deed, Situation
@@ -136,7 +137,7 @@ def on_corrected(finding: Finding, situation: Situation, policy: Policy) -> tupl
         return ()
     position = Position(state=first.state, row=first.row)
     if not situation.dom0.is_able:
-        position = replace(position, state=State.COUNTED)
+        position = changed(position, state=State.COUNTED)
     return on_entering(position, Subject(domain=None), situation, policy)
 
 
@@ -210,9 +211,9 @@ def _host_part(first: FirstRow, impact: Impact, situation: Situation, policy: Po
     if first.row is Row.HALT:
         position = halting(position, dom0_able=situation.dom0.is_able and not dom0_hit)
     elif position.state is State.NOTING and not situation.dom0.is_able:
-        position = replace(position, state=State.COUNTED)
+        position = changed(position, state=State.COUNTED)
     elif position.state is State.HEALING and _is_dom0s_own(impact, situation):
-        position = replace(position, state=State.HEALED)
+        position = changed(position, state=State.HEALED)
     steps = on_entering(position, subject, situation, policy)
     if first.state is State.HEALING and impact.worst is Certainty.UNLOCATED:
         steps = (*steps, DegradeHost())
@@ -270,7 +271,7 @@ def _domu_part(
     reasons = [_asked_or_alone(name, facts), *_ways(name, facts)]
     done = next((deed for deed in situation.already_done if deed.domain == domain and deed.deed in _PREEMPTED), None)
     if done is not None:
-        position = replace(position, state=_PREEMPTED[done.deed], stopped=False)
+        position = changed(position, state=_PREEMPTED[done.deed], stopped=False)
         reasons.append(Because(position.row, f"preempted: the hypervisor {done.deed} {name} by itself", "already done"))
     steps = on_entering(position, subject, situation, policy)
     return Part(subject=subject, position=position, steps=steps, facts=facts), tuple(reasons)

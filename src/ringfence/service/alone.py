@@ -131,8 +131,11 @@ class Alone:
 
         Whoever is being operated on or killed may end by that: these parts hear of it by the end of their orders.
         """
+        parts = self.treatment.parts
+        if not parts:
+            return
         situation = self.host.situation(None)
-        for part in self.treatment.parts:
+        for part in parts:
             number = part.subject.domain
             if number is None or part.position.has_ended:
                 continue

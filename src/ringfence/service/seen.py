@@ -19,6 +19,7 @@ from ringfence.hypervisor.port import Token
 from ringfence.journal import events as ev
 from ringfence.journal.faults import Key, counted_by, sighting_of
 from ringfence.journal.state import HISTORY_MS, State
+from ringfence.quick import changed
 from ringfence.record.evidence import Location
 from ringfence.record.repeats import Repeats
 from ringfence.world.identities import PAGE_SHIFT, CaseId, CpuId, Frame
@@ -60,7 +61,7 @@ def received(  # noqa: PLR0913 (one argument a fact)
     kind = finding.reading.unit_kind
     in_core = kind is UnitKind.CORE
     if location.socket is None and record.socket is not None:
-        location = replace(location, socket=record.socket)
+        location = changed(location, socket=record.socket)
     syndrome = location.syndrome if location.syndrome is not None else record.registers.synd
     return ev.Received(
         at_ms=at_ms,
