@@ -424,8 +424,8 @@ def test_what_is_read_late_is_counted_when_it_happened(tmp_path: Path) -> None:
     assert state is not None
     times = [each.at_ms for each in state.history[Suspect.PAGE, "0x12345"]]
     assert times == sorted(times) and len(times) == 4
-    told = chain_of_record(1, received(host.journal())[0]).links[0].text
-    assert told.endswith("(it happened 1970-01-15T03:33:20Z)")
+    told = [link.text for link in chain_of_record(1, received(host.journal())[0]).links]
+    assert any(text.endswith("(it happened 1970-01-15T03:33:20Z)") for text in told)
 
 
 @pytest.mark.parametrize(("apart_s", "too_many"), [(600, True), (4 * 86_400, False)])
