@@ -143,5 +143,7 @@ def test_what_is_no_http_is_refused_and_fills_no_log(
         connection.sendall(sent)
         said = ended(connection)
     assert said.startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 ", b"HTTP/1.1 431 "))
+    assert b"aiohttp" not in said
+    assert b"application/problem+json" in said
     assert quick.over_unix().get("/api/v1/health").status == 200
     assert capfd.readouterr().err == ""

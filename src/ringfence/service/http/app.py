@@ -327,3 +327,35 @@ def _said(value: msgspec.Struct) -> web.Response:
     if value.retry_after_s:
         headers["Retry-After"] = str(value.retry_after_s)
     return web.Response(status=value.status, body=json_of(value), headers=headers)
+
+
+class Protocol(web.RequestHandler):
+    """The library's protocol, but what is no HTTP is refused in this service's words, which do not tell which library
+    reads it (the library's own have its version in the header Server).
+    """
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """The answer to what the library cannot read; it ends the connection."""
+        super().handle_error(request, status, exc, message)  # raises if an answer has begun already
+        of = HTTPStatus(status)
+        read = of is HTTPStatus.INTERNAL_SERVER_ERROR
+        detail = "the request failed" if read else "this is no HTTP request that can be read"
+        said = _said(problem(of, detail, "" if read else "Speak HTTP/1.1; https where TLS is configured."))
+        said.headers.update(SECURITY)
+        said.force_close()
+        return said
+
+
+def protocol_of(made: asyncio.Protocol) -> asyncio.Protocol:
+    """The library's protocol for one connection, as ``Protocol``."""
+    if isinstance(made, web.RequestHandler):
+        made.__class__ = Protocol
+    return made

@@ -24,7 +24,7 @@ from ringfence.service.rights import Roster
 try:
     from aiohttp import web
 
-    from ringfence.service.http.app import App
+    from ringfence.service.http.app import App, protocol_of
 except ImportError as error:  # pragma: no cover - a test runs it in a process without the library
     raise MissingExtraError("The HTTP API", "web") from error
 
@@ -211,7 +211,7 @@ class _Serving:
         try:
             for place in wanted:
                 if place not in self._listeners:
-                    connections = Connections(self.door, server, self._known)
+                    connections = Connections(self.door, lambda: protocol_of(server()), self._known)
                     made.append(_Listener(place, listening(place, self._roster), connections))
         except BaseException:
             for each in made:
