@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
+from random import Random
 from typing import Any
 
 import pytest
@@ -88,20 +90,42 @@ addresses = st.one_of(
     misc=st.one_of(words, st.sampled_from((None, 0x86, 0x8C, 0x46, 0))),
     synd=st.one_of(words, st.none()),
     ipid=st.sampled_from((None, 0x9600050F00, 0x500B000000000, 0xB000000000, 0x2E00000000)),
+    elsewhere=st.one_of(words, st.just(0), st.sampled_from([1 << bit for bit in range(9, 64)])),
     source=st.sampled_from((Format.PRINTK, Format.XEN_MC_INFO, Format.AMD_DECODED)),
     other=addresses,
     addr=addresses,
 )
 def test_where_an_error_is_says_nothing_but_that(
     model: tuple[Vendor | None, int | None], bank: int, code: int, status: int, high: int, misc: int | None,
-    synd: int | None, ipid: int | None, source: Format, other: int, addr: int,
+    synd: int | None, ipid: int | None, elsewhere: int, source: Format, other: int, addr: int,
 ) -> None:  # fmt: skip
     registers = Registers(
         status=status & ((1 << 56) - 1) & ~0xFFFF | code | high << 56, misc=misc, synd=synd, ipid=ipid, mcg_status=0
     )
     record = replace(FIRST, format=source, vendor=model[0], cpuid=model[1], bank=bank)
     diagnose(replace(record, registers=replace(registers, addr=other)))
+    # What a memory controller's MCi_MISC says beside the address's form is, mostly, where it was.
+    low = None if misc is None else misc & 0x1FF | elsewhere & ~0x1FF
+    diagnose(replace(record, registers=replace(registers, addr=other, misc=low)))
     record = replace(record, registers=replace(registers, addr=addr))
     meaning = decode(record)
     signature = meaning.processor.signature if meaning.processor is not None else None
     assert diagnose(record) == Finding(meaning, judge(record, meaning.vendor, signature, meaning.reading.not_an_error))
+
+
+@pytest.mark.parametrize("model", [model for model in MODELS if model[0] is Vendor.INTEL], ids=str)
+def test_where_an_error_is_says_nothing_but_that_in_every_bank(model: tuple[Vendor, int]) -> None:
+    draw = Random(model[1])
+    codes = (0x90, 0x9F, 0xC1, 0x80, 0x134, 0xE0B, 0x400)
+    for bank, code, high in product(range(33), codes, (0x8C, 0xBD)):
+        status = high << 56 | code | draw.choice((0, 1 << 16, 0x10 << 16, 0x101 << 16)) | draw.choice((0, 1 << 38))
+        for _ in range(2):
+            misc = draw.choice((0x86, 0x8C)) | draw.choice((0, draw.getrandbits(55) << 9, 1 << draw.randrange(9, 64)))
+            registers = Registers(status=status, misc=misc, addr=draw.getrandbits(46), mcg_status=0)
+            record = replace(
+                FIRST, format=Format.PRINTK, vendor=model[0], cpuid=model[1], bank=bank, registers=registers
+            )
+            meaning = decode(record)
+            assert meaning.processor is not None
+            alone = judge(record, meaning.vendor, meaning.processor.signature, meaning.reading.not_an_error)
+            assert diagnose(record) == Finding(meaning, alone)

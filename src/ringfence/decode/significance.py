@@ -171,6 +171,16 @@ def standing_address(vendor: Vendor, cpuid: int, bank: int, status: int, addr: i
     return stands if one == other else addr
 
 
+def standing_misc(vendor: Vendor, cpuid: int, bank: int, status: int, misc: int) -> int:
+    """An MCi_MISC that stands for all in whose place it is read alike, but for what ``BankReading.placed`` declares."""
+    matters = significance(vendor, cpuid, bank)
+    if matters.amd or (status & MCACOD.mask & _IO_CODE_MASK) == _IO_CODE:
+        return misc
+    numbers = DRAM_LOCATION & ~matters.misc & ~(matters.words.misc if matters.words is not None else 0)
+    # Whether there is a place at all still matters: one bit stands for any.
+    return misc & ~numbers | numbers & -numbers if misc & numbers else misc
+
+
 # The functions below take numbers or numpy arrays of them (unsigned, 64 bits).
 
 

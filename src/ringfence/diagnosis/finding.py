@@ -13,8 +13,8 @@ from typing import Any, Final
 from ringfence.arch.cpuid import Vendor
 from ringfence.decode.decoder import KnownProcessor, decode, with_processor
 from ringfence.decode.dimm import KnownDimms, with_dimm
-from ringfence.decode.meaning import Address, AddressKind, BankReading, Meaning, Note, canonical
-from ringfence.decode.significance import standing_address
+from ringfence.decode.meaning import Address, AddressKind, BankReading, Meaning, Note, canonical, located
+from ringfence.decode.significance import standing_address, standing_misc
 from ringfence.diagnosis.advice import LEADS, Consumer, Situation, advice, page_state
 from ringfence.diagnosis.events import Folder, Relation
 from ringfence.diagnosis.severity import ErrorClass, Mode, Reason, Severity, Verdict, is_judgeable, judge
@@ -24,6 +24,7 @@ from ringfence.record.evidence import (
     ClaimKind,
     Evidence,
     Format,
+    Location,
     Lull,
     Origin,
     Record,
@@ -144,7 +145,7 @@ class Finding:
 def diagnose(record: Record) -> Finding:
     """The finding of a record; a pure function of it.
 
-    Records that differ only in who reported them, when, where they stand and in an address that says nothing but where
+    Records that differ only in who reported them, when, where they stand and in registers that say nothing but where
     the error is, are read and judged once.
     """
     known = _latest.get(id(record))
@@ -165,37 +166,49 @@ _latest: Final[dict[int, Finding]] = {}
 
 def _diagnosis(record: Record) -> Finding:
     registers = record.registers
-    addr = _standing(record)
+    addr, misc = _standing(record)
     alike = _diagnosed(
         _OF_RECORD(record),
         # The kernel's decoder is taken at its word now and then (``decode.amd.errata``).
         record.raw if record.format is Format.AMD_DECODED else b"",
         _OF_REGISTERS(registers),
         addr,
+        misc,
         # When it was says nothing; that no time stamp was taken does (``decode.amd.errata``).
         1 if registers.tsc else registers.tsc,
         tuple([(claim.kind, claim.text) for claim in record.claims]) if record.claims else (),
     )
     reading = alike.reading
-    if addr != registers.addr or record.assumptions:
+    if addr != registers.addr or misc != registers.misc or record.assumptions:
         reading = changed(
             reading,
             address=_with_value(reading.address, registers) if addr != registers.addr else reading.address,
+            location=_with_numbers(reading, registers) if misc != registers.misc else reading.location,
             assumptions=(*record.assumptions, *reading.assumptions),
         )
     meaning = Meaning(record=record, vendor=alike.vendor, processor=alike.meaning.processor, reading=reading)
     return Finding(meaning, alike.verdict)
 
 
-def _standing(record: Record) -> int | None:
-    """The address by which a record is read, as so many lie elsewhere and say the same (``standing_address``)."""
+def _standing(record: Record) -> tuple[int | None, int | None]:
+    """MCi_ADDR and MCi_MISC by which a record is read, as so many lie elsewhere and say the same
+    (``decode.significance``).
+    """
     held = record.registers
     if (
         held.addr is None or held.status is None or record.vendor is None or record.cpuid is None
         or record.bank is None or record.memory is not None or record.format is Format.AMD_DECODED
     ):  # fmt: skip
-        return held.addr
-    return standing_address(record.vendor, record.cpuid, record.bank, held.status, held.addr)
+        return held.addr, held.misc
+    bank = record.vendor, record.cpuid, record.bank, held.status
+    misc = None if held.misc is None else standing_misc(*bank, held.misc)
+    return standing_address(*bank, held.addr), misc
+
+
+def _with_numbers(reading: BankReading, registers: Registers) -> Location:
+    """The location in these registers, where another MCi_MISC stood for theirs."""
+    placed = tuple(each for each in reading.placed if each.register == "misc")
+    return located(reading.location, placed, registers.misc or 0)
 
 
 def _with_value(address: Address, registers: Registers) -> Address:
@@ -225,7 +238,7 @@ _KEPT: Final = tuple(
 )  # fmt: skip
 _OF_RECORD: Final = attrgetter(*_KEPT)
 """What of a record may decide what it means and how bad it is, but for what ``_diagnosed`` is given beside it."""
-_KEPT_REGISTERS: Final = tuple(each.name for each in fields(Registers) if each.name not in {"addr", "tsc"})
+_KEPT_REGISTERS: Final = tuple(each.name for each in fields(Registers) if each.name not in {"addr", "misc", "tsc"})
 _OF_REGISTERS: Final = attrgetter(*_KEPT_REGISTERS)
 
 _Values = tuple[Any, ...]
@@ -237,13 +250,14 @@ def _diagnosed(  # noqa: PLR0913, PLR0917 (what tells records apart)
     raw: bytes,
     registers: _Values,
     addr: int | None,
+    misc: int | None,
     tsc: int | None,
     claims: tuple[tuple[ClaimKind, str], ...],
 ) -> Finding:
     record = Record(
         origin=_ANYWHERE,
         raw=raw,
-        registers=Registers(addr=addr, tsc=tsc, **dict(zip(_KEPT_REGISTERS, registers, strict=True))),
+        registers=Registers(addr=addr, misc=misc, tsc=tsc, **dict(zip(_KEPT_REGISTERS, registers, strict=True))),
         claims=tuple(Claim(kind, text, _ANYWHERE) for kind, text in claims),
         **dict(zip(_KEPT, kept, strict=True)),
     )
