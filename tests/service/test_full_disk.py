@@ -67,6 +67,37 @@ def test_a_guest_is_treated_while_the_disk_is_full_and_all_of_it_is_written_once
         assert not world.host.arrivals()
 
 
+class Tight(Filling):
+    """A journal on a disk that has room for so many events at a time."""
+
+    room = 0
+
+    def append(self, *events: ev.Event) -> int:
+        if len(events) > self.room:
+            raise JournalFullError(self.path, ())
+        self.room -= len(events)
+        return super().append(*events)
+
+
+def test_what_waits_is_written_as_far_as_there_is_room_in_its_order_and_nothing_twice(
+    tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "WRITTEN_AT_ONCE", 4)
+    world = BACKENDS["model concept"]()
+    with Tight(tmp_path / "j.sqlite", fsync=False) as journal:
+        kept = ledger.Ledger(world.host, journal)
+        told = [ev.Stopped(at_ms=0, because=str(number)) for number in range(30)]
+        for each in told:
+            kept.write(each)
+        assert kept.unwritten == 30
+        for room in (10, 9, 14):
+            journal.room = room
+            world.settle(ledger.RETRY_MS)
+            assert kept.is_durable == (room == 14)
+        stored = [event.because for _, event in journal.events() if isinstance(event, ev.Stopped)]
+        assert stored == [each.because for each in told]
+
+
 def test_the_kernels_log_takes_lines_that_are_cut_to_its_bound(tmp_path: Path) -> None:
     fifo = tmp_path / "kmsg"
     os.mkfifo(fifo)

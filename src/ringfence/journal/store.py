@@ -26,6 +26,9 @@ from ringfence.journal.schema import FAULTS, code_of, damaged, failure, migrate,
 SIDE_FILES: Final = ("-wal", "-shm", ".lock", ".reserve")
 """What the names of the files beside a journal end in: SQLite's own, the writer's lock, the reserve."""
 
+UPKEEP_BYTES: Final = 32 << 20
+"""By so much the file may pass its limit while room is made: a snapshot of a large state, and what is kept."""
+
 RESERVE_BYTES: Final = 4 << 20
 """Kept free for a full disk: at least two hundred and fifty calls of ``append``, at four pages of the WAL each."""
 
@@ -389,8 +392,13 @@ class Journal(Readable):
     @contextmanager
     def _upkeep(self) -> Iterator[sqlite3.Connection]:
         try:
-            with self._transaction() as connection:
-                yield connection
+            # A file at its limit gets smaller by nothing but this, and this writes first.
+            self._bound(self._reserve_bytes + UPKEEP_BYTES)
+            try:
+                with self._transaction() as connection:
+                    yield connection
+            finally:
+                self._bound(0 if self.has_reserve else self._reserve_bytes)
         except FAULTS as error:
             raise failure(self.path, error) from error
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 from typing import Final
 
 from ringfence.action.carry import again, carry_out
@@ -25,6 +26,9 @@ from ringfence.world.steps import Order, Result, Step
 
 MOST_UNWRITTEN: Final = 10_000
 """Events that wait in memory for room on the disk: an hour of a bad day. What comes then has the kernel's log only."""
+
+WRITTEN_AT_ONCE: Final = 256
+"""Events that waited, in one transaction: about half a megabyte of evidence."""
 
 RETRY_MS: Final = 500
 """Between two tries to write what waits: each try encodes all of it anew, and acting must not wait for that."""
@@ -66,11 +70,15 @@ class Ledger:
         if self._unwritten and self.now_ms < self._retry_ms:
             return False
         try:
-            self.journal.append(*self._unwritten, *events)
+            # In pieces: all of it may be more than there is room for now.
+            while some := tuple(islice(self._unwritten, WRITTEN_AT_ONCE)):
+                self.journal.append(*some)
+                for _ in some:
+                    self._unwritten.popleft()
+            self.journal.append(*events)
         except NotWrittenError:
             self._retry_ms = self.now_ms + RETRY_MS
             return False
-        self._unwritten.clear()
         return True
 
     @property

@@ -168,8 +168,7 @@ async def _steps(house: House, begin: Callable[[Journal], Iterator[Compacted | N
     steps: list[Iterator[Compacted | None]] = []
 
     def step(desk: Desk) -> bool | JournalError:
-        if any(desk.loop.unwritten):
-            return True  # what waits for the disk comes first
+        # Even if events wait for room: this is what makes room in a file that has come to its limit.
         if not steps:
             steps.append(begin(desk.journal))
         try:
