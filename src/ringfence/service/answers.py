@@ -107,10 +107,12 @@ def _problems(desk: Desk, *, dom0: str, halted: bool, policy_problem: str) -> It
     if desk.policy.policy.dry_run:
         yield "the policy is a dry run: everything is decided and journaled, nothing is ordered"
     waiting, unkept = desk.loop.unwritten
-    if waiting or unkept:
+    if waiting:
         trouble = desk.journal.trouble or "it was full"
         where = f"{waiting} events wait for it, {unkept} are in the kernel's log only"
         yield f"the journal's disk takes nothing ({trouble}): {where}"
+    elif unkept:
+        yield f"{unkept} events found no room in the journal and are in the kernel's log only, until the next start"
     elif not desk.journal.has_reserve:
         yield "the journal's reserve is used up: make room on its disk"
     if state.lost_urgent:
