@@ -200,6 +200,27 @@ def test_a_service_whose_journal_is_damaged_starts_with_what_could_be_saved_and_
         reader.check()
 
 
+def test_damage_that_stands_before_a_snapshot_is_found_beside_the_service_and_salvaged_by_the_next_start(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "journal.sqlite"
+    written(path, history(1)).close()
+
+    async def lives(wanted: str) -> None:
+        async with running(path, JournalSection()) as found:
+            await eventually(lambda: any(wanted in each for each in found.problems))
+            assert found.ended == []
+
+    async def ends_in_order() -> None:
+        async with running(path, JournalSection()) as found:
+            await found.ask(lambda desk: desk.journal.last)
+
+    asyncio.run(ends_in_order())  # with a snapshot: the next start reads nothing before it
+    hurt(path, "UPDATE event SET text = '{}' WHERE number = 5")
+    asyncio.run(lives("event 5 is not what was written"))
+    asyncio.run(lives("it was damaged, and what could be read was saved"))
+
+
 def test_a_service_that_shall_refuse_a_damaged_journal_ends_and_says_what_to_do(tmp_path: Path) -> None:
     with service() as running:
         running.start()

@@ -28,7 +28,10 @@ LEAST_IMPORTANT: Final = 19
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """What may be needed of a journal's upkeep. ``archive`` is a directory, empty for none."""
+    """What may be needed of a journal's upkeep. ``archive`` is a directory, empty for none.
+
+    ``verify``: nothing is needed but to read all of it and see whether it is what was written.
+    """
 
     journal: str
     snapshot_every_events: int
@@ -36,6 +39,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     now_wall_ms: int
     archive: str = ""
     archive_bytes: int = 0
+    verify: bool = False
 
 
 class Made(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +74,9 @@ def prepare(request: Request) -> Reply:
     """Look what is needed, and make it."""
     try:
         with Reader(request.journal) as reader:
+            if request.verify:
+                reader.check()
+                return Prepared()
             known = recall(reader)
             snapshot = None
             if known.number - known.since >= request.snapshot_every_events:

@@ -68,8 +68,19 @@ class Upkeep:
         """As ``Attendant.attend``. Raises ``JournalError`` where a step fails: it is tried again later."""
         self._ages_s = time.monotonic() - AGES_S + FIRST_AGES_S
         await _steps(house, tidy)
+        # A start reads no event before the newest snapshot: whether those are whole is seen now, beside the service.
+        request = _request(house.journal, house.configuration().journal)
+        verified = asyncio.create_task(_prepared(msgspec.structs.replace(request, verify=True)))
+        try:
+            await self._go_on(house, verified)
+        finally:
+            verified.cancel()
+
+    async def _go_on(self, house: House, verified: asyncio.Task[Reply]) -> None:
         looked_s = 0.0
         while True:
+            if verified.done() and not verified.cancelled():
+                _sound(house, verified.result())
             await asyncio.to_thread(bring_home, house.journal)
             now_s = time.monotonic()
             if now_s - looked_s >= self.look_s:
@@ -86,9 +97,7 @@ class Upkeep:
         self._ages_s = now_s
         prepared = await _prepared(_request(house.journal, section))
         if isinstance(prepared, Failed):
-            if prepared.damaged:
-                doubt(house.journal)
-                raise JournalDamagedError(house.journal, prepared.message, advice="Restart Ringfence: it salvages it.")
+            _sound(house, prepared)
             raise JournalError(house.journal, prepared.message, advice=prepared.advice)
         self._say(house, prepared.passed_over)
         if (made := prepared.snapshot) is not None:
@@ -108,6 +117,13 @@ class Upkeep:
                 f"the damaged file is {aside[-1]}: look at it, then take it away"
             )
         house.problems.says(self.name, "; ".join(told))
+
+
+def _sound(house: House, reply: Reply) -> None:
+    """Raise ``JournalDamagedError`` if the journal was found to be damaged: the next start salvages it."""
+    if isinstance(reply, Failed) and reply.damaged:
+        doubt(house.journal)
+        raise JournalDamagedError(house.journal, reply.message, advice="Restart Ringfence: it salvages it.")
 
 
 # --- what is wanted ---------------------------------------------------------------------------------------------------
