@@ -112,7 +112,10 @@ def _problems(desk: Desk, *, dom0: str, halted: bool, policy_problem: str) -> It
         where = f"{waiting} events wait for it, {unkept} are in the kernel's log only"
         yield f"the journal's disk takes nothing ({trouble}): {where}"
     elif unkept:
-        yield f"{unkept} events found no room in the journal and are in the kernel's log only, until the next start"
+        yield (
+            f"{unkept} events found no room in the journal and are in the kernel's log only: nothing is acknowledged "
+            "until the next start, which takes them anew (systemctl restart ringfence, once there is room)"
+        )
     elif not desk.journal.has_reserve:
         yield "the journal's reserve is used up: make room on its disk"
     if state.lost_urgent:
