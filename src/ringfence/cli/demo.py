@@ -243,4 +243,5 @@ def _summary(path: Path, board: Board) -> str:
         stored = [event for _, event in reader.events()]
     names = chain.names_of(stored)
     chains = (chain.chain(case, events, names) for case, events in chain.by_case(stored).items())
-    return summary(board, ((each.case, each.title, each.outcome) for each in chains), str(path))
+    told = ((each.case, each.title, each.outcome) for each in chains if each.case is not None)
+    return summary(board, told, str(path))
