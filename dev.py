@@ -90,6 +90,19 @@ def browser(arguments: list[str]) -> int:
     return run(BIN / "pytest", *(arguments or ["tests/browser"]))
 
 
+LAB = (("qemu-system-x86_64", "qemu-system-x86"), ("setpriv", "util-linux"), ("dpkg-deb", "dpkg"))
+
+
+def lab(arguments: list[str]) -> int:
+    """The tests on real hypervisors under software emulation. What they need is said, not skipped over."""
+    if missing := [package for program, package in LAB if shutil.which(program) is None]:
+        sys.exit(
+            "the lab needs programs that are not here.\n"
+            f"  Debian: apt-get install --no-install-recommends {' '.join(missing)}. Elsewhere it does not run."
+        )
+    return run(BIN / "pytest", "-v", "--durations=0", *(arguments or ["lab/tests"]))
+
+
 def main() -> int:
     """Parse the command line and do it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -100,6 +113,8 @@ def main() -> int:
     tests.add_argument("arguments", nargs=argparse.REMAINDER)
     console = commands.add_parser("browser", help="set up, then run the console's tests in the Chromium here")
     console.add_argument("arguments", nargs=argparse.REMAINDER)
+    emulated = commands.add_parser("lab", help="set up, then run the tests on real hypervisors under emulation")
+    emulated.add_argument("arguments", nargs=argparse.REMAINDER)
     commands.add_parser("check", help="set up, then format check, lint, types, layers, docs, tests")
     commands.add_parser("fix", help="format and fix what can be fixed")
     commands.add_parser("docs", help="write the generated reference pages anew")
@@ -113,6 +128,8 @@ def main() -> int:
             return run(BIN / "pytest", "-n", "2", *options.arguments)
         case "browser":
             return browser(options.arguments)
+        case "lab":
+            return lab(options.arguments)
         case "check":
             return check()
         case "fix":

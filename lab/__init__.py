@@ -1,0 +1,1 @@
+"""Machines in software emulation, on which Ringfence meets real hypervisors and real kernels."""

@@ -1,0 +1,1 @@
+"""What is shown on real hypervisors. Not part of the default tests: each machine takes a minute to come up."""

@@ -1,0 +1,67 @@
+"""Ringfence itself for a machine of the lab: its wheel with what it needs, for that machine's Python."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Final
+
+from lab import cpio
+from lab.debian import LabError, cache
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+PLACE: Final = "opt/ringfence"
+
+_START: Final = f"""\
+#!/usr/bin/python3
+import sys
+sys.path.insert(0, "/{PLACE}")
+from ringfence.cli.main import main
+main()
+"""
+
+
+def archive(python: str) -> bytes:
+    """A cpio archive with Ringfence under /opt and ``ringfence`` in /usr/local/bin, for a Python as "3.13"."""
+    found = cpio.Archive()
+    found.tree(_needed(python), PLACE)
+    with zipfile.ZipFile(_wheel()) as wheel:
+        for name in wheel.namelist():
+            if not name.endswith("/"):
+                found.file(f"{PLACE}/{name}", wheel.read(name))
+    found.directory("usr/local/bin")
+    found.file("usr/local/bin/ringfence", _START.encode(), 0o755)
+    found.file("usr/bin/ringfence", _START.encode(), 0o755)
+    return found.packed()
+
+
+def _wheel() -> Path:
+    """The wheel of the tree as it is now."""
+    into = cache() / "wheel"
+    shutil.rmtree(into, ignore_errors=True)
+    _uv("build", "--wheel", "--out-dir", str(into), str(ROOT))
+    (wheel,) = into.glob("*.whl")
+    return wheel
+
+
+def _needed(python: str) -> Path:
+    """What the base install needs, unpacked; made once for each set of versions."""
+    constraints = ROOT / "constraints.txt"
+    into = cache() / f"needed-{python}-{hashlib.sha256(constraints.read_bytes()).hexdigest()[:12]}"
+    if not into.exists():
+        _uv(
+            "pip", "install", "--python-version", python, "--python-platform", "x86_64-manylinux_2_28", "--only-binary",
+            ":all:", "--target", str(into), "-c", str(constraints), "click", "msgspec", "backports.zstd",
+        )  # fmt: skip
+    return into
+
+
+def _uv(*arguments: str) -> None:
+    uv = shutil.which("uv") or str(Path(sys.executable).parent / "uv")
+    done = subprocess.run([uv, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise LabError(f"uv {' '.join(arguments[:2])} failed:\n{done.stderr[-2000:]}")
