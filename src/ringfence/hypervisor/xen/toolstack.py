@@ -6,7 +6,6 @@ of it (law L9). Nothing here waits.
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import time
@@ -49,6 +48,7 @@ class Toolstack:
     home: Path
     xl: str = "xl"
     _running: dict[StepId, float] = field(default_factory=dict)
+    _children: dict[StepId, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         found = shutil.which(self.xl)
@@ -66,7 +66,7 @@ class Toolstack:
 
     def _begin(self, order: StepId, command: Sequence[str]) -> Result:
         try:
-            subprocess.Popen(  # noqa: S603 (numbers and paths of its own, no shell between)
+            self._children[order] = subprocess.Popen(  # noqa: S603 (numbers and paths of its own, no shell between)
                 ["/bin/sh", "-c", _SCRIPT, "sh", str(self._end(order)), *command],
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
@@ -93,12 +93,18 @@ class Toolstack:
         found = [(order, result) for order, result in looked if result.status is not Status.RUNNING]
         for order, _ in found:
             del self._running[order]
-        _reap()
+        for order in [each for each, child in self._children.items() if child.poll() is not None]:
+            del self._children[order]
         return tuple(found)
 
     def watch(self, order: StepId) -> None:
         """An operation of an earlier life: its end shall be told, too."""
         self._running.setdefault(order, time.monotonic())
+
+    @property
+    def has_children(self) -> bool:
+        """Whether a process of this life is not gone yet: it goes a moment after it has said how it ended."""
+        return bool(self._children)
 
     @property
     def is_busy(self) -> bool:
@@ -143,12 +149,3 @@ class Toolstack:
         except OSError:
             return "it said nothing"
         return " ".join(said.decode("utf-8", "backslashreplace").split()) or "it said nothing"
-
-
-def _reap() -> None:
-    """Let ended children go."""
-    try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-    except ChildProcessError:
-        return
