@@ -18,7 +18,7 @@ from ringfence.hypervisor.model.door import Door
 from ringfence.hypervisor.model.last_words import LastWords
 from ringfence.hypervisor.model.life import Life
 from ringfence.hypervisor.model.observer import Halted, Sink
-from ringfence.hypervisor.model.situations import frames_named
+from ringfence.hypervisor.telemetry import frames_named
 from ringfence.record.evidence import Record
 from ringfence.world.domain import Dom0State
 from ringfence.world.identities import DOM0, CaseId

@@ -15,8 +15,8 @@ from ringfence.hypervisor.model.frames import Pg
 from ringfence.hypervisor.model.life import Life
 from ringfence.hypervisor.model.logout import fitted
 from ringfence.hypervisor.model.machine import Machine
-from ringfence.hypervisor.model.situations import frames_named
 from ringfence.hypervisor.model.templates import Kind
+from ringfence.hypervisor.telemetry import frames_named
 from ringfence.record.binary.xen_mc_info import McInfo, McInfoBank, McInfoGlobal, McInfoRecovery
 from ringfence.record.evidence import Record
 from ringfence.world.identities import PAGE_SHIFT, Frame, SocketId

@@ -8,23 +8,18 @@ from typing import Final
 
 import msgspec
 
-from ringfence.arch import mci_misc
-from ringfence.arch.mci_status import ADDRV, MISCV
 from ringfence.hypervisor.model.core import Core
 from ringfence.hypervisor.model.life import Life
 from ringfence.hypervisor.model.logout import DOMID_IDLE
+from ringfence.hypervisor.telemetry import frames_named
 from ringfence.record.evidence import Record
 from ringfence.world.domain import Dom0State
 from ringfence.world.frames import FrameFacts
-from ringfence.world.identities import PAGE_SHIFT, CpuId, DomainId, Frame, VcpuId
+from ringfence.world.identities import CpuId, DomainId, VcpuId
 from ringfence.world.situation import AlreadyDone, Context, Destination, Platform, Running, Situation
 
-MOST_FRAMES: Final = 1024
-"""Frames of one record that are listed: more is more than one can treat."""
 KNOWN_KEPT: Final = 4096
 """Records of which the host remembers who ran and what it did: far more than can wait to be fetched."""
-
-_ADDRESS_BITS: Final = (1 << 52) - 1
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -80,22 +75,6 @@ class Situations:
     def _frames(self, record: Record) -> tuple[FrameFacts, ...]:
         listed = dict.fromkeys(self._life.mappings.facts(frame) for frame in frames_named(record))
         return tuple(listed)
-
-
-def frames_named(record: Record) -> tuple[Frame, ...]:
-    """The frames that a record's address stands for, if it is one of the machine's memory: what it is, is decode's."""
-    seen, held = record.hypervisor, record.registers
-    if seen is not None and seen.machine_frame is not None:
-        return (Frame(seen.machine_frame),)
-    if held.status is None or held.addr is None or not ADDRV.of(held.status):
-        return ()
-    frame = (held.addr & _ADDRESS_BITS) >> PAGE_SHIFT
-    pages = 1
-    if MISCV.of(held.status) and mci_misc.ADDRESS_MODE.of(held.misc or 0) == mci_misc.AddressMode.PHYSICAL:
-        lsb = mci_misc.ADDRESS_LSB.of(held.misc or 0)
-        pages = 1 << max(0, lsb - PAGE_SHIFT)
-    first = frame & ~(pages - 1)
-    return tuple(Frame(first + each) for each in range(min(pages, MOST_FRAMES)))
 
 
 def _by_record(record: Record) -> Running:
