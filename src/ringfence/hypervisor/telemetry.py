@@ -19,7 +19,8 @@ from ringfence.quick import changed
 from ringfence.record.binary import xen_mc_info
 from ringfence.record.binary.xen_mc_info import MC_INFO_BYTES, McInfo
 from ringfence.record.evidence import Origin, Record
-from ringfence.world.identities import DOM0, PAGE_SHIFT, DomainId, Frame
+from ringfence.world.identities import DOM0, PAGE_SHIFT, CpuId, DomainId, Frame, VcpuId
+from ringfence.world.situation import Context, Running
 
 Hypercall = Callable[[DomainId, bytes, int], tuple[int, bytes, bytes]]
 """Hypercall 48: caller, ``struct xen_mc``, size of the caller's buffer; result, struct and buffer afterwards."""
@@ -144,3 +145,19 @@ def frames_named(record: Record) -> tuple[Frame, ...]:
         pages = 1 << max(0, lsb - PAGE_SHIFT)
     first = frame & ~(pages - 1)
     return tuple(Frame(first + each) for each in range(min(pages, MOST_FRAMES)))
+
+
+DOMID_IDLE: Final = 0x7FFF
+"""Nobody ran (xen/include/public/xen.h)."""
+
+
+def running_of(record: Record) -> Running:
+    """Who ran on the CPU that reported, as far as the telemetry itself says (mc_domid of the global entry)."""
+    cpu = None if record.cpu is None else CpuId(record.cpu)
+    seen = record.hypervisor
+    if seen is None or seen.domain is None:
+        return Running(cpu=cpu)
+    if seen.domain == DOMID_IDLE:
+        return Running(cpu=cpu, context=Context.IDLE)
+    vcpu = None if seen.vcpu is None else VcpuId(seen.vcpu)
+    return Running(cpu=cpu, domain=DomainId(seen.domain), vcpu=vcpu)

@@ -16,6 +16,7 @@ from ringfence.arch import mcg, mci_misc, mci_status, msrs
 from ringfence.arch.mci_status import ADDRV, AR, EN, MISCV, OVER, PCC, UC, VAL, S
 from ringfence.hypervisor.model.banks import COUNTER_FULL, Scheme
 from ringfence.hypervisor.model.machine import Machine
+from ringfence.hypervisor.telemetry import DOMID_IDLE
 from ringfence.record.binary.xen_mc_info import (
     DOMID_INVALID,
     VCPUID_INVALID,
@@ -28,9 +29,6 @@ from ringfence.record.binary.xen_mc_info import (
 )
 from ringfence.world.identities import PAGE_SHIFT, CpuId, Frame
 from ringfence.world.situation import Running
-
-DOMID_IDLE: Final = 0x7FFF
-"""Xen's idle domain (public/xen.h): what ran on a CPU on which no guest did."""
 
 THRESHOLD: Final = 1
 """After so many corrected errors a bank raises its interrupt."""

@@ -10,13 +10,11 @@ import msgspec
 
 from ringfence.hypervisor.model.core import Core
 from ringfence.hypervisor.model.life import Life
-from ringfence.hypervisor.model.logout import DOMID_IDLE
-from ringfence.hypervisor.telemetry import frames_named
+from ringfence.hypervisor.telemetry import frames_named, running_of
 from ringfence.record.evidence import Record
 from ringfence.world.domain import Dom0State
 from ringfence.world.frames import FrameFacts
-from ringfence.world.identities import CpuId, DomainId, VcpuId
-from ringfence.world.situation import AlreadyDone, Context, Destination, Platform, Running, Situation
+from ringfence.world.situation import AlreadyDone, Destination, Platform, Running, Situation
 
 KNOWN_KEPT: Final = 4096
 """Records of which the host remembers who ran and what it did: far more than can wait to be fetched."""
@@ -57,7 +55,7 @@ class Situations:
     def of(self, record: Record | None, running: Running | None = None) -> Situation:
         """The host now. ``running`` is who ran on the CPU that reported, where the caller knows better."""
         destination, operations = self._above()
-        known = Known() if record is None else self._known.get(record.raw, Known(running=_by_record(record)))
+        known = Known() if record is None else self._known.get(record.raw, Known(running=running_of(record)))
         return Situation(
             now_ms=self._core.now_ms,
             dom0=self._dom0(),
@@ -75,18 +73,6 @@ class Situations:
     def _frames(self, record: Record) -> tuple[FrameFacts, ...]:
         listed = dict.fromkeys(self._life.mappings.facts(frame) for frame in frames_named(record))
         return tuple(listed)
-
-
-def _by_record(record: Record) -> Running:
-    """Who ran, as far as the telemetry itself says."""
-    seen = record.hypervisor
-    cpu = None if record.cpu is None else CpuId(record.cpu)
-    if seen is None or seen.domain is None:
-        return Running(cpu=cpu)
-    if seen.domain == DOMID_IDLE:
-        return Running(cpu=cpu, context=Context.IDLE)
-    vcpu = None if seen.vcpu is None else VcpuId(seen.vcpu)
-    return Running(cpu=cpu, context=Context.UNKNOWN, domain=DomainId(seen.domain), vcpu=vcpu)
 
 
 def _platform(core: Core, migration_pages_per_s: int, disk_pages_per_s: int) -> Platform:

@@ -14,7 +14,7 @@ from ringfence.arch.mci_status import PCC
 from ringfence.hypervisor.boot import Boot
 from ringfence.hypervisor.mca_abi import VIRQ_MCA, LogicalCpu
 from ringfence.hypervisor.port import Arrival, Capability, Ended, Telemetry, Token
-from ringfence.hypervisor.telemetry import Dom0Reader, Fetched, frames_named, records_of
+from ringfence.hypervisor.telemetry import Dom0Reader, Fetched, frames_named, records_of, running_of
 from ringfence.hypervisor.xen import last_resorts, pages, xenstore
 from ringfence.hypervisor.xen.domctl import Domctl
 from ringfence.hypervisor.xen.event_channel import EventChannel
@@ -23,8 +23,8 @@ from ringfence.hypervisor.xen.sysctl import DomainFlag, DomainInfo, Shutdown, Sy
 from ringfence.hypervisor.xen.toolstack import Toolstack
 from ringfence.record.evidence import Delivery, Record
 from ringfence.world.domain import Dom0State, Domain, DomainKind, DomainState
-from ringfence.world.identities import DOM0, CaseId, CpuId, DomainId, Frame, StepId, VcpuId
-from ringfence.world.situation import AlreadyDone, Context, Deed, Platform, Running, Situation
+from ringfence.world.identities import DOM0, CaseId, DomainId, Frame, StepId
+from ringfence.world.situation import AlreadyDone, Deed, Platform, Running, Situation
 from ringfence.world.steps import (
     AskDom0,
     DegradeHost,
@@ -73,8 +73,6 @@ CAPABILITIES: Final = (
 DISK_PAGES_PER_S: Final = 25_600
 """What the disk of saved domains is taken to carry, 100 MB/s, for feasibility (B.6): nobody has measured it here."""
 
-DOMID_IDLE: Final = 0x7FFF
-"""xen/include/public/xen.h."""
 _MCA_BUFFER_AT: Final = 4096
 _LAPIC_ONLY: Final = 1
 """arch_config.emulation_flags of a PVH domain: XEN_X86_EMU_LAPIC alone."""
@@ -193,7 +191,7 @@ class XenHost:
             dom0=Dom0State(has_handler=True),
             domains=domains,
             frames=facts,
-            running=Running() if record is None else _running(record),
+            running=Running() if record is None else running_of(record),
             platform=self._platform,
             earlier_boot=record is not None and _is_of_earlier_boot(record),
             already_done=() if record is None else _already_done(record, domains),
@@ -341,18 +339,6 @@ def _state(info: DomainInfo) -> DomainState:
     if DomainFlag.DYING in info.flags:
         return DomainState.DESTROYED
     return DomainState.PAUSED if DomainFlag.PAUSED in info.flags else DomainState.RUNNING
-
-
-def _running(record: Record) -> Running:
-    """Who ran on the CPU that reported, by the telemetry's word (mc_domid of the global entry)."""
-    cpu = None if record.cpu is None else CpuId(record.cpu)
-    seen = record.hypervisor
-    if seen is None or seen.domain is None:
-        return Running(cpu=cpu)
-    if seen.domain == DOMID_IDLE:
-        return Running(cpu=cpu, context=Context.IDLE)
-    vcpu = None if seen.vcpu is None else VcpuId(seen.vcpu)
-    return Running(cpu=cpu, domain=DomainId(seen.domain), vcpu=vcpu)
 
 
 def _is_of_earlier_boot(record: Record) -> bool:
