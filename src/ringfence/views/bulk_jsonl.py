@@ -76,7 +76,7 @@ def template(finding: Finding) -> tuple[str, bool, bool]:
     for name in ("location", "registers", "line", "cpu", "socket", "apicid", "corrected_count", "threshold_count"):
         if name in line:
             line[name] = _MARK[name]
-    for name in ("time", "stamp", "microcode"):
+    for name in ("time", "stamp", "local_time", "microcode"):
         line.pop(name, None)
     whole = msgspec.json.encode(line).decode("utf-8")
     whole = whole.replace('"delivery":', _MARK["microcode"] + '"delivery":', 1)
@@ -156,6 +156,13 @@ def _stamp_in(prefix: bytes) -> slice | None:
     return slice(start, start + len(stamp))
 
 
+def _stamped(stamp: str | None) -> str:
+    if stamp is None:
+        return ""
+    local = jsonl.local_time(stamp)
+    return f',"stamp":"{stamp}"' if local is None else f',"stamp":"{stamp}","local_time":"{local}"'
+
+
 def _slots(facts: Facts, rows: Columns, kind: Ids, wording: Ids, stamps: list[str | None]) -> list[Iterable[Any]]:
     """What goes into the slots, for every row, in the order of ``_SLOTS``."""
     said = wording.tolist()
@@ -167,7 +174,7 @@ def _slots(facts: Facts, rows: Columns, kind: Ids, wording: Ids, stamps: list[st
     has_microcode = ((rows.present & np.uint8(Present.MICROCODE)) != 0).tolist()
     microcode = zip(rows.microcode.tolist(), has_microcode, strict=True)
     when = times_text(rows.time, lambda time: "" if (found := iso(time)) is None else f',"time":"{found}"')
-    stamped = ("" if stamp is None else f',"stamp":"{stamp}"' for stamp in stamps)
+    stamped = map(_stamped, stamps)
     return [
         refinement,
         refinement,

@@ -11,6 +11,7 @@ from ringfence.diagnosis.events import Relation
 from ringfence.diagnosis.finding import Event, Finding, Report
 from ringfence.diagnosis.severity import ErrorClass, Mode, Scope, Severity
 from ringfence.record.evidence import ClaimKind, Delivery, Format, Location, Record, Registers, Unrecognised
+from ringfence.record.text.stamps import civil_time
 from ringfence.views.times import iso
 
 
@@ -112,7 +113,8 @@ class FindingLine(msgspec.Struct, omit_defaults=True, rename={"error_class": "cl
     """One event. ``count`` is how many errors it stands for: 0 for a further report of an event already shown.
 
     ``context_lost``: whether what the processor was executing cannot be resumed; ``mode``: what was interrupted;
-    ``scope``: to which processors the exception went. Each is absent where the evidence does not say.
+    ``scope``: to which processors the exception went. ``local_time``: the date and clock that the stamp gives, in the
+    zone of the machine that wrote the log. Each is absent where the evidence does not say.
     """
 
     file: str
@@ -134,6 +136,7 @@ class FindingLine(msgspec.Struct, omit_defaults=True, rename={"error_class": "cl
     offset: int | None = None
     time: str | None = None
     stamp: str | None = None
+    local_time: str | None = None
     cpu: int | None = None
     socket: int | None = None
     bank: int | None = None
@@ -221,6 +224,12 @@ def reports(found: list[Report]) -> list[ReportLine]:
     ]
 
 
+def local_time(stamp: str | None) -> str | None:
+    """The civil time of a log's stamp as ISO 8601 without a zone; None if it gives none (``record.text.stamps``)."""
+    civil = None if stamp is None or ":" not in stamp else civil_time(stamp)
+    return None if civil is None else civil.isoformat(timespec="seconds")
+
+
 def line(event: Event) -> FindingLine:
     """An event as its JSON line."""
     finding: Finding = event.finding
@@ -233,6 +242,7 @@ def line(event: Event) -> FindingLine:
         format=record.format,
         time=iso(record.time),
         stamp=record.stamp,
+        local_time=local_time(record.stamp),
         cpu=record.cpu,
         socket=record.socket,
         bank=record.bank,

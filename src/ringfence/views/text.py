@@ -16,6 +16,7 @@ from ringfence.diagnosis.events import Relation
 from ringfence.diagnosis.finding import Event, Finding, Report
 from ringfence.diagnosis.severity import Severity
 from ringfence.record.evidence import Location, Origin, Record, Unrecognised
+from ringfence.record.text.stamps import civil_time, is_foreign
 from ringfence.views.times import iso
 
 WIDTH = 110
@@ -233,7 +234,13 @@ def when_text(time: float | None, stamp: str | None) -> str:
     """The time of an error as far as it is known: absolute if the evidence fixes it, else the log's own stamp."""
     if (absolute := iso(time)) is not None:
         return f", {absolute}"
-    return f", stamp {printable(stamp)}" if stamp else ""
+    if not stamp:
+        return ""
+    read = ""
+    if is_foreign(stamp):
+        civil = civil_time(stamp)
+        read = f" ({civil}, the log's own zone)" if civil is not None else " (which month it names is not known)"
+    return f", stamp {printable(stamp)}{read}"
 
 
 def _values(finding: Finding) -> dict[str, str]:

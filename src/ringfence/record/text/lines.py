@@ -71,13 +71,17 @@ class Line:
 
 
 _CLOCK = r"\d{1,2}:\d\d:\d\d(?:[.,]\d{1,9})?"
+_DELTA = r"(?:\s<\s*\d{1,10}\.\d{1,9}>)?"
+"""The seconds since the line before, as ``dmesg --show-delta`` adds them (util-linux sys-utils/dmesg.c)."""
 _PREFIX = re.compile(
     rf"""\s*(?:
       (?P<quote>(?:>\s?)+)
     | (?P<priority><\d{{1,3}}>)
-    | \[\s*(?P<uptime>\d{{1,10}}\.\d{{1,9}})\]
+    | \[\s*(?P<uptime>\d{{1,10}}\.\d{{1,9}}){_DELTA}\]
+    | \[(?P<delta>\s*\+\d{{1,10}}\.\d{{1,9}}|<\s*\d{{1,10}}\.\d{{1,9}}>)\]
+    | \[(?P<minute>(?=\d{{0,2}}[^\W\d])[^\s\[\]]{{2,16}}(?:\s\d{{1,2}})?\s\d\d:\d\d)\]
     | \[\s*(?P<caller>[TC]\d{{1,10}})\]
-    | \[(?P<wall>[^\[\]]{{0,40}}{_CLOCK}[^\[\]]{{0,16}})\]
+    | \[(?P<wall>[^\[\]]{{0,40}}{_CLOCK}[^\[\]]{{0,16}}?){_DELTA}\]
     | (?!\d+\s\d{{4}}-\d\d-\d\d\s)
       (?P<date>(?:\S{{1,16}}\s+){{0,3}}?(?:\d{{4}}-\d\d-\d\dT)?{_CLOCK}(?:Z|\s?[+-]\d\d:?\d\d)?(?:\s\d{{4}}(?=\s|:))?)(?:\s|:|$)
     | (?P<daemon>(?:[\w.-]{{1,64}}\s+)?(?:kernel|mcelog|rasdaemon|xen|vmkernel|vmunix|abrt-\S+)(?:\[\d{{1,8}}\])?\s?:)
@@ -149,6 +153,9 @@ def _stripped(raw: bytes) -> Line:
                 # What relayed the line stands before the time of the line itself: "host kernel: <180> 2023-...".
                 value = _RELAY.sub("", value) if ": " in value or "> " in value else value
                 stamp, time, clock = value.strip(), _epoch(value.strip()), _seconds_of_day(value)
+            case "minute":
+                # ``dmesg --reltime``: the month, day and minute once, then seconds since the line before.
+                stamp = value.strip()
             case "caller":
                 caller = value
             case "ghes":
