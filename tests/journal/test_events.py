@@ -62,7 +62,7 @@ def test_a_line_of_the_journal_can_be_read_by_a_person() -> None:
     step = on_wire(NotifyGuest(DomainId(5), (GuestFrame(1), GuestFrame(2))))
     assert to_text(Intended(at_ms=7, order=StepId(1), case=CaseId(3), step=step)) == (
         '{"kind":"Intended","at_ms":7,"order":1,"case":3,"step":{"kind":"NotifyGuest",'
-        '"given":[["domain",5],["pages",[1,2]],["must_act",true]]}}'
+        '"given":[["domain",5],["pages",[1,2]],["must_act",true],["endangered",false]]}}'
     )
 
 

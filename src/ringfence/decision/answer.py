@@ -139,7 +139,7 @@ def inform(situation: Situation, policy: Policy) -> tuple[NotifyGuest, ...]:
         page = next((number for number in (facts.guest_frame, *mapped) if number is not None), None)
         hears = domain is not None and not domain.is_dom0 and domain.lives and domain.handler is not McaHandler.NONE
         if domain is not None and hears and page is not None and policy.rule_for(domain).inform_of_ce:
-            told.append(NotifyGuest(domain.id, (page,), must_act=False))
+            told.append(NotifyGuest(domain.id, (page,), must_act=False, endangered=True))
     return tuple(told)
 
 

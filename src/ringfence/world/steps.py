@@ -96,12 +96,14 @@ class ExchangeFrame:
 class NotifyGuest:
     """Tell a domain's PV MCA handler which of its pages are lost, in its own frame numbers (I.3a-handler, L7).
 
-    ``must_act`` is false where it is told "for purely notification purposes" (I.3a-inform).
+    ``must_act`` is false where it is told "for purely notification purposes" (I.3a-inform). ``endangered``: the pages
+    are still good (corrected errors), and may be copied away; else they are lost, and must not be read.
     """
 
     domain: DomainId
     pages: tuple[GuestFrame, ...]
     must_act: bool = True
+    endangered: bool = False
     repeat: ClassVar[Repeat] = Repeat.PROBEABLE
 
 
