@@ -190,7 +190,7 @@ class Intake:
                 await asyncio.sleep(COUNTER_WAIT_S)
             done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
             await lanes.put(_Parcel(batch.source, batch.items, batch.position, sink, done))
-            if not keeps_no_position:
+            if not (keeps_no_position and batch.is_pressing):
                 is_durable = await done
                 while followed.erases and not is_durable:
                     await asyncio.sleep(FULL_PAUSE_S)
