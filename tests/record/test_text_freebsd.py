@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ringfence.arch.cpuid import Vendor
-from ringfence.record.evidence import ClaimedSeverity, Format, Registers, Unrecognised
+from ringfence.record.evidence import ClaimedSeverity, Delivery, Format, Location, Record, Registers, Unrecognised
 from tests.record.texts import evidence, record, records, said
 
 OPTERON = """\
@@ -68,4 +68,74 @@ def test_a_lone_cache_line_is_shown_as_unread() -> None:
 
 @pytest.mark.parametrize("line", ["MCA: Unable to allocate space for an event.", "MCA: hello"])
 def test_other_lines_are_no_evidence(line: str) -> None:
+    assert evidence(line) == []
+
+
+APEI = """\
+APEI Corrected Memory Error:
+ Error Status: 0x400
+ Physical Address: 0x3f1b6ab00
+ Physical Address Mask: 0xffffffffffffffc0
+ Node: 0
+ Card: 1
+ Module: 0
+ Bank: 769
+ Device: 4
+ Row: 4097
+ Column: 24
+ Bit Position: 3
+ Memory Error Type: 2
+ Rank Number: 1
+ Module Handle: 0x1100
+ Extended Row: 4097
+ Bank Group: 3
+ Bank Address: 1
+ Flags: 0x1
+ FRU Id: 00000000-0000-0000-0000-000000000000
+ FRU Text: DIMM_A1
+"""
+"""Rendered from the formats of apei_mem_handler and apei_ged_handler."""
+
+
+def test_what_firmware_reports_of_memory_is_a_record_with_its_place() -> None:
+    one = record(f"MCA: hello\n{APEI}")
+    assert (one.format, one.delivery) == (Format.FREEBSD, Delivery.FIRMWARE)
+    assert one.memory is not None
+    assert (one.memory.severity, one.memory.error) == (ClaimedSeverity.CORRECTED, "single-bit ECC")
+    assert (one.memory.physical_address, one.memory.physical_address_mask) == (0x3F1B6AB00, 0xFFFFFFFFFFFFFFC0)
+    assert one.memory.module_handle == 0x1100
+    assert one.memory.location == Location(
+        node=0, card=1, module=0, bank_group=3, bank=1, device=4, row=4097, column=24, rank=1
+    )
+    assert "firmware: FRU Text: DIMM_A1" in said(one)
+    assert one.assumptions == ()
+
+
+def test_a_row_of_more_bits_than_its_line_is_said() -> None:
+    one = record(APEI.replace("Extended Row: 4097", "Extended Row: 69633"))
+    assert one.memory is not None
+    assert one.memory.location.row == 4097
+    assert "Extended Row" in one.assumptions[0]
+
+
+def test_reports_back_to_back_and_of_other_kinds_are_told_apart() -> None:
+    found = evidence(
+        APEI
+        + "APEI Fatal PCIe Error:\n Port Type: 4\n Version: 301\n DeviceID: 00 01 02\n AER Info:\n 00 00 00 00\n"
+        + "APEI Recoverable Error dc3ea0b0-a144-4797-b95b-53fa242b6e1d:\n Error Data:\n 00 ff 01\n Flags: 0x0\n"
+        + "panic: APEI Fatal Hardware Error!\n"
+    )
+    assert [one.memory.error for one in found if isinstance(one, Record) and one.memory is not None] == [
+        "single-bit ECC", "PCIe error", "section dc3ea0b0-a144-4797-b95b-53fa242b6e1d",
+    ]  # fmt: skip
+    assert len(found) == 3
+
+
+def test_a_severity_that_freebsd_does_not_know_is_shown_unread() -> None:
+    (item,) = evidence("APEI ??? Memory Error:\n Node: 0\n")
+    assert isinstance(item, Unrecognised)
+
+
+@pytest.mark.parametrize("line", [" Node: 0", "APEI is enabled", " Row: 7", " 00 01 02"])
+def test_a_field_without_its_report_is_no_evidence(line: str) -> None:
     assert evidence(line) == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ringfence.arch.cpuid import Vendor
-from ringfence.record.evidence import ClaimedSeverity, Format, Location, Registers
+from ringfence.record.evidence import ClaimedSeverity, Format, Location, Record, Registers, Unrecognised
 from ringfence.record.text import rasdaemon
 from tests.record.texts import evidence, record, records, said
 
@@ -238,3 +238,49 @@ def test_a_wrapped_line_leaves_out_the_same_as_a_whole_one() -> None:
 def test_a_vendor_that_is_printed_counts_wherever_the_line_is_wrapped(behind: str) -> None:
     one = record(ZEN5.replace(f"{behind} ", f"{behind}\n"))
     assert (one.vendor, one.cpu, one.bank, one.assumptions) == (Vendor.AMD, 10, 0, ())
+
+
+SUMMARY = (
+    "Memory controller events summary:\n"
+    "\tCorrected on DIMM Label(s): 'DIMM_A1' location: 0:1:0:-1 errors: 12\n\n"
+    "PCIe AER events summary:\n\t2 Corrected errors: Receiver Error\n\n"
+    "Extlog records summary:\n\t4 single-bit ECC corrected errors\n\t1 unknown unknown-severity errors\n"
+    "Devlink records summary:\n\t0000:01:00.0 has 3 errors\n"
+    "Memory failure events summary:\n\tRecovered errors: 3\n\n"
+    "MCE records summary:\n"
+    "\t7 Corrected error, no action required. errors\n"
+    "\t2 Uncorrected, software containable error. errors\n"
+    "\t5 MEMORY CONTROLLER RD_CHANNEL0_ERR Transaction: Memory read error errors\n"
+)
+"""Rendered from the formats of util/ras-mc-ctl.in, summary()."""
+
+
+def test_every_total_of_the_summary_is_read_or_shown() -> None:
+    found = evidence(SUMMARY)
+    read = [
+        (one.count, one.memory.severity, one.memory.error)
+        for one in found
+        if isinstance(one, Record) and one.memory is not None
+    ]
+    assert read == [
+        (12, ClaimedSeverity.CORRECTED, None),
+        (4, ClaimedSeverity.CORRECTED, "single-bit ECC"),
+        (3, ClaimedSeverity.RECOVERABLE, "memory failure: Recovered"),
+        (7, ClaimedSeverity.CORRECTED, "Corrected error, no action required"),
+        (2, ClaimedSeverity.RECOVERABLE, "Uncorrected, software containable error"),
+    ]
+    unread = [item for item in found if isinstance(item, Unrecognised)]
+    assert [item.raw.decode().strip() for item in unread] == [
+        "1 unknown unknown-severity errors",
+        "5 MEMORY CONTROLLER RD_CHANNEL0_ERR Transaction: Memory read error errors",
+    ]
+    assert all("a summary: the count is of stored events" in item.why for item in unread)
+
+
+def test_a_total_of_uncorrected_errors_says_what_rasdaemons_words_hide() -> None:
+    one = records("MCE records summary:\n\t2 Uncorrected, software containable error. errors\n")[0]
+    assert any("some may have been fatal" in assumption for assumption in one.assumptions)
+
+
+def test_a_total_without_a_heading_is_no_evidence() -> None:
+    assert evidence("\t7 Corrected error, no action required. errors\n") == []

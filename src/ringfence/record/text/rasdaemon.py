@@ -84,9 +84,29 @@ _EXTLOG = re.compile(
 _FAILURE = re.compile(
     r"pfn=(?:0x)?(?P<pfn>[0-9a-f]{1,13}),? page_type=(?P<page>.{1,80}?),? action_result=(?P<result>.{1,40})$"
 )
+_MCE_TOTAL = re.compile(r"(?P<count>\d{1,10}) (?P<message>\S.{0,1000}) errors$")
+_EXTLOG_TOTAL = re.compile(
+    r"(?P<count>\d{1,10}) (?P<type>(?:unknown|no error|(?:single|multi)-(?:bit|symbol chipkill) ECC|master abort"
+    r"|target abort|parity error|watchdog timeout|invalid address|mirror Broken|memory sparing"
+    r"|scrub (?:un)?corrected error|physical memory map-out event|unknown-type)) "
+    r"(?P<severity>recoverable|fatal|corrected|informational|unknown-severity) errors$"
+)
+_FAILURE_TOTAL = re.compile(r"(?P<result>Ignored|Failed|Delayed|Recovered) errors: (?P<count>\d{1,10})$")
+_OTHER_TOTAL = re.compile(r"\d{1,10} (?:Corrected|Uncorrected.{0,12}|Fatal) errors: |.{1,80} has \d{1,10} errors$")
+"""PCI Express (AER), and what counts by device: no machine checks."""
+_MCE_WORDS: Final = (
+    ("Corrected error", ClaimedSeverity.CORRECTED),
+    ("Deferred error", ClaimedSeverity.DEFERRED),
+    ("Uncorrected, software", ClaimedSeverity.RECOVERABLE),
+    ("System Fatal error", ClaimedSeverity.FATAL),
+)
+"""How rasdaemon begins its message for an AMD processor (mce-amd.c, decode_amd_errcode); Intel's say no severity."""
+_TOTAL: Final = "a summary: the count is of stored events, with no time and no registers of single ones"
+_EVERY_UC: Final = "rasdaemon has these words for every uncorrected error of an AMD processor: some may have been fatal"
 _KNOWN = re.compile(
     r"No (?:Memory|MCE|Extlog|PCIe AER|Memory failure|disk|devlink|ARM processor|SIGNAL|CXL .{1,40}|NVIDIA.{0,8}) "
     r"(?:errors?|event)?\.?$|(?:Memory controller|MCE|Extlog|Memory failure) (?:events|records)(?: summary)?:$"
+    r"|(?:PCIe AER|ARM processor|Devlink|Disk|SIGNAL|NVIDIA.{0,8}|CXL .{1,40}) (?:errors|events|records) summary:$"
     r"|(?:rasdaemon: )?(?:mce_record store: |register inserted at db|ras:mc_event event enabled"
     r"|mce:mce_record event enabled|Enabled event mce:mce_record|Enabled event ras:mc_event|Listening to events"
     r"|Recording mce_record events|Recording mc_event events)"
@@ -341,9 +361,40 @@ def _database_line(body: str) -> Fragment | None:
                 ),
             ),
             claims=((ClaimKind.EDAC, body),),
-            assumptions=("a summary: the count is of stored events, with no time and no registers of single ones",),
+            assumptions=(_TOTAL,),
         )
     return None
+
+
+def _total(body: str) -> Fragment | None:
+    """A total of ``ras-mc-ctl --summary`` whose line does not say of itself what it counts: it stands below a heading.
+
+    A total of machine checks without a severity in its words stays unread: nothing tells how bad they were.
+    """
+    claims: tuple[tuple[ClaimKind, str], ...] = ((ClaimKind.OTHER, body),)
+    assumptions: tuple[str, ...] = (_TOTAL,)
+    memory: MemoryReport | None = None
+    if match := _FAILURE_TOTAL.match(body):
+        memory = MemoryReport(severity=ClaimedSeverity.RECOVERABLE, error=f"memory failure: {match['result']}")
+        claims = ((ClaimKind.MEMORY_FAILURE, body),)
+    elif match := _EXTLOG_TOTAL.match(body):
+        if (severity := _SEVERITIES.get(match["severity"])) is not None:
+            memory = MemoryReport(severity=severity, error=match["type"])
+        claims = ((ClaimKind.FIRMWARE, body),)
+    elif match := _MCE_TOTAL.match(body):
+        message = match["message"]
+        severity = next((severity for words, severity in _MCE_WORDS if message.startswith(words)), None)
+        if severity is not None:
+            memory = MemoryReport(severity=severity, error=message.rstrip("."))
+        if severity is ClaimedSeverity.RECOVERABLE:
+            assumptions = (_TOTAL, _EVERY_UC)
+    else:
+        return Fragment(Format.RASDAEMON, "known") if _OTHER_TOTAL.match(body) else None
+    values = Values(count=int(match["count"]))
+    return Fragment(
+        Format.RASDAEMON, "summary", opens=True, closes=True, values=values, memory=memory, claims=claims,
+        assumptions=assumptions,
+    )  # fmt: skip
 
 
 def _vendor_of(cpu_type: str) -> Vendor | None:
@@ -437,7 +488,7 @@ def read(body: str, inside: bool) -> Fragment | None:
         return found
     if _KNOWN.match(body):
         return Fragment(Format.RASDAEMON, "known")
-    return _continued(body) if inside else None
+    return (_total(body) or _continued(body)) if inside else None
 
 
 INSIDE_LINES: Final = 1
@@ -448,7 +499,7 @@ GRAMMAR = Grammar(
     tokens=(
         " error: ", " error:", "error(s): ", "DIMM Label(s)", ", status= ", "mc_event: ", "extlog_mem_event",
         "memory_failure_event", "No Memory errors", "No MCE errors", "No Extlog errors", "mce_record", "MCE events",
-        "events summary", "Memory controller events",
+        "events summary", "Memory controller events", "records summary", "errors summary:",
     ),
     evidence_tokens=("mce_record:", ", mcgcap=0x"),
     read=read,
