@@ -222,9 +222,33 @@ def apply(state: State, event: ev.Stored) -> State:  # noqa: PLR0912, PLR0915 (o
     state.now_ms = max(state.now_ms, event.at_ms)
     tally(state.tallies, event, _step_of(state, event))
     faults.forget_some(state.history, state.forgetting, state.applied)
-    match event:
+    match event:  # the kinds that come most often first: each arm that is passed costs time
+        case ev.Progressed():
+            _progressed(state, event)
         case ev.Received():
             _received(state, event)
+        case ev.Acknowledged():
+            for token in event.tokens:
+                state.unacknowledged.pop(token, None)
+        case ev.Decided():
+            _durable(state, event.token)
+            if case := _case(state, event):
+                case.decided[event.domain] = Choice(event.row, event.answer)
+        case ev.DomainChanged():
+            _domain_changed(state, event)
+        case ev.Closed():
+            faults.case_closed(state.faults, event.case, event.outcome, event.at_ms)
+            _close(state, event.case, Outcome(event.outcome))
+        case ev.Impacted():
+            _impacted(state, event)
+        case ev.Answered():
+            _answered(state, event)
+        case ev.Asked():
+            _asked(state, event)
+        case ev.Carried():
+            _carried(state, event)
+        case ev.Intended():
+            _intended(state, event)
         case ev.Repeated():
             _repeated(state, event)
         case ev.AlsoSeen():
@@ -234,28 +258,6 @@ def apply(state: State, event: ev.Stored) -> State:  # noqa: PLR0912, PLR0915 (o
             state.positions[event.source] = event.position
             while len(state.positions) > POSITIONS_KEPT:
                 del state.positions[next(iter(state.positions))]
-        case ev.Progressed():
-            _progressed(state, event)
-        case ev.Intended():
-            _intended(state, event)
-        case ev.Carried():
-            _carried(state, event)
-        case ev.Acknowledged():
-            for token in event.tokens:
-                state.unacknowledged.pop(token, None)
-        case ev.Impacted():
-            _impacted(state, event)
-        case ev.Decided():
-            _durable(state, event.token)
-            if case := _case(state, event):
-                case.decided[event.domain] = Choice(event.row, event.answer)
-        case ev.Asked():
-            _asked(state, event)
-        case ev.Answered():
-            _answered(state, event)
-        case ev.Closed():
-            faults.case_closed(state.faults, event.case, event.outcome, event.at_ms)
-            _close(state, event.case, Outcome(event.outcome))
         case ev.Superseded():
             faults.case_closed(state.faults, event.case, (), event.at_ms)
             _close(state, event.case, Outcome((), event.by))
@@ -294,8 +296,6 @@ def apply(state: State, event: ev.Stored) -> State:  # noqa: PLR0912, PLR0915 (o
             _durable(state, event.token)
             if case := _case(state, event):
                 case.evidence_saved = True
-        case ev.DomainChanged():
-            _domain_changed(state, event)
         case ev.Dom0Changed():
             state.dom0_has_handler, state.dom0_hurt = event.has_handler, event.hurt
         case ev.Lost():

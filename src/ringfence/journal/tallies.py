@@ -67,6 +67,8 @@ class Tallies:
 def tally(tallies: Tallies, event: ev.Stored, step: str = OTHER) -> None:  # noqa: PLR0912 (a table)
     """Count one event. ``step`` is the kind of step of the order that a ``Carried`` ends."""
     match event:
+        case ev.Progressed() | ev.Acknowledged() | ev.DomainChanged() | ev.Impacted():
+            pass  # what comes most often, and is no number: not held against all that follows
         case ev.Received(left_over=True):
             tallies.more(tallies.left_over, _known(_SEVERITIES, event.severity))
         case ev.Received():

@@ -107,7 +107,7 @@ def _pages_of_info(blob: bytes) -> frozenset[int]:
 def check(story: Story) -> Iterator[Broken]:
     """L7 over a whole run."""
     lost: dict[DomainId, list[tuple[int, frozenset[int]]]] = {}
-    for what in story.trace.happened:
+    for what in story.happened(Truth, GuestTold):
         match what:
             case Truth():
                 for loss in losses(what):

@@ -119,11 +119,11 @@ def _dom0(story: Story) -> Iterator[Broken]:  # noqa: PLR0912 (one arm a fact)
     hit_ns: int | None = None
     asked: dict[tuple[CaseId | None, DomainId], int] = {}
     answered: dict[tuple[CaseId | None, DomainId], list[int]] = defaultdict(list)
-    for what in story.trace.happened:
+    for what in story.happened(AnsweredBy):
         if isinstance(what, AnsweredBy) and what.result.status is not Status.REFUSED:
             # What follows from an answer happens within the call: it is known only after it.
             answered[what.case, what.domain].append(what.at_ns)
-    for what in story.trace.happened:
+    for what in story.happened(Dom0Is, Down, Truth, Carried, AnsweredBy):
         match what:
             case Dom0Is():
                 handler, hurt = what.handler, what.hurt
@@ -161,7 +161,7 @@ def _hits_dom0(truth: Truth) -> bool:
 
 
 def _refused(story: Story) -> Iterator[Broken]:
-    for what in story.trace.happened:
+    for what in story.happened(Refusal):
         if not isinstance(what, Refusal):
             continue
         if not what.refused:
@@ -179,7 +179,7 @@ def _telemetry(story: Story) -> Iterator[Broken]:  # noqa: PLR0912 (one arm a fa
     dropped: Counter[bool] = Counter()
     counted_by_turn: Counter[bool] = Counter()
     ever: Counter[bool] = Counter()
-    happened = story.trace.happened
+    happened = story.happened(Arrived, Reported, Acknowledged, Dropped, Turned, Down)
     for at, what in enumerate(happened):
         match what:
             case Arrived(telemetry=telemetry):
@@ -217,7 +217,7 @@ def _telemetry(story: Story) -> Iterator[Broken]:  # noqa: PLR0912 (one arm a fa
             case _:
                 pass
     lost: Counter[bool] = Counter()
-    for _, event in story.trace.journal:
+    for _, event in story.journaled(ev.Lost):
         if isinstance(event, ev.Lost):
             lost[event.urgent] += event.count
     end_ns = story.trace.ended_ms * MILLISECOND

@@ -40,8 +40,9 @@ def check(story: Story) -> Iterator[Broken]:
 
 
 def _outcomes(story: Story) -> Iterator[Broken]:
-    closed = Counter(event.case for _, event in story.trace.journal if isinstance(event, ev.Closed | ev.Superseded))
-    for what in story.trace.happened:
+    ends = story.journaled(ev.Closed, ev.Superseded)
+    closed = Counter(event.case for _, event in ends if isinstance(event, ev.Closed | ev.Superseded))
+    for what in story.happened(Truth):
         if isinstance(what, Truth) and what.case is None:
             yield story.broken(Law.L2, "an uncorrected error was reported, and the seat made no case of it", what.at_ns)
     for case, events in story.by_case.items():
@@ -133,7 +134,7 @@ def _durable(story: Story) -> Iterator[Broken]:
         token = getattr(event, "token", None)
         if token is not None:
             durable_at.setdefault(token, number)
-    for what in story.trace.happened:
+    for what in story.happened(Acknowledged):
         if isinstance(what, Acknowledged) and durable_at.get(what.token, 1 << 62) > what.durable:
             yield story.broken(Law.L2, f"arrival {what.token} was acknowledged before it was durable", what.at_ns)
             return
@@ -165,8 +166,8 @@ def _orders(story: Story) -> Iterator[Broken]:
     steps: dict[StepId, ev.StepWire] = {}
     open_attempts: Counter[StepId] = Counter()
     ended: dict[StepId, Status] = {}
-    for _, event in story.trace.journal:
-        at_ns = getattr(event, "at_ms", 0) * 1_000_000
+    for _, event in story.journaled(ev.Intended, ev.Carried):
+        at_ns = event.at_ms * 1_000_000
         match event:
             case ev.Intended(order=order, step=step):
                 if steps.setdefault(order, step) != step:
@@ -191,11 +192,11 @@ def _orders(story: Story) -> Iterator[Broken]:
 def _carried_out(story: Story, steps: dict[StepId, ev.StepWire]) -> Iterator[Broken]:
     """What is ordered was intended before, durably; what cannot be repeated is not, once it has begun."""
     intended_at: dict[StepId, int] = {}
-    for number, event in story.trace.journal:
+    for number, event in story.journaled(ev.Intended):
         if isinstance(event, ev.Intended):
             intended_at.setdefault(event.order, number)
     became: dict[StepId, Status] = {}
-    for what in story.trace.happened:
+    for what in story.happened(Ordered, Carried):
         if isinstance(what, Ordered):
             order = what.order
             if intended_at.get(order.id, what.durable + 1) > what.durable:

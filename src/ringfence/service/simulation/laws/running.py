@@ -118,7 +118,7 @@ def _losers(story: Story, truth: Truth) -> Iterator[Broken]:
 def _reached(story: Story) -> Iterator[Broken]:
     """Nobody who had a lost page reaches it any more, but by what could not be taken away."""
     lost: dict[tuple[DomainId, Frame], int] = {}
-    for what in story.trace.happened:
+    for what in story.happened(Down, Truth, Touched):
         match what:
             case Down():
                 lost.clear()
@@ -147,7 +147,7 @@ def _retried(story: Story) -> Iterator[Broken]:
     has passed.
     """
     stopped: set[DomainId] = set()
-    for what in story.trace.happened:
+    for what in story.happened(Down, Truth, GuestTold, DomainChanged, Touched):
         match what:
             case Down():
                 stopped.clear()
@@ -167,9 +167,10 @@ def _retried(story: Story) -> Iterator[Broken]:
 
 def _touched(story: Story) -> Iterator[Broken]:
     """Each order is about somebody, or something, that the errors of its case have hit."""
-    intended = {event.order: event for _, event in story.trace.journal if isinstance(event, ev.Intended)}
-    announced = {event.case for _, event in story.trace.journal if isinstance(event, ev.TrendSeen | ev.KnownBad)}
-    for what in story.trace.happened:
+    intended = {event.order: event for _, event in story.journaled(ev.Intended) if isinstance(event, ev.Intended)}
+    ahead = story.journaled(ev.TrendSeen, ev.KnownBad)
+    announced = {event.case for _, event in ahead if isinstance(event, ev.TrendSeen | ev.KnownBad)}
+    for what in story.happened(Carried):
         if not isinstance(what, Carried) or what.result.status is Status.REFUSED:
             continue
         case: CaseId | None = None
@@ -233,7 +234,7 @@ def _halted_for_one(story: Story) -> Iterator[Broken]:
     """What is found in a guest's page before anybody used it, and can be taken from all who have it, halts nobody."""
     if story.has_failing_steps:
         return
-    for what in story.trace.happened:
+    for what in story.happened(Carried):
         if not (isinstance(what, Carried) and isinstance(what.order.step, HaltHost) and what.order.case is not None):
             continue
         truths = story.truths.get(what.order.case, [])

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import chain
+from typing import TypeVar
 
 from ringfence.decision.laws import Broken, Law
 from ringfence.hypervisor.model.clock import MILLISECOND
 from ringfence.hypervisor.model.observer import Carried, DomainChanged, GuestTold, Halted, MappingsChanged, Ran
 from ringfence.journal import events as ev
+from ringfence.journal.events import Stored
 from ringfence.service.simulation.scenario import Scenario
 from ringfence.service.simulation.trace import Down, Happening, Trace, Truth, Turned
 from ringfence.service.simulation.witness import BEGUN_ANEW
@@ -68,6 +72,23 @@ class Story:
     declared: set[int] = field(default_factory=set)
     """Instants at which a step said that it could not take something away."""
     has_failing_steps: bool = False
+    _happened: dict[type[Happening], list[tuple[int, Happening]]] = field(default_factory=lambda: defaultdict(list))
+    _journal: dict[type[Stored], list[tuple[int, Stored]]] = field(default_factory=lambda: defaultdict(list))
+    """Both by kinds, with their places: most laws look at some few."""
+
+    def __post_init__(self) -> None:
+        for place, what in enumerate(self.trace.happened):
+            self._happened[type(what)].append((place, what))
+        for number, event in self.trace.journal:
+            self._journal[type(event)].append((number, event))
+
+    def happened(self, *kinds: type[Happening]) -> list[Happening]:
+        """All that happened of some kinds, in its order."""
+        return [what for _, what in _in_order(self._happened[kind] for kind in kinds)]
+
+    def journaled(self, *kinds: type[Stored]) -> list[tuple[int, Stored]]:
+        """The events of some kinds with their numbers, in their order."""
+        return _in_order(self._journal[kind] for kind in kinds)
 
     def boot_at(self, at_ns: int) -> int:
         """In which boot an instant lies, from 0 on."""
@@ -88,10 +109,21 @@ class Story:
         return Broken(law, f"at {at_ns / 1e9:.6f} s: {what}", self.path(at_ns))
 
 
+_Numbered = TypeVar("_Numbered", bound=tuple[int, object])
+
+
+def _in_order(lists: Iterable[list[_Numbered]]) -> list[_Numbered]:
+    """What stands in several lists, by its number, of which there are no two."""
+    return sorted(chain.from_iterable(lists), key=lambda each: each[0])
+
+
+_OF_THE_STORY = (Truth, GuestTold, DomainChanged, MappingsChanged, Carried, Halted, Down, Turned)
+
+
 def tell(trace: Trace, scenario: Scenario) -> Story:  # noqa: PLR0912 (one arm a fact)
     """Read a run once."""
     story = Story(trace, scenario)
-    for what in trace.happened:
+    for what in story.happened(*_OF_THE_STORY):
         match what:
             case Truth(case=case) if case is not None:
                 story.truths[case].append(what)
