@@ -20,6 +20,8 @@ QEMU: Final = "qemu-system-x86_64"
 MONITOR_S: Final = 30.0
 """For an answer of the monitor, which waits for the emulated processors to pause."""
 POLL_S: Final = 0.05
+FREEZE_S: Final = 60.0
+"""Until the state of the devices, and what of the memory is in no shared file, is written or read again."""
 
 
 class Machine:
@@ -73,6 +75,33 @@ class Machine:
             if QEMU.encode() in Path(f"/proc/{number}/cmdline").read_bytes():
                 return number
         return None
+
+    def freeze(self, state: Path) -> None:
+        """Write the state of processors and devices to a file, and switch it off.
+
+        Memory in a shared file (``memory-backend-file,share=on``) is not written once more: it stays in that file.
+        """
+        self.monitor("stop")
+        self.monitor("migrate_set_capability x-ignore-shared on")
+        self.monitor(f'migrate "exec:cat > {state}"')
+        self._migrated()
+        self.stop()
+
+    def thaw(self, arguments: Sequence[str], state: Path, *, tied: bool = True) -> None:
+        """Go on where a machine of the same arguments was frozen. Raises LabError if it does not."""
+        self.start([*arguments, "-incoming", "defer"], tied=tied)
+        self.monitor("migrate_set_capability x-ignore-shared on")
+        self.monitor(f'migrate_incoming "exec:cat {state}"')
+        self._migrated()
+        self.monitor("cont")
+
+    def _migrated(self) -> None:
+        for _ in wait(FREEZE_S, "QEMU's migration", lambda: self.monitor("info migrate")):
+            said = self.monitor("info migrate")
+            if "Migration status: completed" in said:
+                return
+            if "failed" in said:
+                raise LabError(f"QEMU cannot freeze or thaw the machine:\n{said}")
 
     def stop(self) -> None:
         """Switch it off at once."""
