@@ -4,37 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from ringfence.decision.policy import DEFAULT
 from ringfence.hypervisor.model.domains import DomainSpec
 from ringfence.hypervisor.model.faults import CacheCorrected
 from ringfence.hypervisor.model.host import ModelHost
+from ringfence.hypervisor.port import Hypervisor
 from ringfence.service.wiring import model_host
 from ringfence.world.domain import DomainKind, McaHandler
-from ringfence.world.identities import DomainId, GuestFrame
+from ringfence.world.identities import PAGE_SHIFT, DomainId, Frame, GuestFrame
+from tests.hypervisor.xen.device import xen_host
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """A host with two guests: ``pv`` has a handler, ``hvm`` enabled MCA. ``settle`` lets what was begun end."""
+    """A host with two guests: ``pv`` has a handler, ``hvm`` enabled MCA. ``settle`` lets what was begun end.
 
-    host: ModelHost
+    ``host`` is seen by the port alone; ``machine`` is the world behind it.
+    """
+
+    host: Hypervisor
+    machine: ModelHost
     pv: DomainId
     hvm: DomainId
 
+    def frame(self, domain: DomainId, page: GuestFrame) -> Frame:
+        """The frame that a guest's page lies in."""
+        return Frame(self.machine.address(domain, page) >> PAGE_SHIFT)
+
     def settle(self, ms: int = 60_000) -> None:
         """Let time pass."""
-        self.host.advance(ms)
+        self.machine.advance(ms)
 
     def corrected(self, page: int = 3) -> None:
         """A corrected error in a page of ``hvm``."""
-        address = self.host.address(self.hvm, GuestFrame(page))
-        self.host.inject(CacheCorrected(cpu=self.host.cpu_of(self.hvm), addr=address))
+        address = self.machine.address(self.hvm, GuestFrame(page))
+        self.machine.inject(CacheCorrected(cpu=self.machine.cpu_of(self.hvm), addr=address))
         self.settle(100)
 
     def consumed(self, page: int = 5) -> None:
         """``pv`` consumes an uncorrected error in a page of its own."""
-        assert self.host.consume(self.pv, GuestFrame(page)) is not None
+        assert self.machine.consume(self.pv, GuestFrame(page)) is not None
         self.settle(10)
 
 
@@ -46,12 +57,20 @@ def _model(personality: str) -> World:
     hvm = host.create(DomainSpec(name="hvm", kind=DomainKind.HVM, memory_pages=4096, mca_enabled=True))
     host.set_dom0_handler(True)
     host.advance(100)
-    return World(host, pv, hvm)
+    return World(host, host, pv, hvm)
 
 
-BACKENDS: dict[str, Callable[[], World]] = {
-    "model concept": lambda: _model("concept"),
-    "model xen-4.17": lambda: _model("xen-4.17"),
-    "model xen-4.20": lambda: _model("xen-4.20"),
+def _xen(state_dir: Path) -> World:
+    """XenHost, with the model's machine behind Xen's own hypercalls."""
+    behind = _model("xen-4.20")
+    host, *_ = xen_host(behind.machine, state_dir)
+    return World(host, behind.machine, behind.pv, behind.hvm)
+
+
+BACKENDS: dict[str, Callable[[Path], World]] = {
+    "model concept": lambda _: _model("concept"),
+    "model xen-4.17": lambda _: _model("xen-4.17"),
+    "model xen-4.20": lambda _: _model("xen-4.20"),
+    "XenHost on the model's ABI": _xen,
 }
 """By name. Real hypervisors join this table with their labs."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from ringfence.action.carry import NEEDS
@@ -36,8 +38,8 @@ PAGE = GuestFrame(9)
 
 
 @pytest.fixture(params=BACKENDS)
-def world(request: pytest.FixtureRequest) -> World:
-    return BACKENDS[request.param]()
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
+    return BACKENDS[request.param](tmp_path)
 
 
 def order(number: int, step: Step) -> Order:
@@ -167,7 +169,7 @@ def test_ii_2_without_a_checkpoint_nothing_is_restored(world: World) -> None:
 
 
 def test_ii_3_offlining_a_page_is_idempotent(world: World) -> None:
-    frame = Frame(world.host.address(world.hvm, PAGE) >> 12)
+    frame = world.frame(world.hvm, PAGE)
     for number in (1, 2):
         assert carried(world, number, OfflineFrame(frame)).succeeded
 
@@ -184,7 +186,7 @@ def test_what_is_no_capability_is_refused_and_what_is_one_is_not_called_impossib
     steps: tuple[Step, ...] = (
         NotifyGuest(world.pv, (PAGE,)),
         InjectVmce(world.hvm, PAGE),
-        IsolateFrame(Frame(world.host.address(world.hvm, PAGE) >> 12)),
+        IsolateFrame(world.frame(world.hvm, PAGE)),
     )
     for number, step in enumerate(steps, 1):
         result = world.host.carry_out(order(number, step))

@@ -73,11 +73,16 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """``count`` pieces of evidence were dropped before anybody could fetch them (law L2)."""
+    """``count`` pieces of evidence were dropped before anybody could fetch them (law L2).
+
+    ``why`` where the backend can only conclude it, ``exact`` is false where more may be.
+    """
 
     token: Token
     count: int
     urgent: bool
+    why: str = ""
+    exact: bool = True
 
 
 @dataclass(frozen=True, slots=True)

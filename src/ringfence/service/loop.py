@@ -248,8 +248,14 @@ class Loop:
                     self._evidence.take([Piece(each) for each in records], urgent=urgent, token=token, case=case)
                 case LeftOver(token=token, records=records, sink=sink):
                     self._evidence.left_over(records, token=token, sink=sink)
-                case Lost(token=token, count=count, urgent=urgent):
-                    self._ledger.write(ev.Lost(at_ms=now_ms, count=count, urgent=urgent, token=token))
+                case Lost(token=token, count=count, urgent=urgent, why=why):
+                    source, unit = (self._host.name, "records of machine checks") if why else ("", "")
+                    self._ledger.write(
+                        ev.Lost(
+                            at_ms=now_ms, count=count, urgent=urgent, token=token, source=source, unit=unit, why=why,
+                            exact=arrival.exact,
+                        )
+                    )  # fmt: skip
                 case Question():
                     self._asked(arrival, now_ms)
                 case EvidenceWanted(token=token, case=case):

@@ -44,7 +44,7 @@ def test_what_failed_says_it_in_xls_own_words(tmp_path: Path) -> None:
     found = toolstack(tmp_path, "echo libxl: error: no such domain >&2; exit 5")
     found.begin(ORDER, ("save", "3", "/nowhere"))
     ((_, result),) = until_ended(found)
-    assert result == Result(Status.FAILED, "xl ended with 5: libxl: error: no such domain")
+    assert result == Result(Status.FAILED, "libxl: error: no such domain (exit code 5)")
 
 
 def test_the_next_life_sees_what_runs_and_how_it_ended(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from struct import Struct
 from typing import Final
 
 from ringfence.errors import HypervisorError
-from ringfence.hypervisor.xen.privcmd import DOMCTL, Privcmd
+from ringfence.hypervisor.xen.privcmd import DOMCTL, Gate
 from ringfence.world.identities import DOM0, DomainId, Frame
 
 VERSIONS: Final = (0x17, 0x16, 0x15, 0x18)
@@ -41,8 +41,8 @@ class Command(IntEnum):
 class Domctl:
     """Hypercall 36, in the version of the interface that this Xen speaks. Raises HypervisorError if it speaks none."""
 
-    def __init__(self, privcmd: Privcmd) -> None:
-        self._privcmd = privcmd
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
         self.version = self._agreed()
 
     def _agreed(self) -> int:
@@ -62,8 +62,8 @@ class Domctl:
 
     def _call(self, command: Command, domain: DomainId, body: bytes, version: int | None = None) -> None:
         head = _HEAD.pack(command, self.version if version is None else version, domain)
-        at = self._privcmd.write(0, (head + body).ljust(_BYTES, b"\0"))
-        self._privcmd.call(DOMCTL, at)
+        at = self._gate.write(0, (head + body).ljust(_BYTES, b"\0"))
+        self._gate.call(DOMCTL, at)
 
     def pause(self, domain: DomainId) -> None:
         """Stop a domain's vCPUs. Raises OSError with Xen's errno."""
@@ -75,10 +75,10 @@ class Domctl:
 
     def owns(self, domain: DomainId, frame: Frame) -> bool:
         """Whether a frame is a PV domain's page. Of a translated domain it would ask something else: do not."""
-        at = self._privcmd.write(_BUFFER_AT, _FRAME.pack(frame))
+        at = self._gate.write(_BUFFER_AT, _FRAME.pack(frame))
         try:
             self._call(Command.GETPAGEFRAMEINFO3, domain, _FRAMES.pack(1, at))
         except OSError:
             return False
-        (answer,) = _FRAME.unpack(self._privcmd.read(_BUFFER_AT, _FRAME.size))
+        (answer,) = _FRAME.unpack(self._gate.read(_BUFFER_AT, _FRAME.size))
         return int(answer) >> _TYPE_SHIFT & 0xF != _NOT_ITS

@@ -22,12 +22,25 @@ _BIND_VIRQ: Final = 0x44500
 _PORT: Final = Struct("<I")
 _AT_ONCE: Final = 64
 
+_TAKEN: Final = frozenset({errno.EEXIST, errno.EBUSY})
+"""What a second binder is told: EEXIST by Xen (xen/common/event_channel.c, evtchn_bind_virq)."""
+_ADVICE_TAKEN: Final = (
+    "The kernel's own driver reads the telemetry: boot Dom0 with initcall_blacklist=xen_late_init_mcelog, or let "
+    "Ringfence read /dev/mcelog, which tells less."
+)
+
+
+class VirqTakenError(HypervisorError):
+    """Somebody else has the virtual interrupt: in Dom0 the kernel's own driver (drivers/xen/mcelog.c)."""
+
 
 class EventChannel:
-    """One virtual interrupt, bound. Raises HypervisorError if it cannot be, saying who has it."""
+    """One virtual interrupt, bound.
+
+    Raises VirqTakenError if somebody has it, for each has one binder at most; HypervisorError if it cannot be had.
+    """
 
     def __init__(self, virq: int, device: Path = DEVICE) -> None:
-        advice = "Run Ringfence in Dom0, as root, with the kernel's module xen-evtchn loaded."
         try:
             self.file = os.open(device, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
             try:
@@ -36,12 +49,11 @@ class EventChannel:
                 os.close(self.file)
                 raise
         except OSError as error:
-            if error.errno == errno.EEXIST:
-                advice = (
-                    "The kernel's own driver reads the telemetry: boot Dom0 with "
-                    "initcall_blacklist=xen_late_init_mcelog, or let Ringfence read /dev/mcelog, which tells less."
-                )
-            raise HypervisorError(f"VIRQ {virq} cannot be had: {error.strerror}", advice=advice) from error
+            why = f"VIRQ {virq} cannot be had: {error.strerror}"
+            if error.errno in _TAKEN:
+                raise VirqTakenError(why, advice=_ADVICE_TAKEN) from error
+            advice = "Run Ringfence in Dom0, as root, with the kernel's module xen-evtchn loaded."
+            raise HypervisorError(why, advice=advice) from error
 
     def take(self) -> bool:
         """Whether it has fired since the last look; it can fire again."""
@@ -51,3 +63,14 @@ class EventChannel:
             return False
         os.write(self.file, fired)
         return True
+
+
+class Silence:
+    """In the place of a virtual interrupt that somebody else has: it never fires."""
+
+    def __init__(self) -> None:
+        self.file, self._open = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+
+    def take(self) -> bool:
+        """Never."""
+        return False

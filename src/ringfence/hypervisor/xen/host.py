@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, assert_never
-from uuid import UUID
 
 from ringfence.arch.mcg import SER_P
-from ringfence.arch.mci_status import PCC
+from ringfence.errors import HypervisorError
 from ringfence.hypervisor.boot import Boot
-from ringfence.hypervisor.mca_abi import VIRQ_MCA, LogicalCpu
-from ringfence.hypervisor.port import Arrival, Capability, Ended, Telemetry, Token
-from ringfence.hypervisor.telemetry import Dom0Reader, Fetched, frames_named, records_of, running_of
-from ringfence.hypervisor.xen import last_resorts, pages, xenstore
+from ringfence.hypervisor.mca_abi import LogicalCpu
+from ringfence.hypervisor.port import Arrival, Capability, Ended, Token
+from ringfence.hypervisor.telemetry import Dom0Reader, frames_named, running_of
+from ringfence.hypervisor.xen import last_resorts, pages
+from ringfence.hypervisor.xen.checkpoints import Checkpoints, disks_of
+from ringfence.hypervisor.xen.deeds import already_done, is_of_earlier_boot
+from ringfence.hypervisor.xen.domains import Domains
 from ringfence.hypervisor.xen.domctl import Domctl
-from ringfence.hypervisor.xen.event_channel import EventChannel
-from ringfence.hypervisor.xen.privcmd import MCA, Privcmd
-from ringfence.hypervisor.xen.sysctl import DomainFlag, DomainInfo, Shutdown, Sysctl
-from ringfence.hypervisor.xen.toolstack import Toolstack
-from ringfence.record.evidence import Delivery, Record
+from ringfence.hypervisor.xen.event_channel import Silence
+from ringfence.hypervisor.xen.parts import Parts
+from ringfence.hypervisor.xen.privcmd import MCA
+from ringfence.hypervisor.xen.retiring import Retiring
+from ringfence.hypervisor.xen.sysctl import DomainFlag, Sysctl
+from ringfence.hypervisor.xen.telemetry import Queues
+from ringfence.record.evidence import Record
 from ringfence.world.domain import Dom0State, Domain, DomainKind, DomainState
-from ringfence.world.identities import DOM0, CaseId, DomainId, Frame, StepId
-from ringfence.world.situation import AlreadyDone, Deed, Platform, Running, Situation
+from ringfence.world.identities import CaseId, CpuId, DomainId, StepId
+from ringfence.world.situation import Destination, Platform, Running, Situation
 from ringfence.world.steps import (
     AskDom0,
     DegradeHost,
@@ -68,46 +70,42 @@ CAPABILITIES: Final = (
     | Capability.HALT
     | Capability.FRAME_OWNER
 )
-"""No hypercall takes mappings away, tells a guest, or injects a vMCE for Dom0: Xen does these itself, or not."""
+"""No hypercall takes mappings away, tells a guest, or injects a vMCE for Dom0: Xen does these itself, or not. Why pages
+of PV guests are not exchanged: docs/decisions/0017. MIGRATE is added where another host is configured."""
 
 DISK_PAGES_PER_S: Final = 25_600
 """What the disk of saved domains is taken to carry, 100 MB/s, for feasibility (B.6): nobody has measured it here."""
 
 _MCA_BUFFER_AT: Final = 4096
-_LAPIC_ONLY: Final = 1
-"""arch_config.emulation_flags of a PVH domain: XEN_X86_EMU_LAPIC alone."""
-NAMES_KEPT: Final = 4096
-STARTING_S: Final = 30.0
-"""What Xen found in the banks when it booted is there before anything else is fetched in this boot."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Shown:
-    token: Token
-    fetched: Fetched
+_MOST_CPU: Final = 0xFFFF_FFFF
 
 
 class XenHost:
     """A PV Dom0 on Xen. Implements ``port.Hypervisor``. One thread uses it; ``ready`` is for another to wait on.
 
-    Raises HypervisorError if this is no Dom0, or somebody else has VIRQ_MCA.
+    ``version`` is Xen's ("4.20.3"). Raises HypervisorError if Xen does not answer this domain.
     """
 
-    def __init__(self, boot: Boot, state_dir: Path) -> None:
-        self._boot = boot
-        self._privcmd = Privcmd()
-        self._sysctl = Sysctl(self._privcmd)
-        self._domctl = Domctl(self._privcmd)
-        self._channel = EventChannel(VIRQ_MCA)
-        self._toolstack = Toolstack(state_dir / "operations")
-        self._saved = state_dir / "saved"
-        self._saved.mkdir(mode=0o700, exist_ok=True)
-        self._reader = Dom0Reader(self._hypercall_mca, self._privcmd.address + _MCA_BUFFER_AT)
-        self._cpus = self._reader.cpus()
-        self._platform = _platform(self._cpus)
-        self._shown: dict[bool, _Shown] = {}
-        self._names: dict[tuple[DomainId, bytes], str] = {}
-        self._version = _version()
+    def __init__(self, boot: Boot, state_dir: Path, parts: Parts, version: str) -> None:
+        self._boot, self._parts, self._version = boot, parts, version
+        self._gate, self._operations = parts.gate, parts.operations
+        self._sysctl = Sysctl(parts.gate)
+        self._domctl = Domctl(parts.gate)
+        self._checkpoints = Checkpoints(state_dir / "saved", boot.id)
+        self._domains = Domains(parts.store, self._checkpoints, self.now_ms)
+        self._retiring = Retiring(self._sysctl)
+        self._saves: set[StepId] = set()
+        self._cpu_orders: dict[StepId, OfflineCpu | OnlineCpu] = {}
+        self._reader = Dom0Reader(self._hypercall_mca, parts.gate.address + _MCA_BUFFER_AT)
+        cpus = self._reader.cpus()
+        if not cpus:
+            raise HypervisorError(
+                "Xen does not answer hypercall 48 (machine checks)",
+                advice="It does so for a PV Dom0 only: boot Xen without dom0=pvh, and run Ringfence as root.",
+            )
+        self._queues = Queues(self._reader, cpus)
+        self._listens = not isinstance(parts.channel, Silence)
+        self._platform = _platform(cpus, parts)
 
     # --- what it is ------------------------------------------------------------------------------------------------
 
@@ -119,7 +117,7 @@ class XenHost:
     @property
     def capabilities(self) -> Capability:
         """As ``port.Hypervisor.capabilities``."""
-        return CAPABILITIES
+        return CAPABILITIES | (Capability.MIGRATE if self._parts.elsewhere is not None else Capability(0))
 
     @property
     def boot(self) -> int:
@@ -133,57 +131,51 @@ class XenHost:
     @property
     def ready(self) -> int:
         """The file that becomes readable when Xen has something to tell."""
-        return self._channel.file
+        return self._parts.channel.file
 
     @property
     def is_busy(self) -> bool:
         """Whether an operation runs whose end will be an arrival."""
-        return self._toolstack.is_busy
+        return self._operations.is_busy
 
     # --- what arrives ----------------------------------------------------------------------------------------------
 
     def arrivals(self) -> tuple[Arrival, ...]:
         """As ``port.Hypervisor.arrivals``: the oldest entry of each queue, until it is acknowledged."""
-        self._channel.take()
-        urgent, nonurgent = self._telemetry(urgent=True), self._telemetry(urgent=False)
-        ended = tuple(Ended(StepEnded(order, result)) for order, result in self._toolstack.ended())
-        return (*urgent, *ended, *nonurgent)
+        self._parts.channel.take()
+        ended = tuple(Ended(StepEnded(order, result)) for order, result in self._ended())
+        if not self._listens:
+            # The kernel's driver empties the queues: who fetched here would take from it what it has begun to read.
+            return ended
+        return (*self._queues.arrivals(urgent=True), *ended, *self._queues.arrivals(urgent=False))
 
-    def _telemetry(self, *, urgent: bool) -> tuple[Telemetry, ...]:
-        fetched = self._reader.fetch(urgent=urgent)
-        if fetched is None:
-            return ()
-        token = Token(fetched.fetch_id << 1 | urgent)
-        known = self._shown.get(urgent)
-        if known is None or known.fetched != fetched:
-            self._shown[urgent] = _Shown(token, fetched)
-        at_s = time.time()  # mc_info has no wall clock
-        note = "the time is when Ringfence fetched it: Xen's telemetry has none"
-        records = tuple(
-            replace(record, time=at_s, assumptions=(*record.assumptions, note))
-            for record in records_of(fetched.raw, self._cpus)
-        )
-        return (Telemetry(token, urgent, records),)
+    def _ended(self) -> tuple[tuple[StepId, Result], ...]:
+        found = []
+        for order, result in self._operations.ended():
+            if order in self._saves:
+                self._saves.discard(order)
+                self._checkpoints.ended(order, done=result.status is Status.DONE)
+            found.append((order, self._cpu_seen(order, result)))
+        return (*found, *self._retiring.ended(self.now_ms()))
 
     def acknowledge(self, token: Token) -> None:
         """As ``port.Hypervisor.acknowledge``."""
-        for urgent, shown in list(self._shown.items()):
-            if shown.token == token:
-                self._reader.acknowledge(shown.fetched)
-                del self._shown[urgent]
+        self._queues.acknowledge(token)
 
     def _hypercall_mca(self, _caller: DomainId, argument: bytes, size: int) -> tuple[int, bytes, bytes]:
-        at = self._privcmd.write(0, argument)
-        self._privcmd.write(_MCA_BUFFER_AT, bytes(size))
-        result = self._privcmd.call(MCA, at)
-        return result, self._privcmd.read(0, len(argument)), self._privcmd.read(_MCA_BUFFER_AT, size)
+        at = self._gate.write(0, argument)
+        self._gate.write(_MCA_BUFFER_AT, bytes(size))
+        try:
+            result = self._gate.call(MCA, at)
+        except OSError as error:
+            return -(error.errno or 1), argument, bytes(size)
+        return result, self._gate.read(0, len(argument)), self._gate.read(_MCA_BUFFER_AT, size)
 
     # --- the situation ---------------------------------------------------------------------------------------------
 
     def situation(self, record: Record | None) -> Situation:
         """As ``port.Hypervisor.situation``."""
-        infos = tuple(self._sysctl.domains())
-        domains = tuple(self._domain(info) for info in infos)
+        domains = self._domains.seen(tuple(self._sysctl.domains()))
         frames = () if record is None else tuple(frames_named(record))
         facts = tuple(pages.facts(frame, record, domains, self._domctl.owns) for frame in frames if record is not None)
         return Situation(
@@ -193,68 +185,35 @@ class XenHost:
             frames=facts,
             running=Running() if record is None else running_of(record),
             platform=self._platform,
-            earlier_boot=record is not None and _is_of_earlier_boot(record),
-            already_done=() if record is None else _already_done(record, domains),
+            earlier_boot=record is not None and is_of_earlier_boot(record),
+            already_done=() if record is None else already_done(record, domains),
+            destination=self._destination(),
             free_pages=self._sysctl.physinfo().free_pages,
         )
 
-    def _domain(self, info: DomainInfo) -> Domain:
-        return Domain(
-            id=info.domain,
-            name=self._name(info),
-            kind=_kind(info),
-            uuid=str(UUID(bytes=info.handle)),
-            state=_state(info),
-            vcpus=info.vcpus,
-            memory_pages=info.pages,
-        )
-
-    def _name(self, info: DomainInfo) -> str:
-        key = info.domain, info.handle
-        if key not in self._names:
-            found = xenstore.read(f"/local/domain/{info.domain}/name")
-            if not found:
-                # Not there yet, or nobody answers: it is asked again.
-                return "Domain-0" if info.domain == DOM0 else f"domain {info.domain}"
-            while len(self._names) >= NAMES_KEPT:
-                del self._names[next(iter(self._names))]
-            self._names[key] = found
-        return self._names[key]
+    def _destination(self) -> Destination | None:
+        return None if self._parts.elsewhere is None else self._parts.elsewhere.destination()
 
     # --- orders ----------------------------------------------------------------------------------------------------
 
-    def carry_out(self, order: Order) -> Result:  # noqa: PLR0912 (one arm a step, a table)
+    def carry_out(self, order: Order) -> Result:
         """As ``port.Hypervisor.carry_out``."""
         step = order.step
         match step:
-            case PauseDomain(domain=domain):
-                return _hypercall(lambda: self._pause(domain))
-            case UnpauseDomain(domain=domain):
-                return _hypercall(lambda: self._domctl.unpause(domain))
-            case SaveDomain(domain=domain):
-                return self._save(order.id, domain)
-            case RestoreDomain():
-                return Result(Status.REFUSED, "no checkpoint of it is known that was taken with its disks")
-            case ShutDownDomain(domain=domain):
-                return self._toolstack.begin(order.id, ("shutdown", "-w", str(domain)))
-            case RestartDomain(domain=domain):
-                return self._restart(order.id, domain)
-            case DestroyDomain(domain=domain):
-                return self._toolstack.begin(order.id, ("destroy", str(domain)))
-            case OfflineFrame(frame=frame, pages=count):
-                return pages.offlined(self._sysctl, frame, count)
+            case PauseDomain() | UnpauseDomain() | DestroyDomain() | SaveDomain() | RestoreDomain():
+                return self._on_domain(order.id, step)
+            case ShutDownDomain() | RestartDomain() | MigrateDomain():
+                return self._on_domain(order.id, step)
+            case OfflineFrame():
+                return self._offline(order.id, step)
             case OnlineFrame(frame=frame):
                 return pages.onlined(self._sysctl, frame)
-            case OfflineCpu(cpu=cpu):
-                return _hypercall(lambda: self._sysctl.cpu(cpu, online=False))
-            case OnlineCpu(cpu=cpu):
-                return _hypercall(lambda: self._sysctl.cpu(cpu, online=True))
+            case OfflineCpu() | OnlineCpu():
+                return self._switch(order.id, step)
             case LastWords():
-                return last_resorts.last_words(self._unacknowledged())
+                return last_resorts.last_words(self._queues.unacknowledged)
             case HaltHost():
                 return last_resorts.halt()
-            case MigrateDomain():
-                return Result(Status.REFUSED, "no destination is configured")
             case (
                 NotifyDom0() | AskDom0() | SaveEvidence() | HealHost() | DegradeHost() | DrainHost() | IsolateFrame()
                 | ExchangeFrame() | NotifyGuest() | InjectVmce()
@@ -263,8 +222,31 @@ class XenHost:
             case _:
                 assert_never(step)
 
-    def _unacknowledged(self) -> list[Record]:
-        return [record for shown in self._shown.values() for record in records_of(shown.fetched.raw, self._cpus)]
+    def _on_domain(self, order: StepId, step: _OnDomain) -> Result:
+        known = self._domains.one(step.domain, tuple(self._sysctl.domains()))
+        if known is None or known.is_dom0:
+            return Result(Status.REFUSED, f"there is no guest {step.domain}")
+        if isinstance(step, RestoreDomain):
+            return self._restore(order, known)
+        if known.state is DomainState.SAVED:
+            return Result(Status.REFUSED, "it is saved: it can be restored")
+        if isinstance(step, RestartDomain):
+            return self._operations.restart(order, known.id, known.uuid)
+        if isinstance(step, DestroyDomain):
+            return self._operations.begin(order, ("destroy", str(known.id)))
+        if not known.lives:
+            return Result(Status.REFUSED, f"it is {known.state}")
+        match step:
+            case PauseDomain():
+                return _hypercall(lambda: self._pause(known.id))
+            case UnpauseDomain():
+                return self._unpause(known)
+            case SaveDomain():
+                return self._save(order, known)
+            case ShutDownDomain():
+                return self._operations.begin(order, ("shutdown", "-w", str(known.id)))
+            case MigrateDomain(destination=destination):
+                return self._migrate(order, known, destination)
 
     def _pause(self, domain: DomainId) -> None:
         """Xen counts pauses: one that is paused already stays so."""
@@ -272,25 +254,80 @@ class XenHost:
         if known is None or DomainFlag.PAUSED not in known.flags:
             self._domctl.pause(domain)
 
-    def _save(self, order: StepId, domain: DomainId) -> Result:
-        known = self.situation(None).domain(domain)
-        if known is None or not known.lives:
-            return Result(Status.REFUSED, "it does not live here")
-        if known.is_dom0:
-            return Result(Status.REFUSED, "the control domain cannot be saved")
-        return self._toolstack.begin(order, ("save", str(domain), str(self._saved / f"{known.uuid}.save")))
+    def _unpause(self, known: Domain) -> Result:
+        if known.state is not DomainState.PAUSED:
+            return Result(Status.DONE, "it was not paused")
+        return _hypercall(lambda: self._domctl.unpause(known.id))
 
-    def _restart(self, order: StepId, domain: DomainId) -> Result:
-        known = self.situation(None).domain(domain)
-        if known is None or known.is_dom0:
-            return Result(Status.REFUSED, "there is no such guest")
-        return self._toolstack.restart(order, domain, known.uuid)
+    def _save(self, order: StepId, known: Domain) -> Result:
+        if known.state is DomainState.PAUSED and known.kind is not DomainKind.HVM:
+            why = "it is paused, and its own kernel has a part in saving it: it would have to run for that"
+            return Result(Status.REFUSED, why)
+        try:
+            file = self._checkpoints.begun(order, known, self.now_ms(), disks_of(known.id, self._parts.store))
+        except OSError as error:
+            return Result(Status.FAILED, f"nothing can be written beside the saved domains: {error.strerror}")
+        self._saves.add(order)
+        return self._operations.save(order, known.id, file)
+
+    def _restore(self, order: StepId, known: Domain) -> Result:
+        """From the last save, if the disks are what they were then; a domain that is here makes room for it."""
+        file = self._checkpoints.restorable(known.uuid)
+        if file is None:
+            return Result(Status.REFUSED, self._checkpoints.why_not(known.uuid))
+        return self._operations.restore(order, file, None if known.state is DomainState.SAVED else known.id)
+
+    def _migrate(self, order: StepId, known: Domain, destination: str) -> Result:
+        other = self._parts.elsewhere
+        if other is None:
+            return Result(Status.REFUSED, "no other host is configured")
+        there = other.destination()
+        if there.name != destination:
+            return Result(Status.REFUSED, f"there is no host {destination!r} to move to")
+        if not there.healthy:
+            return Result(Status.REFUSED, f"{destination} does not answer as it should")
+        seen = self.situation(None).domain(known.id)
+        if seen is None or not seen.may_migrate:
+            return Result(Status.REFUSED, "a device of this host is passed through to it")
+        if there.free_pages < known.memory_pages:
+            why = f"{destination} has room for {there.free_pages:,} pages, and it has {known.memory_pages:,}"
+            return Result(Status.REFUSED, why)
+        return self._operations.begin(order, ("migrate", *other.words, str(known.id), destination))
+
+    def _offline(self, order: StepId, step: OfflineFrame) -> Result:
+        result = pages.offlined(self._sysctl, step.frame, step.pages)
+        if result.status is Status.PENDING:
+            self._retiring.follow(order, step)
+        return result
+
+    def _switch(self, order: StepId, step: OfflineCpu | OnlineCpu) -> Result:
+        if step.cpu == 0 and isinstance(step, OfflineCpu):
+            return Result(Status.REFUSED, "Xen takes CPU 0 out of use for nobody")
+        if not 0 <= step.cpu <= _MOST_CPU:
+            return Result(Status.REFUSED, f"there is no CPU {step.cpu}")
+        self._cpu_orders[order] = step
+        return self._operations.cpu(order, step.cpu, online=isinstance(step, OnlineCpu))
+
+    def _cpu_seen(self, order: StepId, result: Result) -> Result:
+        """What is said of a CPU is held against the list of those that Xen has in use."""
+        step = self._cpu_orders.pop(order, None)
+        if step is None or result.status is not Status.DONE:
+            return result
+        in_use = step.cpu in {CpuId(each.cpunr) for each in self._reader.cpus()}
+        if in_use is isinstance(step, OnlineCpu):
+            return result
+        return Result(Status.FAILED, f"CPU {step.cpu} is {'in' if in_use else 'out of'} use all the same")
 
     def probe(self, order: Order) -> Result:
-        """As ``port.Hypervisor.probe``."""
-        result = self._toolstack.probe(order.id)
+        """As ``port.Hypervisor.probe``. The end of what still lasts will be told, of a page that waits, too."""
+        if isinstance(order.step, OfflineFrame):
+            result = pages.state(self._sysctl, order.step)
+            if result.status is Status.PENDING:
+                self._retiring.follow(order.id, order.step)
+            return result
+        result = self._operations.probe(order.id)
         if result.status is Status.RUNNING:
-            self._toolstack.watch(order.id)
+            self._operations.watch(order.id)
         return result
 
     def answer(self, case: CaseId, domain: DomainId, says: Dom0Says) -> Result:
@@ -302,11 +339,22 @@ class XenHost:
         """As ``port.Hypervisor.evidence_saved``: Xen does not wait for it."""
 
 
-# --- from Xen's words to the port's -----------------------------------------------------------------------------------
+_OnDomain = (
+    PauseDomain
+    | UnpauseDomain
+    | DestroyDomain
+    | SaveDomain
+    | RestoreDomain
+    | ShutDownDomain
+    | RestartDomain
+    | MigrateDomain
+)
+
+VERSION: Final = Path("/sys/hypervisor/version")
 
 
-def _version() -> str:
-    home = Path("/sys/hypervisor/version")
+def version(home: Path = VERSION) -> str:
+    """Xen's version, as Dom0's kernel tells it ("4.20.3")."""
     try:
         return ".".join(
             (home / each).read_text().strip().lstrip(".") for each in ("major", "minor", "extra")
@@ -315,62 +363,12 @@ def _version() -> str:
         return "of an unknown version"
 
 
-def _kind(info: DomainInfo) -> DomainKind:
-    if info.domain == DOM0:
-        return DomainKind.DOM0
-    if DomainFlag.HVM_GUEST not in info.flags:
-        return DomainKind.PV
-    return DomainKind.PVH if info.emulation == _LAPIC_ONLY else DomainKind.HVM
-
-
-_ENDS: Final[dict[int, DomainState]] = {
-    Shutdown.POWEROFF: DomainState.SHUT_DOWN,
-    Shutdown.REBOOT: DomainState.SHUT_DOWN,
-    Shutdown.SUSPEND: DomainState.PAUSED,
-    Shutdown.CRASH: DomainState.CRASHED,
-    Shutdown.WATCHDOG: DomainState.CRASHED,
-    Shutdown.SOFT_RESET: DomainState.PAUSED,
-}
-
-
-def _state(info: DomainInfo) -> DomainState:
-    if DomainFlag.SHUTDOWN in info.flags:
-        return _ENDS.get(info.shutdown, DomainState.CRASHED)
-    if DomainFlag.DYING in info.flags:
-        return DomainState.DESTROYED
-    return DomainState.PAUSED if DomainFlag.PAUSED in info.flags else DomainState.RUNNING
-
-
-def _is_of_earlier_boot(record: Record) -> bool:
-    """A corrupt context that polling finds has ended an earlier boot: in its own, Xen panics at the #MC (mce_panic)."""
-    status = record.registers.status
-    return record.delivery is Delivery.POLLED and status is not None and bool(PCC.of(status))
-
-
-def _already_done(record: Record, domains: Sequence[Domain]) -> tuple[AlreadyDone, ...]:
-    """What Xen did before it told: what its recovery entry says, and what can be seen (mc_memerr_dhandler)."""
-    seen = record.hypervisor
-    if seen is None or seen.machine_frame is None:
-        return ()
-    frame, owner = Frame(seen.machine_frame), pages.owner(record)
-    done: list[AlreadyDone] = []
-    if pages.is_offlined(record):
-        done.append(AlreadyDone(Deed.OFFLINED_FRAME, frame=frame))
-    known = next((each for each in domains if each.id == owner), None)
-    if owner is not None and (known is None or known.state is DomainState.CRASHED):
-        done.append(AlreadyDone(Deed.KILLED_DOMAIN, domain=owner, frame=frame))
-    elif owner is not None and pages.is_told(record):
-        if owner != DOM0:
-            done.append(AlreadyDone(Deed.ISOLATED_FRAME, domain=owner, frame=frame))
-        done.append(AlreadyDone(Deed.INJECTED_VMCE, domain=owner, frame=frame))
-    return tuple(done)
-
-
-def _platform(cpus: Sequence[LogicalCpu]) -> Platform:
+def _platform(cpus: Sequence[LogicalCpu], parts: Parts) -> Platform:
     poisons = any(cpu.mcg_cap and SER_P.of(cpu.mcg_cap) for cpu in cpus)
     return Platform(
         poisons=poisons or None,
         poisons_because="MCG_CAP.SER_P is set" if poisons else "no MCG_CAP.SER_P, and Xen does not tell of SUCCOR",
+        migration_pages_per_s=0 if parts.elsewhere is None else parts.elsewhere.pages_per_s,
         disk_pages_per_s=DISK_PAGES_PER_S,
         skips_broken_pages=True,
     )

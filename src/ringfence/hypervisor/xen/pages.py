@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -12,7 +13,7 @@ from ringfence.record.evidence import Delivery, Record
 from ringfence.world.domain import Domain, DomainKind
 from ringfence.world.frames import FrameFacts, FrameUse, Mapping, MappingKind
 from ringfence.world.identities import DOM0, PAGE_SHIFT, DomainId, Frame, GuestFrame
-from ringfence.world.steps import Result, Status
+from ringfence.world.steps import OfflineFrame, Result, Status
 
 _MASK: Final = 0xFFFF
 
@@ -91,10 +92,23 @@ _WHY: Final = (
 )
 
 
+MOST_FRAME: Final = 0xFFFF_FFFF
+"""The hypercall has 32 bits for a frame's number: 16 TiB (struct xen_sysctl_page_offline_op)."""
+
+
 def offlined(sysctl: Sysctl, first: Frame, count: int) -> Result:
-    """Take frames out of use: DONE if all are, PENDING if some wait for their owner, FAILED if one cannot be."""
-    results = [_one(sysctl, Frame(first + at)) for at in range(count)]
-    for status in (Status.FAILED, Status.PENDING, Status.DONE):
+    """Take frames out of use: DONE if all are, PENDING if some wait for their owner, FAILED if one cannot be.
+
+    REFUSED where the first is no memory: nothing was asked for, or nothing has changed.
+    """
+    if not 0 <= first <= first + count - 1 <= MOST_FRAME:
+        return Result(Status.REFUSED, f"Xen knows no frame {first:#x}")
+    results: list[Result] = []
+    for at in range(count):
+        results.append(_one(sysctl, Frame(first + at)))
+        if results[0].status is Status.REFUSED:
+            return results[0]
+    for status in (Status.REFUSED, Status.FAILED, Status.PENDING, Status.DONE):
         if found := next((each for each in results if each.status is status), None):
             return found
     return Result(Status.REFUSED, "no frame is named")
@@ -112,6 +126,8 @@ def _one(sysctl: Sysctl, frame: Frame) -> Result:
             return Result(Status.PENDING, "Xen has marked it as broken: out of use as soon as its owner lets it go")
         answer = sysctl.page(PageCommand.OFFLINE, frame)
     except OSError as error:
+        if error.errno == errno.EINVAL:
+            return Result(Status.REFUSED, f"there is no memory at frame {frame:#x}")
         return Result(Status.FAILED, f"Xen answers {error.strerror} ({error.errno}) for frame {frame:#x}")
     status = PageStatus(answer & _MASK)
     words = ", ".join(why for bit, why in _WHY if bit in status)
@@ -123,8 +139,25 @@ def _one(sysctl: Sysctl, frame: Frame) -> Result:
     return Result(Status.FAILED, f"frame {frame:#x}: {words or f'status {answer:#x}'}")
 
 
+def state(sysctl: Sysctl, step: OfflineFrame) -> Result:
+    """What has become of frames that were asked for: PENDING while one of them waits for its owner."""
+    for frame in range(step.frame, step.frame + step.pages):
+        try:
+            found = QueryStatus(sysctl.page(PageCommand.QUERY, Frame(frame)) & _MASK)
+        except OSError as error:
+            return Result(Status.UNKNOWN, f"Xen answers {error.strerror} ({error.errno}) for frame {frame:#x}")
+        if QueryStatus.OFFLINED in found:
+            continue
+        if found & (QueryStatus.OFFLINE_PENDING | QueryStatus.BROKEN):
+            return Result(Status.PENDING, "its owner has not let it go yet")
+        return Result(Status.FAILED, f"frame {frame:#x} is in use, and nobody waits for it: somebody put it back")
+    return Result(Status.DONE, "its owner has let it go: it is out of use")
+
+
 def onlined(sysctl: Sysctl, frame: Frame) -> Result:
     """Put a frame back into use."""
+    if not 0 <= frame <= MOST_FRAME:
+        return Result(Status.REFUSED, f"Xen knows no frame {frame:#x}")
     try:
         answer = sysctl.page(PageCommand.ONLINE, frame)
     except OSError as error:

@@ -13,7 +13,7 @@ import mmap
 import os
 from pathlib import Path
 from struct import Struct
-from typing import Final
+from typing import Final, Protocol
 
 from ringfence.errors import HypervisorError
 
@@ -34,8 +34,29 @@ _BUFFER_BYTES: Final = 1 << 18
 """For one hypercall's structures: 2,048 domains of 112 bytes are the most that is asked for at once."""
 
 
+class Gate(Protocol):
+    """Hypercalls, with a buffer at ``address`` that Xen may touch during the call."""
+
+    address: int
+
+    def write(self, offset: int, data: bytes) -> int:
+        """Put bytes into the buffer; their address."""
+        ...
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Bytes of the buffer."""
+        ...
+
+    def call(self, number: int, *arguments: int) -> int:
+        """One hypercall. Raises OSError with Xen's own errno."""
+        ...
+
+
 class Privcmd:
-    """The way into Xen. Not for two threads at once: there is one buffer. Raises HypervisorError if it is not open."""
+    """The way into Xen: the ``Gate`` of this machine. Not for two threads at once: there is one buffer.
+
+    Raises HypervisorError if it is not open.
+    """
 
     def __init__(self, device: Path = DEVICE, buffers: Path = BUFFERS) -> None:
         try:

@@ -14,7 +14,7 @@ from struct import Struct
 from typing import Final
 
 from ringfence.errors import HypervisorError
-from ringfence.hypervisor.xen.privcmd import SYSCTL, Privcmd
+from ringfence.hypervisor.xen.privcmd import SYSCTL, Gate
 from ringfence.world.identities import CpuId, DomainId, Frame
 
 VERSIONS: Final = (0x15, 0x16)
@@ -27,10 +27,13 @@ _DOMAIN: Final = Struct("<HHI7QIII16sIB7xII")
 _OFFLINE: Final = Struct("<IIIxxxxQ")
 _STATUS: Final = Struct("<I")
 _HOTPLUG: Final = Struct("<II")
+_CONSOLE: Final = Struct("<BBHIQI4x")
 _PHYSINFO: Final = Struct("<IIIIIIIIIIQQQQQ8I")
 
 _BUFFER_AT: Final = 4096
 """Where in the buffer the structures begin that the hypercall's own points to."""
+MOST_CONSOLE_BYTES: Final = 1 << 17
+"""Of Xen's console ring, which has 16 KiB and more (conring_size)."""
 MOST_DOMAINS: Final = 2048
 """Asked for at once."""
 
@@ -38,6 +41,7 @@ MOST_DOMAINS: Final = 2048
 class Command(IntEnum):
     """XEN_SYSCTL_*."""
 
+    READCONSOLE = 1
     PHYSINFO = 3
     GETDOMAININFOLIST = 6
     CPU_HOTPLUG = 11
@@ -140,8 +144,8 @@ class PhysInfo:
 class Sysctl:
     """Hypercall 35, in the version of the interface that this Xen speaks. Raises HypervisorError if it speaks none."""
 
-    def __init__(self, privcmd: Privcmd) -> None:
-        self._privcmd = privcmd
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
         self.version = self._agreed()
 
     def _agreed(self) -> int:
@@ -160,17 +164,17 @@ class Sysctl:
         )
 
     def _call(self, command: Command, body: bytes, version: int) -> bytes:
-        at = self._privcmd.write(0, (_HEAD.pack(command, version) + body).ljust(_SYSCTL_BYTES, b"\0"))
-        self._privcmd.call(SYSCTL, at)
-        return self._privcmd.read(_HEAD.size, len(body))
+        at = self._gate.write(0, (_HEAD.pack(command, version) + body).ljust(_SYSCTL_BYTES, b"\0"))
+        self._gate.call(SYSCTL, at)
+        return self._gate.read(_HEAD.size, len(body))
 
     def domains(self, first: int = 0) -> Iterator[DomainInfo]:
         """The domains from this number on."""
-        at = self._privcmd.write(_BUFFER_AT, b"")
+        at = self._gate.write(_BUFFER_AT, b"")
         while True:
             body = _LIST.pack(first, MOST_DOMAINS, at, 0)
             *_, count = _LIST.unpack(self._call(Command.GETDOMAININFOLIST, body, self.version))
-            found = self._privcmd.read(_BUFFER_AT, count * _DOMAIN.size)
+            found = self._gate.read(_BUFFER_AT, count * _DOMAIN.size)
             infos = [_domain(found, each * _DOMAIN.size) for each in range(count)]
             yield from infos
             if count < MOST_DOMAINS:
@@ -187,10 +191,17 @@ class Sysctl:
 
     def page(self, command: PageCommand, frame: Frame) -> int:
         """Offline, online or query a page: the status with its owner. Raises OSError with Xen's errno."""
-        at = self._privcmd.write(_BUFFER_AT, _STATUS.pack(0))
+        at = self._gate.write(_BUFFER_AT, _STATUS.pack(0))
         self._call(Command.PAGE_OFFLINE_OP, _OFFLINE.pack(command, frame, frame, at), self.version)
-        (status,) = _STATUS.unpack(self._privcmd.read(_BUFFER_AT, _STATUS.size))
+        (status,) = _STATUS.unpack(self._gate.read(_BUFFER_AT, _STATUS.size))
         return int(status)
+
+    def console(self) -> str:
+        """What Xen's console ring holds now; nothing is taken out of it. Raises OSError with Xen's errno."""
+        at = self._gate.write(_BUFFER_AT, b"")
+        body = _CONSOLE.pack(0, 0, 0, 0, at, MOST_CONSOLE_BYTES)
+        *_, count = _CONSOLE.unpack(self._call(Command.READCONSOLE, body, self.version))
+        return self._gate.read(_BUFFER_AT, min(count, MOST_CONSOLE_BYTES)).decode("utf-8", "backslashreplace")
 
     def cpu(self, cpu: CpuId, *, online: bool) -> None:
         """Take a CPU out of use, or into use. Raises OSError with Xen's errno: EBUSY is to be tried again."""

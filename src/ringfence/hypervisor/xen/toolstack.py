@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,9 @@ from ringfence.world.steps import Result, Status
 
 LONGEST_S: Final = 3600.0
 """A process that has not ended by then is not waited for: a large guest's save takes minutes."""
+LONGEST_CPU_S: Final = 30.0
+"""Of taking a CPU out of use: ``cpu_hotplug`` gives up after ten; the rest is for starting it, and a hypercall that
+does not come back."""
 USER_DATA: Final = Path("/var/lib/xen")
 """Where libxl keeps what belongs to a domain (tools/libs/light/libxl_internal.c, libxl__userdata_path)."""
 BEGUN_S: Final = 10.0
@@ -47,7 +51,9 @@ class Toolstack:
 
     home: Path
     xl: str = "xl"
+    python: str = sys.executable
     _running: dict[StepId, float] = field(default_factory=dict)
+    _until: dict[StepId, float] = field(default_factory=dict)
     _children: dict[StepId, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -64,7 +70,25 @@ class Toolstack:
         """Begin ``xl WORDS``; RUNNING unless it cannot even be started."""
         return self._begin(order, (self.xl, *words))
 
-    def _begin(self, order: StepId, command: Sequence[str]) -> Result:
+    def save(self, order: StepId, domain: DomainId, file: Path) -> Result:
+        """Save a domain into a file: it is there when the whole of it is on the disk, and not before."""
+        script = (
+            '"$1" save "$2" "$3.making" && sync "$3.making" && mv "$3.making" "$3" || { rm -f "$3.making"; exit 1; }'
+        )
+        return self._begin(order, ("/bin/sh", "-c", script, "sh", self.xl, str(domain), str(file)))
+
+    def restore(self, order: StepId, file: Path, instead_of: DomainId | None) -> Result:
+        """Restore a domain from a file. One that is in its place is destroyed before: memory of both has no room."""
+        script = 'if [ -n "$3" ]; then "$1" destroy "$3" || exit; fi; "$1" restore "$2"'
+        gone = "" if instead_of is None else str(instead_of)
+        return self._begin(order, ("/bin/sh", "-c", script, "sh", self.xl, str(file), gone))
+
+    def cpu(self, order: StepId, cpu: int, *, online: bool) -> Result:
+        """Take a CPU out of use, or into use: in a process of its own, as the hypercall may last."""
+        command = (self.python, "-P", "-m", "ringfence.hypervisor.xen.cpu_hotplug", str(cpu), str(int(online)))
+        return self._begin(order, command, LONGEST_CPU_S)
+
+    def _begin(self, order: StepId, command: Sequence[str], longest_s: float = LONGEST_S) -> Result:
         try:
             self._children[order] = subprocess.Popen(  # noqa: S603 (numbers and paths of its own, no shell between)
                 ["/bin/sh", "-c", _SCRIPT, "sh", str(self._end(order)), *command],
@@ -76,6 +100,7 @@ class Toolstack:
         except OSError as error:
             return Result(Status.FAILED, f"xl cannot be started: {error.strerror}")
         self._running[order] = time.monotonic()
+        self._until[order] = self._running[order] + longest_s
         return Result(Status.RUNNING)
 
     def restart(self, order: StepId, domain: DomainId, uuid: str) -> Result:
@@ -93,6 +118,7 @@ class Toolstack:
         found = [(order, result) for order, result in looked if result.status is not Status.RUNNING]
         for order, _ in found:
             del self._running[order]
+            self._until.pop(order, None)
         for order in [each for each, child in self._children.items() if child.poll() is not None]:
             del self._children[order]
         return tuple(found)
@@ -119,15 +145,15 @@ class Toolstack:
         except FileNotFoundError:
             return self._unended(order)
         except ValueError:
-            return Result(Status.UNKNOWN, "xl's end cannot be read")
+            return Result(Status.UNKNOWN, "its end cannot be read")
         if code == 0:
             return Result(Status.DONE)
-        return Result(Status.FAILED, f"xl ended with {code}: {self._words(end)}")
+        return Result(Status.FAILED, f"{self._words(end)} (exit code {code})")
 
     def _unended(self, order: StepId) -> Result:
         began_s = self._running.get(order)
-        if began_s is not None and time.monotonic() - began_s > LONGEST_S:
-            return Result(Status.UNKNOWN, f"xl has not ended within {LONGEST_S:.0f} s")
+        if began_s is not None and time.monotonic() > (until_s := self._until.get(order, began_s + LONGEST_S)):
+            return Result(Status.UNKNOWN, f"it has not ended within {until_s - began_s:.0f} s, and is not waited for")
         try:
             pid = int(self._end(order).with_suffix(".pid").read_text())
         except (FileNotFoundError, ValueError):
