@@ -15,6 +15,7 @@ from ringfence.cli.demo import demo_command
 from ringfence.cli.doctor import doctor_command
 from ringfence.cli.explain import explain_command
 from ringfence.cli.export import export_command
+from ringfence.cli.guest import guest_command
 from ringfence.cli.journal import journal_command
 from ringfence.cli.machine import COMMANDS as MACHINE_COMMANDS
 from ringfence.cli.outlets import metrics_command, webhook_command
@@ -61,6 +62,7 @@ main.add_command(demo_command)
 main.add_command(replay_command)
 main.add_command(simulate_command)
 main.add_command(compare_command)
+main.add_command(guest_command)
 main.add_command(badlist_command)
 main.add_command(export_command)
 main.add_command(backup_command)
