@@ -152,7 +152,7 @@ def test_a_store_that_may_not_be_read_says_nothing(tmp_path: Path) -> None:
     [
         ("proc/xen/privcmd", "", True, "it runs on this Xen"),
         ("sys/hypervisor/type", "xen\n", False, "a guest of Xen"),
-        ("dev/kvm", "", False, "a host of KVM"),
+        ("dev/kvm", "", False, "which nobody uses"),
         ("nothing", "", False, "no hypervisor"),
     ],
 )
@@ -165,6 +165,25 @@ def test_what_runs_here_is_said_with_its_evidence(
     found = what_runs(HostFiles(tmp_path))
     assert found.is_dom0 is is_dom0 and said in found.in_words
     assert is_dom0 or "nothing is carried out on it" in found.in_words
+
+
+def test_kvm_is_what_runs_where_libvirt_listens(tmp_path: Path) -> None:
+    for path in ("dev/kvm", "run/libvirt/virtqemud-sock"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    found = what_runs(HostFiles(tmp_path))
+    assert found.hypervisor == "kvm" and "it runs on this KVM" in found.in_words
+
+
+def test_kvm_is_what_runs_where_a_process_has_a_guest_of_it(tmp_path: Path) -> None:
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/kvm").touch()
+    (tmp_path / "proc/77/fd").mkdir(parents=True)
+    (tmp_path / "proc/77/fd/9").symlink_to("/dev/kvm")
+    assert what_runs(HostFiles(tmp_path)).hypervisor == "model"
+    (tmp_path / "proc/77/fd/12").symlink_to("anon_inode:kvm-vm")
+    found = what_runs(HostFiles(tmp_path))
+    assert found.hypervisor == "kvm" and "process 77 has a guest" in found.in_words
 
 
 # --- a page that is left to others ------------------------------------------------------------------------------------

@@ -13,10 +13,6 @@ from ringfence.errors import RingfenceError
 EXIT_FAILED = 1
 EXIT_UNREADABLE = 2
 
-_NOT_YET = {
-    "kvm": "this version has no backend for KVM yet",
-}
-
 
 @click.command("run", short_help="The service: watch a host, decide, act, and remember.")
 @click.option(
@@ -40,7 +36,7 @@ _NOT_YET = {
     multiple=True,
     metavar="SOURCE",
     help="What to follow, in place of the configuration: host, none, file:PATH, socket:PATH, cper:DIRECTORY, "
-    "rasdaemon:DATABASE. Repeatable. With auto and without a hypervisor, host by default; with model, none.",
+    "rasdaemon:DATABASE. Repeatable. host by default with kvm, and with auto unless on Xen; with model, none.",
 )
 @click.option(
     "--read-group", metavar="GROUP", help="Whose members may look over the control socket, besides whom [rights] lets."
@@ -69,8 +65,6 @@ def run_command(  # noqa: PLR0913, PLR0917 (one argument an option)
     \b
     Exit codes: 0 ended in order; 1 it could not go on; 2 usage, or a file cannot be read.
     """
-    if hypervisor in _NOT_YET:
-        raise click.UsageError(f"--hypervisor {hypervisor}: {_NOT_YET[hypervisor]}; use --hypervisor model")
     if hypervisor == "xen" and not Path("/dev/xen/privcmd").exists():
         raise click.UsageError("--hypervisor xen: this is no Dom0 (no /dev/xen/privcmd); see ringfence doctor")
 
@@ -82,10 +76,12 @@ def run_command(  # noqa: PLR0913, PLR0917 (one argument an option)
     from ringfence.service.rights import group_number  # noqa: PLC0415
     from ringfence.service.sources.host_facts import HostFiles, what_runs  # noqa: PLC0415
 
-    watches_host = hypervisor == "auto" and scenario is None
+    watches_host = hypervisor == "kvm" or (hypervisor == "auto" and scenario is None)
     if hypervisor == "auto":
         found = what_runs(HostFiles())
-        hypervisor, watches_host = ("xen", False) if found.is_dom0 else ("model", watches_host)
+        # What is played is played on the model.
+        hypervisor = "model" if found.hypervisor == "kvm" and scenario is not None else found.hypervisor
+        watches_host = watches_host and hypervisor != "xen"
         click.echo(f"ringfence: {found.in_words}", err=True)
     try:
         settings = Settings(

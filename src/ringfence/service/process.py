@@ -39,7 +39,7 @@ from ringfence.service.others import left_to_others
 from ringfence.service.outlets.trial import tested
 from ringfence.service.promptness import prompt
 from ringfence.service.stand_in import StandInWorld, stands_in
-from ringfence.service.wiring import xen_world
+from ringfence.service.wiring import kvm_world, xen_world
 from ringfence.service.writer import BusyError, Desk, World, Writer
 from ringfence.views.metrics import Sample
 
@@ -199,6 +199,8 @@ class Process:
         settings = self._settings
         if settings.hypervisor == "xen":
             return xen_world(settings.state_dir, boot, wake)
+        if settings.hypervisor == "kvm":
+            return kvm_world(settings.state_dir, boot, wake, self._first.configuration.kvm)
         model = ModelWorld(self._play, self._in_force.policy.policy, seed=settings.seed, boot=boot)
         return StandInWorld(model) if self._stands_in else model
 

@@ -13,6 +13,7 @@ from ringfence.hypervisor.model.host import HostSettings, ModelHost
 from ringfence.hypervisor.model.machine import Settings
 from ringfence.hypervisor.model.observer import Observer, nobody
 from ringfence.hypervisor.model.platforms import PLATFORMS
+from ringfence.service.configuration.kvm import Kvm
 from ringfence.service.real_world import RealWorld
 from ringfence.service.treatment import Treatment
 
@@ -49,8 +50,24 @@ def xen_world(state_dir: Path, boot: int, wake: Callable[[], None]) -> RealWorld
 
     Raises HypervisorError if it cannot be reached.
     """
-    from ringfence.hypervisor.xen.host import XenHost, version  # noqa: PLC0415 (it is loaded where there is a Xen)
-    from ringfence.hypervisor.xen.parts import of_this_machine  # noqa: PLC0415
+    from ringfence.hypervisor.xen.host import XenHost  # noqa: PLC0415 (it is loaded where there is a Xen)
 
-    parts = of_this_machine(state_dir)
-    return RealWorld(XenHost(this_boot(state_dir, Least(boot=boot - 1)), state_dir, parts, version()), wake)
+    return RealWorld(XenHost(this_boot(state_dir, Least(boot=boot - 1)), state_dir), wake)
+
+
+_PAGES_PER_MIB: Final = 256
+
+
+def kvm_world(state_dir: Path, boot: int, wake: Callable[[], None], wanted: Kvm) -> RealWorld:
+    """The KVM of this host; ``boot`` is the next number that no boot in the journal has.
+
+    Raises HypervisorError if a library that ``wanted`` asks for is not there.
+    """
+    from ringfence.hypervisor.kvm.host import KvmHost, Settings  # noqa: PLC0415 (it is loaded where there is KVM)
+
+    settings = Settings(
+        libvirt=wanted.libvirt,
+        destination=wanted.destination,
+        migration_pages_per_s=wanted.migration_mib_per_s * _PAGES_PER_MIB,
+    )
+    return RealWorld(KvmHost(this_boot(state_dir, Least(boot=boot - 1)), state_dir, settings), wake)

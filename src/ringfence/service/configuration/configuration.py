@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from ringfence.service.configuration.http import Http
 from ringfence.service.configuration.journal import JournalSection
+from ringfence.service.configuration.kvm import Kvm
 from ringfence.service.configuration.outlets import MOST_WEBHOOKS, SystemJournal, Textfile, Webhook
 from ringfence.service.configuration.rights import Rights
 from ringfence.service.configuration.section import AT_ONCE, FileName, Section
@@ -27,6 +28,7 @@ class Configuration(Section, frozen=True, kw_only=True):
     ] = None
     rights: Rights = Rights()
     sources: Sources = Sources()
+    kvm: Kvm = Kvm()
     journal: JournalSection = JournalSection()
     http: Http = Http()
     webhook: Annotated[tuple[Webhook, ...], Meta(max_length=MOST_WEBHOOKS)] = ()

@@ -5,6 +5,7 @@ Nothing here decides who wins: ``doctor`` shows it, the configuration says it. A
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -135,13 +136,17 @@ def _parameters(host: HostFiles) -> Iterator[Statement]:
 # --- daemons ---------------------------------------------------------------------------------------------------------
 
 
-def _processes(host: HostFiles) -> Iterator[tuple[str, str]]:
-    """The number and the name of each process."""
+def _process_numbers(host: HostFiles) -> list[str]:
     try:
         names = [entry.name for entry in (host.root / "proc").iterdir() if entry.name.isdecimal()]
     except OSError:
-        return
-    for number in sorted(names, key=int)[:MAX_PROCESSES]:
+        return []
+    return sorted(names, key=int)[:MAX_PROCESSES]
+
+
+def _processes(host: HostFiles) -> Iterator[tuple[str, str]]:
+    """The number and the name of each process."""
+    for number in _process_numbers(host):
         if (name := host.text(f"/proc/{number}/comm")) is not None:
             yield number, name.strip()
 
@@ -368,32 +373,58 @@ def _memory_failure(host: HostFiles) -> Iterator[Statement]:
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """What this machine is to Ringfence. ``is_dom0``: a Xen that can be asked; ``in_words`` says what was found, what
-    Ringfence therefore runs on, and why.
+    """What this machine is to Ringfence. ``hypervisor`` is what it therefore runs on ("xen", "kvm", "model");
+    ``in_words`` says what was found, and why.
     """
 
-    is_dom0: bool
+    hypervisor: str
     in_words: str
+
+    @property
+    def is_dom0(self) -> bool:
+        """Whether it is a Xen that can be asked."""
+        return self.hypervisor == "xen"
 
 
 _ON_MODEL: Final = "it runs on the model host, which stands in for this machine: nothing is carried out on it"
+_LIBVIRT: Final = ("/run/libvirt/libvirt-sock", "/run/libvirt/virtqemud-sock")
+"""The socket of libvirtd, and that of the daemon for QEMU alone, which newer distributions run."""
+_KVM_GUEST: Final = "anon_inode:kvm-vm"
+"""What an open virtual machine of /dev/kvm is called in /proc/PID/fd (Linux virt/kvm/kvm_main.c)."""
 
 
 def what_runs(host: HostFiles) -> Runs:
     """Which hypervisor runs here, by the files that each of them makes.
 
     /proc/xen/privcmd is in Dom0 alone (xenfs), /sys/hypervisor/type says "xen" in every guest of Xen as well
-    (Linux Documentation/ABI/stable/sysfs-hypervisor-xen), /dev/kvm is the module's device.
+    (Linux Documentation/ABI/stable/sysfs-hypervisor-xen), /dev/kvm is the module's device: it is in use if libvirt
+    listens, or a process has a guest of it.
     """
     if host.exists("/proc/xen/privcmd"):
-        return Runs(True, "Xen's Dom0 (/proc/xen/privcmd is there): it runs on this Xen")
+        return Runs("xen", "Xen's Dom0 (/proc/xen/privcmd is there): it runs on this Xen")
     if (host.text("/sys/hypervisor/type") or "").strip() == "xen":
         found = "a guest of Xen (/sys/hypervisor/type), not its Dom0: machine checks are the hypervisor's affair"
     elif host.exists("/dev/kvm"):
-        found = "a host of KVM (/dev/kvm), for which this version has no backend yet"
+        if used := _kvm_is_used(host):
+            return Runs("kvm", f"a host of KVM (/dev/kvm is there, and {used}): it runs on this KVM")
+        found = "a machine with /dev/kvm, which nobody uses (no libvirt listens, no process has a guest)"
     else:
         found = "no hypervisor (neither /proc/xen/privcmd nor /dev/kvm is there)"
-    return Runs(False, f"{found}; {_ON_MODEL}")
+    return Runs("model", f"{found}; {_ON_MODEL}")
+
+
+def _kvm_is_used(host: HostFiles) -> str:
+    for path in _LIBVIRT:
+        if host.exists(path):
+            return f"libvirt listens at {path}"
+    for number in _process_numbers(host):
+        directory = host.root / "proc" / number / "fd"
+        try:
+            if any(os.readlink(each.path) == _KVM_GUEST for each in os.scandir(directory)):  # noqa: PTH115
+                return f"process {number} has a guest"
+        except OSError:
+            continue
+    return ""
 
 
 def statements(host: HostFiles) -> tuple[Statement, ...]:
