@@ -100,7 +100,7 @@ def lab(arguments: list[str]) -> int:
             "the lab needs programs that are not here.\n"
             f"  Debian: apt-get install --no-install-recommends {' '.join(missing)}. Elsewhere it does not run."
         )
-    return run(BIN / "pytest", "-v", "--durations=0", *(arguments or ["lab/tests"]))
+    return run(BIN / "pytest", "-v", "--durations=0", "-p", "lab.passed", *(arguments or ["lab/tests"]))
 
 
 def main() -> int:

@@ -12,7 +12,16 @@ from types import ModuleType
 import msgspec
 
 import ringfence.arch
-from docs import concept_pages, configuration_page, control_page, http_page, monitoring, outlets_pages, today_page
+from docs import (
+    concept_pages,
+    configuration_page,
+    control_page,
+    http_page,
+    monitoring,
+    outlets_pages,
+    rows_page,
+    today_page,
+)
 from docs.declared import declared, first_sentence, modules
 from ringfence.arch import models, smca_banks
 from ringfence.arch.bitfield import Field, Register
@@ -482,6 +491,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "docs/reference/concept.md": lambda: concept_pages.concept(page, table),
     "docs/reference/flow.md": lambda: concept_pages.flow(page, table),
     "docs/reference/outcomes.md": lambda: concept_pages.outcome_table(page, table),
+    "docs/reference/rows.md": lambda: rows_page.rows(page, table),
     "docs/reference/today.md": lambda: today_page.today(page, table),
     "docs/reference/policy.md": policy,
     "docs/reference/control.md": lambda: control_page.control_socket(page, table),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 import click
 
-from lab import wheel
+from lab import rows, wheel
 from lab.debian import LabError, cache
 from lab.machine import Machine
+from lab.passed import PASSED
 from lab.remote import Remote
 from lab.xen.image import image
 from lab.xen.machine import CPU_MODELS, Hardware, start
@@ -102,6 +104,15 @@ def console() -> None:
     """Where the consoles' logs are."""
     home: Path = _machine().home
     click.echo(f"{home / 'com1.log'} (Xen and Dom0)")
+
+
+@main.command()
+def keep_rows() -> None:
+    """Write what the last run of the tests showed into docs/rows-shown.json, and the page that is made of it."""
+    if not PASSED.exists():
+        raise click.ClickException("no run has left its results here: python3 dev.py lab")
+    rows.keep(json.loads(PASSED.read_text(encoding="utf-8")))
+    click.echo(f"{rows.SHOWN.relative_to(Path.cwd())} written; now: python3 dev.py docs")
 
 
 if __name__ == "__main__":
