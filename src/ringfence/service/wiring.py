@@ -50,9 +50,11 @@ def xen_world(state_dir: Path, boot: int, wake: Callable[[], None]) -> RealWorld
 
     Raises HypervisorError if it cannot be reached.
     """
-    from ringfence.hypervisor.xen.host import XenHost  # noqa: PLC0415 (it is loaded where there is a Xen)
+    from ringfence.hypervisor.xen.host import XenHost, version  # noqa: PLC0415 (it is loaded where there is a Xen)
+    from ringfence.hypervisor.xen.parts import of_this_machine  # noqa: PLC0415
 
-    return RealWorld(XenHost(this_boot(state_dir, Least(boot=boot - 1)), state_dir), wake)
+    parts = of_this_machine(state_dir)
+    return RealWorld(XenHost(this_boot(state_dir, Least(boot=boot - 1)), state_dir, parts, version()), wake)
 
 
 _PAGES_PER_MIB: Final = 256
