@@ -12,7 +12,7 @@ from typing import Final
 MOST_CHARACTERS: Final = 1 << 22
 _KIB: Final = {"b": 1 / 1024, "KB": 1000 / 1024, "KiB": 1, "k": 1, "M": 1 << 10, "MiB": 1 << 10, "G": 1 << 20,
                "GiB": 1 << 20}  # fmt: skip
-CHANNEL: Final = "org.ringfence.agent.0"
+CHANNEL: Final = "org.ringfence.guest.0"
 """The virtio-serial port of Ringfence's agent in a guest."""
 
 

@@ -8,11 +8,12 @@ from typing import Final, assert_never
 
 from ringfence.arch.mcg import SER_P
 from ringfence.errors import HypervisorError
+from ringfence.hypervisor import last_resorts
 from ringfence.hypervisor.boot import Boot
 from ringfence.hypervisor.mca_abi import LogicalCpu
 from ringfence.hypervisor.port import Arrival, Capability, Ended, Token
 from ringfence.hypervisor.telemetry import Dom0Reader, frames_named, running_of
-from ringfence.hypervisor.xen import last_resorts, pages
+from ringfence.hypervisor.xen import pages
 from ringfence.hypervisor.xen.checkpoints import Checkpoints, disks_of
 from ringfence.hypervisor.xen.deeds import already_done, is_of_earlier_boot
 from ringfence.hypervisor.xen.domains import Domains

@@ -1,4 +1,4 @@
-"""The last words of a Dom0, and stopping its machine."""
+"""The last words of a host's Linux (Dom0, a KVM host), and stopping its machine."""
 
 from __future__ import annotations
 
@@ -51,12 +51,11 @@ def _hex(value: int | None) -> str | None:
 
 
 def halt(trigger: Path = TRIGGER) -> Result:
-    """Crash Dom0 on purpose: a crash kernel saves what there is if one is loaded, and Xen goes down with its Dom0.
-
-    Xen stops or restarts the machine when its control domain crashes (xen/common/shutdown.c, hwdom_shutdown).
+    """Crash the kernel on purpose: a crash kernel saves what there is if one is loaded, else it does what ``panic=``
+    says. Xen goes down with its Dom0: it stops or restarts the machine (xen/common/shutdown.c, hwdom_shutdown).
     """
     try:
         trigger.write_text("c")
     except OSError as error:
         return Result(Status.FAILED, f"{trigger}: {error.strerror}; enable sysrq (kernel.sysrq) for Ringfence to halt")
-    return Result(Status.RUNNING, "Dom0 is being crashed")
+    return Result(Status.RUNNING, "the kernel is being crashed")
