@@ -36,7 +36,7 @@ class Option:
 OPTIONS: Final = (
     Option(
         "transport",
-        "The way to the host: auto, xenstore, virtio-serial, vsock, or unix:PATH.",
+        "The way to the host: auto, xenstore, virtio-serial, vsock, unix:PATH, or xenstore:PATH.",
         metavar="TRANSPORT",
         default=transports.AUTO,
     ),

@@ -39,6 +39,11 @@ class Mailbox:
         """How often the other's node was not what it should be."""
 
     @property
+    def knows_other(self) -> bool:
+        """Whether the other side has ever been there."""
+        return self._other != 0
+
+    @property
     def node(self) -> bytes:
         """What is to stand in this side's node now."""
         return b"%08x %d %08x %d\n" % (self._session, self._number, self._other, self._read) + self._message

@@ -254,6 +254,8 @@ WAYS: Final = (
 """In the order in which ``auto`` looks: what somebody configured for Ringfence comes before what is there anyway."""
 AUTO: Final = "auto"
 UNIX: Final = "unix:"
+XENSTORE: Final = "xenstore:"
+"""Before the path of a xenbus device, or of a xenstored's socket, that is not where they usually are."""
 
 
 def is_dom0() -> bool:
@@ -276,7 +278,12 @@ def way(word: str) -> Way:
     if word.startswith(UNIX) and len(word) > len(UNIX):
         path = Path(word.removeprefix(UNIX))
         return Way(word, path.exists, lambda: _unix(path))
+    if word.startswith(XENSTORE) and len(word) > len(XENSTORE):
+        path = Path(word.removeprefix(XENSTORE))
+        return Way(word, path.exists, lambda: Xenstore(path))
     for each in WAYS:
         if each.word == word:
             return each
-    raise ValueError(f"{word}: no such transport; one of {AUTO}, {', '.join(each.word for each in WAYS)}, {UNIX}PATH")
+    raise ValueError(
+        f"{word}: no such transport; one of {AUTO}, {', '.join(each.word for each in WAYS)}, {UNIX}PATH, {XENSTORE}PATH"
+    )

@@ -84,9 +84,13 @@ class Packets:
 
 
 class Store:
-    """A connection to the xenstore. Raises XenstoreError (an OSError) wherever it cannot be talked to."""
+    """A connection to the xenstore.
 
-    def __init__(self, path: Path) -> None:
+    ``wait_s`` is for its answer. Raises XenstoreError (an OSError) wherever it cannot be talked to.
+    """
+
+    def __init__(self, path: Path, wait_s: float = WAIT_S) -> None:
+        self._wait_s = wait_s
         self._packets = Packets()
         self._fired = False
         self._request = 0
@@ -151,7 +155,7 @@ class Store:
     def _ask(self, kind: Kind, payload: bytes) -> bytes:
         self._request = (self._request + 1) & 0xFFFFFFFF
         os.write(self._file, Packet(kind, payload, self._request).packed())
-        until_s = time.monotonic() + WAIT_S
+        until_s = time.monotonic() + self._wait_s
         while (left_s := until_s - time.monotonic()) > 0:
             if not select.select([self._file], [], [], left_s)[0]:
                 break
@@ -166,7 +170,7 @@ class Store:
                     said = answer.payload.rstrip(b"\0").decode("ascii", "replace")
                     raise XenstoreError(f"the xenstore answers {said}", said)
                 return answer.payload
-        raise XenstoreError(f"the xenstore has not answered within {WAIT_S:.0f} s")
+        raise XenstoreError(f"the xenstore has not answered within {self._wait_s:g} s")
 
     def _take(self) -> list[Packet]:
         data = os.read(self._file, _HEAD.size + MOST_BYTES)

@@ -61,7 +61,7 @@ class Thrown(StrEnum):
     """Why something that a guest said was thrown away."""
 
     TOO_LONG = "too long"
-    NOT_JSON = "not JSON"
+    NOT_JSON = "no message at all"
     UNKNOWN = "of an unknown kind"
     BAD_FIELD = "with a bad field"
     FLOOD = "too many at a time"
@@ -212,6 +212,10 @@ class GuestLink:
             case Answer():
                 self._answered(message, now_ms)
 
+    def not_understood(self) -> None:
+        """Something came in which there is no message at all."""
+        self.thrown[Thrown.NOT_JSON] += 1
+
     # --- what a backend wants
 
     def handler(self, now_ms: int) -> McaHandler:
@@ -293,6 +297,7 @@ class GuestLink:
             return
         self.agent = Agent(hello.agent, hello.can)
         self._heard_ms = now_ms
+        self._outbox.pop((protocol.Who.__name__, 0), None)
         self._say(Welcome(highest, BEAT_S))
         for each in self._open.values():
             self._say_told(each, now_ms)

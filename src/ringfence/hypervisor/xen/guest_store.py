@@ -1,0 +1,157 @@
+"""Dom0's side of the mailboxes in which guests' agents are told and answer (guest.mailbox), by the xenstore.
+
+The path names the domain, and xenstored lets nobody but the domain itself and Dom0 write there: whose word it is, is
+never asked of the word. Nodes are looked at and not watched: a guest that writes without end makes Dom0 read no more
+often. Dom0 writes only where an agent's node is.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from ringfence.guest.mailbox import GUEST_NODE, HOST_NODE, Mailbox
+from ringfence.guest.xenstore import DEVICES, Store
+from ringfence.hypervisor.guest_link import GuestLink, GuestLinks
+from ringfence.quick import changed
+from ringfence.world.domain import Domain, McaHandler
+from ringfence.world.identities import DomainId, StepId
+from ringfence.world.steps import Order, Result
+
+ABSENT_MS: Final = 5_000
+"""A guest without an agent is looked at so often: an agent that comes is registered within that time."""
+PRESENT_MS: Final = 1_000
+"""A guest whose node is there; one that owes an answer is looked at each time."""
+MOST_LOOKS: Final = 64
+"""Nodes that are read at a time; some ten microseconds each. The others follow the next time."""
+WAIT_S: Final = 0.5
+"""For the xenstore's answer: who must decide does not wait for a stuck one longer, and not often:"""
+SILENT_MS: Final = 30_000
+
+
+@dataclass(slots=True)
+class _Box:
+    link: GuestLink
+    mailbox: Mailbox = field(default_factory=lambda: Mailbox(secrets.randbits(32)))
+    next_ms: int = 0
+    seen: bytes | None = None
+    written: bytes = b""
+
+
+def open_store() -> Store:
+    """The xenstore of this Dom0. Raises OSError."""
+    device = next((each for each in DEVICES if each.exists()), Path(DEVICES[0]))
+    return Store(device, WAIT_S)
+
+
+class GuestStore:
+    """The agents of all domains of this host. ``turn`` is called in ``arrivals``; it waits for xenstored alone."""
+
+    def __init__(self, now_ms: Callable[[], int], open_: Callable[[], Store] = open_store) -> None:
+        self._now_ms, self._open = now_ms, open_
+        self._links = GuestLinks()
+        self._boxes: dict[DomainId, _Box] = {}
+        self._store: Store | None = None
+        self._again_ms = 0
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether an agent's answer is waited for."""
+        return self._links.is_busy
+
+    def keep(self, domains: Iterable[Domain]) -> None:
+        """These domains are there; the agents of others are let go."""
+        here = {each.id: each.uuid for each in domains if each.lives and not each.is_dom0}
+        self._links.keep(here)
+        for number, uuid in here.items():
+            known = self._boxes.get(number)
+            try:
+                link = self._links.of(number, uuid)
+            except KeyError:
+                continue
+            if known is None or known.link is not link:
+                self._boxes[number] = _Box(link)
+        for number in self._boxes.keys() - here.keys():
+            del self._boxes[number]
+
+    def seen(self, domains: tuple[Domain, ...]) -> tuple[Domain, ...]:
+        """The domains with the handlers that they have registered."""
+        now_ms = self._now_ms()
+        return tuple(
+            each
+            if (handler := self._links.handler(each.id, now_ms)) is McaHandler.NONE
+            else changed(each, handler=handler)
+            for each in domains
+        )
+
+    def tell(self, order: Order) -> Result:
+        """Carry a NotifyGuest out."""
+        now_ms = self._now_ms()
+        result = self._links.tell(order, now_ms)
+        self._turn(now_ms)
+        return result
+
+    def probe(self, order: StepId) -> Result:
+        """What became of a NotifyGuest."""
+        return self._links.probe(order)
+
+    def ended(self) -> tuple[tuple[StepId, Result], ...]:
+        """Look at the mailboxes: what has ended since the last look."""
+        now_ms = self._now_ms()
+        self._turn(now_ms)
+        return self._links.ended(now_ms)
+
+    def close(self) -> None:
+        """End the connection to the xenstore; it is opened again when it is needed."""
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    # --- inside
+
+    def _turn(self, now_ms: int) -> None:
+        due = [box for box in self._boxes.values() if box.next_ms <= now_ms or box.link.is_busy]
+        if not due or now_ms < self._again_ms:
+            return
+        due.sort(key=lambda box: (not box.link.is_busy, box.next_ms))
+        try:
+            if self._store is None:
+                self._store = self._open()
+            for box in due[:MOST_LOOKS]:
+                self._look(self._store, box, now_ms)
+        except OSError:
+            self._again_ms = now_ms + SILENT_MS
+            self.close()
+
+    def _look(self, store: Store, box: _Box, now_ms: int) -> None:
+        home = f"/local/domain/{box.link.domain}"
+        node = store.read(f"{home}/{GUEST_NODE}")
+        box.next_ms = now_ms + (ABSENT_MS if node is None else PRESENT_MS)
+        if node is None:
+            if box.seen is not None:
+                box.link.disconnected()
+                box.mailbox, box.written = Mailbox(secrets.randbits(32)), b""
+            box.seen = None
+            return
+        if node != box.seen:
+            box.seen = node
+            self._read(box, node, now_ms)
+        for line in box.link.outgoing():
+            box.mailbox.put(line.removesuffix(b"\n"))
+        if box.mailbox.knows_other and box.mailbox.node != box.written:
+            box.written = box.mailbox.node
+            store.write(f"{home}/{HOST_NODE}", box.written)
+
+    @staticmethod
+    def _read(box: _Box, node: bytes, now_ms: int) -> None:
+        before = box.mailbox.bad
+        message = box.mailbox.look(node)
+        if box.mailbox.begins_anew():
+            box.link.connected()
+        if message is not None:
+            box.link.said(message, now_ms)
+        elif box.mailbox.bad != before:
+            box.link.not_understood()
