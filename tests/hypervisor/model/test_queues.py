@@ -56,7 +56,7 @@ class Queues(RuleBasedStateMachine):
             slot, urgent = self.reserved.pop(0)
             self.made += 1
             self.expected[urgent].append(self.made)
-            self.telemetry.commit(slot, info(self.made), urgent=urgent)
+            self.telemetry.commit(slot, info(self.made).pack(), urgent=urgent)
 
     @rule()
     def dismiss(self) -> None:
@@ -84,7 +84,7 @@ class Queues(RuleBasedStateMachine):
         for urgent in (True, False):
             shown = self.telemetry.oldest(urgent=urgent)
             held = self.expected[urgent]
-            assert (number_of(shown.info) if shown else None) == (held[0] if held else None)
+            assert (number_of(McInfo.unpack(shown.raw)) if shown else None) == (held[0] if held else None)
             assert self.telemetry.waiting(urgent=urgent) == len(held)
 
     @invariant()

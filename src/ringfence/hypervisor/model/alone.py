@@ -291,7 +291,7 @@ class XenAlone:
         self._situations.remember(raw, Known(running=log.running, done=tuple(log.done), earlier_boot=earlier_boot))
         slot = self._telemetry.reserve(urgent=urgent)
         if slot is not None:
-            self._telemetry.commit(slot, log.info, urgent=urgent)
+            self._telemetry.commit(slot, raw, urgent=urgent)
         self._recorder.was_reported(records, urgent=urgent, dropped=slot is None)
 
 

@@ -126,6 +126,8 @@ class ModelHost(Stage):
         return (*before, *self._xen.door.after_telemetry(room), *nonurgent)
 
     def _telemetry(self, *, urgent: bool) -> tuple[Telemetry, ...]:
+        if not self._xen.telemetry.waiting(urgent=urgent):
+            return ()  # no VIRQ_MCA has been raised for it
         fetched = self._reader.fetch(urgent=urgent)
         if fetched is None:
             return ()

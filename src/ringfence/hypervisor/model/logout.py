@@ -18,6 +18,7 @@ from ringfence.hypervisor.model.banks import COUNTER_FULL, Scheme
 from ringfence.hypervisor.model.machine import Machine
 from ringfence.hypervisor.telemetry import DOMID_IDLE
 from ringfence.record.binary.xen_mc_info import (
+    DATA_BYTES,
     DOMID_INVALID,
     VCPUID_INVALID,
     McFlag,
@@ -74,6 +75,7 @@ class BankReader:
         self._platform = machine.settings.platform
         self._is_smca = self._platform.scheme is Scheme.SMCA
         self._banks = mcg.COUNT.of(self._platform.mcg_cap)
+        self._statuses = [self._first_msr(bank) + msrs.Smca.STATUS for bank in range(self._banks)]
 
     def scan(self, cpu: CpuId, source: Source, *, extended: bool = True, signalled: bool = True) -> tuple[Logged, ...]:
         """All valid banks of a CPU; those that may be cleared are, so a shared bank is reported by one CPU alone.
@@ -83,8 +85,8 @@ class BankReader:
         """
         found: list[Logged] = []
         for bank in range(self._banks):
-            status = self._read(cpu, bank, msrs.Smca.STATUS)
-            if VAL.of(status) and (signalled or not self._is_signalled(status)):
+            status = self._machine.rdmsr(cpu, self._statuses[bank])
+            if status & VAL.mask and (signalled or not self._is_signalled(status)):
                 found.append(self._log(cpu, bank, status, source, extended=extended))
                 if self._may_clear(status, source):
                     self._clear(cpu, bank)
@@ -233,12 +235,10 @@ class BankReader:
 
 def fitted(info: McInfo, entry: McInfoBank | McInfoExtended | McInfoRecovery) -> McInfo:
     """The info with one more entry, or marked as incomplete if there is no room for it."""
-    grown = McInfo(entries=(*info.entries, entry), incomplete=info.incomplete)
-    try:
-        grown.pack()
-    except ValueError:
+    entries = (*info.entries, entry)
+    if McInfo(entries=entries).data_bytes > DATA_BYTES:
         return McInfo(entries=info.entries, incomplete=True)
-    return grown
+    return McInfo(entries=entries, incomplete=info.incomplete)
 
 
 def _worst(logged: tuple[Logged, ...]) -> McFlag:

@@ -49,6 +49,8 @@ class Mappings:
 
     def isolate(self, frame: Frame) -> tuple[Mapping, ...] | None:
         """Takes away every way that can be taken away; returns those that are left, None if there was none before."""
+        if frame not in self._others and frame not in self._isolated:
+            return self._isolate_owner(frame)  # as most pages of a superpage are
         ways = self.of(frame)
         if not ways:
             return None
@@ -57,6 +59,16 @@ class Mappings:
         if not any(mapping.kind is MappingKind.CPU for mapping in left):
             self._isolated.add(frame)
         return left
+
+    def _isolate_owner(self, frame: Frame) -> tuple[Mapping, ...] | None:
+        """As ``isolate``, of a frame to which its owner alone has a way."""
+        owner = self._frames.held(frame)
+        if owner is None or owner.domain is None:
+            return None
+        if not self._can_unmap(owner.domain):
+            return self.of(frame)
+        self._isolated.add(frame)
+        return ()
 
     def unmap_owner(self, frame: Frame) -> None:
         """Takes the owner's own mapping away, and no other: all that Xen does."""

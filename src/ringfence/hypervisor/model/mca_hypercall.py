@@ -97,7 +97,7 @@ class McaHypercall:
             return 0, Fetch(flags=Answer.NODATA, data=wanted.data).pack(), buffer
         if buffer_bytes < MC_INFO_BYTES:
             return -Errno.EFAULT, Fetch(flags=Answer.FETCHFAILED, data=wanted.data).pack(), buffer
-        content = entry.info.pack() + buffer[MC_INFO_BYTES:]
+        content = entry.raw + buffer[MC_INFO_BYTES:]
         return 0, Fetch(flags=Answer.OK, fetch_id=entry.id, data=wanted.data).pack(), content
 
     def _notifydomain(self, notify: Notifier, argument: bytes, buffer: bytes) -> Outcome:

@@ -12,7 +12,6 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Final, NewType
 
-from ringfence.record.binary.xen_mc_info import McInfo
 from ringfence.world.identities import CaseId
 
 URGENT_ENTRIES: Final = 10
@@ -34,11 +33,11 @@ _ID_STEP: Final = 0x28
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """An entry on a queue."""
+    """An entry on a queue. ``raw`` is its ``struct mc_info``."""
 
     id: FetchId
     slot: Slot
-    info: McInfo
+    raw: bytes
     case: CaseId | None = None
 
 
@@ -71,9 +70,9 @@ class Telemetry:
             self.dropped.nonurgent += 1
         return None
 
-    def commit(self, slot: Slot, info: McInfo, *, urgent: bool, case: CaseId | None = None) -> None:
+    def commit(self, slot: Slot, raw: bytes, *, urgent: bool, case: CaseId | None = None) -> None:
         """Puts a reserved entry on its queue, behind those that are there."""
-        self._queues[urgent].append(Committed(FetchId(self._next_id), slot, info, case))
+        self._queues[urgent].append(Committed(FetchId(self._next_id), slot, raw, case))
         self._next_id += _ID_STEP
 
     def dismiss(self, slot: Slot) -> None:

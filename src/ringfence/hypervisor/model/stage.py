@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Final, Protocol, runtime_checkable
+from typing import Final
 
 from ringfence.hypervisor.model import faults
 from ringfence.hypervisor.model.clock import MILLISECOND, Clock
@@ -66,26 +66,6 @@ class HostSettings:
     xen_pages: int = 1 << 14
     migration_pages_per_s: int = 250_000
     disk_pages_per_s: int = 125_000
-
-
-@runtime_checkable
-class _OfCpu(Protocol):
-    """A fault that names a CPU."""
-
-    @property
-    def cpu(self) -> CpuId:
-        """Which."""
-        ...
-
-
-@runtime_checkable
-class _OfAddress(Protocol):
-    """A fault that names an address."""
-
-    @property
-    def addr(self) -> PhysAddr:
-        """Which."""
-        ...
 
 
 class Stage:
@@ -267,9 +247,9 @@ class Stage:
 
         A fault that a CPU consumes is an access of whoever runs there, which has to be repeated afterwards.
         """
-        cpu = fault.cpu if isinstance(fault, _OfCpu) else None
+        cpu: CpuId | None = getattr(fault, "cpu", None)  # not all faults are of a CPU, or at an address
         running = Running() if cpu is None else self._xen.accesses.who(cpu)
-        addr = fault.addr if isinstance(fault, _OfAddress) else None
+        addr: PhysAddr | None = getattr(fault, "addr", None)
         if addr is not None:
             self._suspect(line_of(addr))
         frame = None if addr is None else Frame(addr >> PAGE_SHIFT)

@@ -236,8 +236,8 @@ class Xen:
         self.dom0.missing.clear()
         for (info, record, running), case, slot in zip(reports, cases, entries, strict=True):
             urgent = is_uncorrected(record)
-            final = self._naming.with_outcome(info, record)
-            self.situations.remember(final.pack(), Known(running=running))
+            final = self._naming.with_outcome(info, record).pack()
+            self.situations.remember(final, Known(running=running))
             if slot is not None:
                 self.telemetry.commit(slot, final, urgent=urgent, case=case)
             dropped = slot is None and (is_noticed or urgent)

@@ -194,6 +194,14 @@ class McInfoOpaque:
 
 McInfoEntry = McInfoGlobal | McInfoBank | McInfoExtended | McInfoRecovery | McInfoOpaque
 
+_SIZES: Final[dict[type[McInfoEntry], int]] = {
+    McInfoGlobal: _GLOBAL.size,
+    McInfoBank: _BANK.size,
+    McInfoExtended: _EXTENDED.size,
+    McInfoRecovery: _RECOVERY.size,
+}
+"""Of the entries that have always the same."""
+
 
 class McInfo(msgspec.Struct, frozen=True, kw_only=True):
     """struct mc_info. ``incomplete`` is MCINFO_FLAGS_UNCOMPLETE: Xen ran out of room and left entries out.
@@ -204,6 +212,11 @@ class McInfo(msgspec.Struct, frozen=True, kw_only=True):
     entries: tuple[McInfoEntry, ...] = ()
     incomplete: bool = False
     missing: int = 0
+
+    @property
+    def data_bytes(self) -> int:
+        """How many of the 760 bytes the entries need."""
+        return sum(_SIZES.get(type(entry), 0) or len(entry.pack()) for entry in self.entries)
 
     def pack(self) -> bytes:
         """The 768 bytes as Xen would return them.
