@@ -46,6 +46,8 @@ TOKENS_KEPT: Final = 4096
 """The newest that may not be acknowledged yet: 64 times what a source shows at once."""
 TREATED_KEPT: Final = 4096
 """Pages that closed cases have dealt with, the newest: far more than a host can lose and live."""
+PENDING_KEPT: Final = 4096
+"""Orders whose pages wait for their owner, the newest: as many as a backend follows."""
 OUTCOMES_KEPT: Final = 1024
 """Of closed cases, the newest; older ones are read from the journal itself."""
 
@@ -96,8 +98,9 @@ class State:
 
     ``history`` are the corrected errors of each suspect, oldest first, and ``forgetting`` what of it counts no more
     (``sightings`` leaves it out); ``faults`` what became of those that were too many;
-    ``offlined`` the pages that Ringfence had taken out of use, per DIMM; ``unacknowledged`` the arrivals that are
-    durable while their source may not know, each with a CRC of its records, for a source may use a number again;
+    ``offlined`` the pages that Ringfence had taken out of use, per DIMM; ``pending`` the orders of this boot whose
+    pages leave use when their owner lets go of them (case, first page, how many); ``unacknowledged`` the arrivals that
+    are durable while their source may not know, each with a CRC of its records, for a source may use a number again;
     ``sighted`` the errors that the host's own sources told of, by number, and ``positions`` how far these were read;
     ``modules`` the serial numbers of memory modules by socket. ``epoch_ms`` is the wall clock's time at 0 of the host's
     clock; ``received`` counts reports, ``together`` those of them that came together in storms, ``summed`` those of
@@ -120,6 +123,7 @@ class State:
     questions: dict[tuple[CaseId, DomainId], Question] = field(default_factory=dict)
     approvals: dict[tuple[CaseId, DomainId | None, str], Approval] = field(default_factory=dict)
     orders: dict[StepId, OpenOrder] = field(default_factory=dict)
+    pending: dict[StepId, tuple[CaseId, Frame, int]] = field(default_factory=dict)
     unacknowledged: dict[Token, int] = field(default_factory=dict)
     sighted: dict[int, Sighted] = field(default_factory=dict)
     positions: dict[str, str] = field(default_factory=dict)
@@ -615,7 +619,8 @@ def _intended(state: State, event: ev.Intended) -> None:
 
 def _carried(state: State, event: ev.Carried) -> None:
     if (known := state.orders.get(event.order)) is None:
-        state.strays += 1
+        # Of a page that was waited for: it was taken to be out of use before, and counts as it did.
+        state.strays += state.pending.pop(event.order, None) is None
         return
     if event.status is Status.RUNNING:
         state.orders[event.order] = msgspec.structs.replace(known, running=True)
@@ -624,6 +629,10 @@ def _carried(state: State, event: ev.Carried) -> None:
     result = Result(event.status, event.because, event.declared)
     if (case := state.cases.get(known.case)) is not None:
         case.ended_orders[event.order] = result
+    if event.status is Status.PENDING and isinstance(step := known.order.step, OfflineFrame):
+        state.pending[event.order] = known.case, step.frame, step.pages
+        while len(state.pending) > PENDING_KEPT:
+            del state.pending[next(iter(state.pending))]
     if result.succeeded:
         _pages_moved(state, known.order.step, known.dimm or "")
         faults.carried(state.faults, known.order.step)
@@ -653,6 +662,7 @@ def _started(state: State, event: ev.Started) -> None:
         state.boot = event.boot
         state.questions.clear()
         state.approvals.clear()
+        state.pending.clear()
         state.unacknowledged.clear()
         state.domains.clear()
         state.treated.clear()

@@ -311,6 +311,8 @@ class Loop:
         if case >= OWN_CASES:
             self._ahead.order_ended(case, known.order.step, result)
         if self._alone is not None:
+        if order in self.state.pending and result.status is not Status.PENDING:
+            self._ledger.carried(order, result)
             self._alone.order_ended(order, result)
 
     # --- what a treatment in this seat wants written and asked (service.alone.Clerk)
@@ -451,6 +453,7 @@ class Loop:
                     continue
                 chosen = case.decided.get(domain)
                 if is_own and chosen is not None and chosen.row == Row.INFORM:
+        resumption.take_up_pages(self._ledger)
                     # It was being told of a corrected error: nothing is done to it for that (L3).
                     why = "it was being told when Ringfence ended"
                     end = part_ended(self._ledger.now_ms, number, domain, State.UNKNOWN, Row.INFORM, why)

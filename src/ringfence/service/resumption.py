@@ -18,7 +18,7 @@ from ringfence.service.alone import Alone
 from ringfence.service.ledger import Ledger
 from ringfence.service.treatment import Left
 from ringfence.world.identities import OWN_CASES, CaseId, DomainId, Frame, StepId
-from ringfence.world.steps import InjectVmce, NotifyGuest, Result, Status, Step
+from ringfence.world.steps import InjectVmce, NotifyGuest, OfflineFrame, Order, Result, Status, Step
 from ringfence.world.treatment import TAKEN_UP
 
 _TO_A_HALT: Final = frozenset({State.SAVING_EVIDENCE, State.SPEAKING, State.HALTING, State.HALTING_AGAIN})
@@ -50,6 +50,14 @@ def take_up_orders(ledger: Ledger, others: frozenset[DomainId] = frozenset()) ->
         if result is None:
             ledger.attempts(known.case, known.order, "", known.attempt + 1, known.dimm)
         else:
+            ledger.carried(order, result)
+
+
+def take_up_pages(ledger: Ledger) -> None:
+    """Ask what has become of the pages of this boot that waited for their owner; those that still wait are followed."""
+    for order, (case, frame, pages) in list(ledger.state.pending.items()):
+        result = ledger.host.probe(Order(order, OfflineFrame(frame, pages), case))
+        if result.status in {Status.DONE, Status.FAILED}:
             ledger.carried(order, result)
 
 
@@ -206,6 +214,7 @@ def known(ledger: Ledger, record: Record) -> tuple[bool, CaseId | None]:
     From the boot before the reset, or from another sink of this one. Not from further back: a machine can die of the
     same error again and again.
     """
+    ledger.settle()
     earlier, present = _NOT_KNOWN, _NOT_KNOWN
     boot = ""
     before = min(last_boots(ledger.journal), default=1) - 1

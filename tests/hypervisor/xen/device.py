@@ -59,6 +59,8 @@ class ModelXen:
         self.refuses: int | None = None
         self.refuses_mca: int | None = None
         self.busy_cpu = 0
+        self.fetched: Callable[[bytes, bytes], tuple[bytes, bytes]] = lambda struct, buffer: (struct, buffer)
+        """What a fetch gives: the struct xen_mc, and the mc_info."""
         self.page_ops: list[tuple[int, int]] = []
         self.xenstore_domains: set[DomainId] = set()
 
@@ -207,6 +209,8 @@ class ModelXen:
         elif command == 3:
             pointer, room = int.from_bytes(argument[16:24], "little"), 304 * int.from_bytes(argument[8:12], "little")
         result, after, buffer = self.host.hypercall_mca(DOM0, argument, room)
+        if command == 1:
+            after, buffer = self.fetched(after, buffer)
         self._put(address, after)
         if pointer and room:
             self._put(pointer, buffer)
