@@ -36,6 +36,9 @@ MORE_FORMS: Final = (
     "CPU 6\nBANK 8\nTSC 0x5f8de1b6c4a\nRIP 0x10:0xffffffff81006\nMISC 0x98873a2000043000\nADDR 0x1a2b3c000\n"
     "STATUS 0x88000040000200cf\nMCGSTATUS 0x0\nPROCESSOR 0:0x106a5\nTIME 1262304000\nSOCKETID 1\nAPICID 20\n"
     "MCGCAP 0x1c09\n",
+    # A file for mce-inject (mce.y): two ordered machine checks.
+    "# comment\nCPU 1 BANK 2\nSTATUS UNCORRECTED SRAR 0x134\nMCGSTATUS RIPV MCIP EIPV\nADDR 0x12345000\nMISC 0x8c\n"
+    "RIP 0x73:0x1eadbabe\nIRQBROADCAST\nCPU 0 2\nPROCESSOR 0:0x106a0\nMCGCAP 0x800\nSTATUS 0x8820000000000105\n",
     # rasdaemon's log (ras-mce-handler.c, ras-mc-handler.c, ras-extlog-handler.c, ras-memory-failure-handler.c).
     "rasdaemon: <...>-1234 [020] 0.001: mce_record: 2023-05-31 10:06:19 -0400 bank=d, status= 8c00004200800090, "
     "MEMORY CONTROLLER RD_CHANNEL0_ERR, mci=Corrected_error, mcgstatus=0, n_errors=1, cpu_type= Intel Ice Lake, "

@@ -19,6 +19,7 @@ class Format(StrEnum):
     GHES = "linux-ghes"
     MCELOG = "mcelog"
     MCELOG_CLIENT = "mcelog-client"
+    MCE_INJECT = "mce-inject"
     RASDAEMON = "rasdaemon"
     RASDAEMON_DB = "rasdaemon-sqlite"
     XEN_CONSOLE = "xen-console"

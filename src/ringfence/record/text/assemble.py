@@ -27,6 +27,7 @@ from ringfence.record.text.drafts import JOIN_LINES, NO_STATUS, Burst, Draft
 from ringfence.record.text.grammar import Fragment
 from ringfence.record.text.joins import join_claim, join_edac, join_memory_failures
 from ringfence.record.text.lines import Line
+from ringfence.record.text.mce_inject import adopted
 
 BURST_GAP_LINES = 40
 """Evidence further apart than this is not of one event's lines: a burst ends."""
@@ -380,12 +381,14 @@ def _assemble_burst(found: list[Piece], file: str) -> list[Evidence]:
     burst = Burst(file)
     backwards = _is_reversed(found)
     ordered = found[::-1] if backwards else found
+    ordered_ones = adopted([(piece.line, piece.fragment) for piece in ordered])
     by_format: dict[Format, list[tuple[Line, Fragment]]] = {}
-    for piece in ordered:
-        if piece.fragment is None:
+    for at, piece in enumerate(ordered):
+        fragment = ordered_ones.get(at, piece.fragment)
+        if fragment is None:
             burst.orphan([piece.line], "it promises machine-check evidence and has no known form")
-        elif piece.fragment.part != "known":
-            by_format.setdefault(piece.fragment.format, []).append((piece.line, piece.fragment))
+        elif fragment.part != "known":
+            by_format.setdefault(fragment.format, []).append((piece.line, fragment))
     for format_, pieces in by_format.items():
         if format_ is Format.PRINTK:
             _printk(burst, pieces)

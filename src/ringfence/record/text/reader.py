@@ -12,6 +12,7 @@ from ringfence.record.text import (
     esxi,
     freebsd,
     ghes,
+    mce_inject,
     mcelog,
     mcelog_client,
     memory_failure,
@@ -38,6 +39,7 @@ GRAMMARS: tuple[Grammar, ...] = (
     esxi.GRAMMAR,
     freebsd.GRAMMAR,
     bmc.GRAMMAR,
+    mce_inject.GRAMMAR,
 )
 """Every textual format. The first that reads a line has it, except that an open multi-line record comes first."""
 
