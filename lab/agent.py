@@ -7,9 +7,11 @@ lose and double bytes: who gets a bad line says so, and the last reply is kept t
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import termios
@@ -67,10 +69,22 @@ def read(asked: dict[str, Any]) -> dict[str, Any]:
         return {"data": base64.b64encode(file.read(asked["size"])).decode()}
 
 
+def talk(asked: dict[str, Any]) -> dict[str, Any]:
+    """A line sent to a socket of the machine, and the line that came back; none if none came in time."""
+    said = b""
+    with socket.socket(socket.AF_UNIX) as connection, contextlib.suppress(TimeoutError):
+        connection.settimeout(asked["timeout_s"])
+        connection.connect(asked["talk"])
+        connection.sendall(asked["line"].encode() + b"\n")
+        while not said.endswith(b"\n") and (more := connection.recv(65536)):
+            said += more
+    return {"out": base64.b64encode(said).decode()}
+
+
 def answer(asked: dict[str, Any]) -> dict[str, Any]:
     """What is asked, done; what went wrong is the answer."""
     try:
-        for verb, what in (("run", run), ("write", write), ("read", read)):
+        for verb, what in (("run", run), ("write", write), ("read", read), ("talk", talk)):
             if verb in asked:
                 return what(asked)
         return {}

@@ -97,6 +97,10 @@ class Remote:
             data += chunk
         return data
 
+    def talk(self, path: str, line: str, timeout_s: float) -> str:
+        """Send a line to a socket of the machine: the line that comes back, nothing if none comes in time."""
+        return _text(self._ask({"talk": path, "line": line, "timeout_s": timeout_s}, timeout_s).out)
+
     def _ask(self, asked: dict[str, object], timeout_s: float) -> _Answer:
         self._number += 1
         body = base64.b64encode(json.dumps(asked).encode())
