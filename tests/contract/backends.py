@@ -19,33 +19,29 @@ from tests.hypervisor.xen.device import xen_host
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """A host with two guests: ``pv`` has a handler, ``hvm`` enabled MCA. ``settle`` lets what was begun end.
+    """A host with two guests: ``pv`` has a handler, ``hvm`` enabled MCA. ``settle`` lets what was begun end."""
 
-    ``host`` is seen by the port alone; ``machine`` is the world behind it.
-    """
-
-    host: Hypervisor
-    machine: ModelHost
+    host: ModelHost
     pv: DomainId
     hvm: DomainId
 
     def frame(self, domain: DomainId, page: GuestFrame) -> Frame:
         """The frame that a guest's page lies in."""
-        return Frame(self.machine.address(domain, page) >> PAGE_SHIFT)
+        return Frame(self.host.address(domain, page) >> PAGE_SHIFT)
 
     def settle(self, ms: int = 60_000) -> None:
         """Let time pass."""
-        self.machine.advance(ms)
+        self.host.advance(ms)
 
     def corrected(self, page: int = 3) -> None:
         """A corrected error in a page of ``hvm``."""
-        address = self.machine.address(self.hvm, GuestFrame(page))
-        self.machine.inject(CacheCorrected(cpu=self.machine.cpu_of(self.hvm), addr=address))
+        address = self.host.address(self.hvm, GuestFrame(page))
+        self.host.inject(CacheCorrected(cpu=self.host.cpu_of(self.hvm), addr=address))
         self.settle(100)
 
     def consumed(self, page: int = 5) -> None:
         """``pv`` consumes an uncorrected error in a page of its own."""
-        assert self.machine.consume(self.pv, GuestFrame(page)) is not None
+        assert self.host.consume(self.pv, GuestFrame(page)) is not None
         self.settle(10)
 
 
@@ -57,20 +53,44 @@ def _model(personality: str) -> World:
     hvm = host.create(DomainSpec(name="hvm", kind=DomainKind.HVM, memory_pages=4096, mca_enabled=True))
     host.set_dom0_handler(True)
     host.advance(100)
-    return World(host, host, pv, hvm)
+    return World(host, pv, hvm)
 
 
-def _xen(state_dir: Path) -> World:
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A world, and what the port shows of it: its own host, or another backend on the same machine."""
+
+    host: Hypervisor
+    world: World
+
+
+def _xen(state_dir: Path) -> Seen:
     """XenHost, with the model's machine behind Xen's own hypercalls."""
-    behind = _model("xen-4.20")
-    host, *_ = xen_host(behind.machine, state_dir)
-    return World(host, behind.machine, behind.pv, behind.hvm)
+    world = _model("xen-4.20")
+    host, *_ = xen_host(world.host, state_dir)
+    return Seen(host, world)
 
 
-BACKENDS: dict[str, Callable[[Path], World]] = {
-    "model concept": lambda _: _model("concept"),
-    "model xen-4.17": lambda _: _model("xen-4.17"),
-    "model xen-4.20": lambda _: _model("xen-4.20"),
+BACKENDS: dict[str, Callable[[], World]] = {
+    "model concept": lambda: _model("concept"),
+    "model xen-4.17": lambda: _model("xen-4.17"),
+    "model xen-4.20": lambda: _model("xen-4.20"),
+}
+"""The model, by what it is."""
+
+
+def _by_itself(name: str) -> Callable[[Path], Seen]:
+    """The model by its own port."""
+
+    def made(_: Path) -> Seen:
+        world = BACKENDS[name]()
+        return Seen(world.host, world)
+
+    return made
+
+
+PORTS: dict[str, Callable[[Path], Seen]] = {
+    **{name: _by_itself(name) for name in BACKENDS},
     "XenHost on the model's ABI": _xen,
 }
-"""By name. Real hypervisors join this table with their labs."""
+"""Everything that stands behind the port, by name, with a directory of its own."""
