@@ -69,8 +69,8 @@ class Asked:
     pack: str = ""
 
 
-def run(asked: Asked, root: Path = Path("/")) -> int:
-    """The command; its exit code. ``root`` is where /proc and /sys are."""
+def run(asked: Asked, pages: Pages | None = None) -> int:
+    """The command; its exit code. ``pages`` are this machine's, if no others are given."""
     if asked.pack:
         return _pack(Path(asked.pack))
     try:
@@ -85,7 +85,7 @@ def run(asked: Asked, root: Path = Path("/")) -> int:
             "Give the guest a virtio-serial port named org.ringfence.guest.0, or a vsock device; on Xen, mount xenfs."
         )
         return _refuse(EXIT_FAILED, error.strerror or str(error), advice)
-    healer = Healer(given, Pages(root), dry_run=asked.dry_run)
+    healer = Healer(given, pages or Pages(), dry_run=asked.dry_run)
     if asked.check:
         return _check(healer, found)
     log = _Log(as_json=asked.json)

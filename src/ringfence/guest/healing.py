@@ -255,7 +255,7 @@ class Healer:
         }
         vetoes = False
         for script in scripts:
-            ran = hooks.run(script, environment, min(self.policy.hook_s, course.until_s - time.monotonic()))
+            ran = hooks.run(script, environment, max(0.0, min(self.policy.hook_s, course.until_s - time.monotonic())))
             course.ran.append(ran)
             if ran.code is not None:
                 course.done(Deed.RAN_HOOK)

@@ -86,7 +86,7 @@ def run(hook: Path, environment: Mapping[str, str], most_s: float) -> Ran:
     except OSError as error:
         return Ran(hook.name, None, f"it cannot be started: {error.strerror}")
     try:
-        code = process.wait(max(0.0, most_s))
+        code = process.wait(most_s)
     except subprocess.TimeoutExpired:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -12,7 +12,7 @@ from typing import Final
 
 from ringfence.hypervisor.guest_link import GuestLink
 
-AGAIN_MS: Final = 5_000
+AGAIN_MS: Final = 1_000
 """Between two attempts to connect: QEMU serves one client at a time, and may be starting."""
 
 
