@@ -306,9 +306,10 @@ def _by_rule(rule: Rule, spread: Spread) -> Iterable[Suspected]:
             parts.setdefault(name, []).append((spot, hits))
         if (around := rule.around(spot)) is not None:
             wider.setdefault(around, []).append((spot, hits))
+    sizes = {around: (len(spots), _errors(spots)) for around, spots in wider.items()} if parts else {}
     for name, spots in sorted(parts.items()):
         if _holds(rule, spots):
-            around_it = [wider[each] for each in sorted(_values(rule.around, spots))]
+            around_it = [sizes[each] for each in _values(rule.around, spots)]
             yield _suspected(rule, name, spots, around_it, spread)
 
 
@@ -318,10 +319,11 @@ def _holds(rule: Rule, spots: _Spots) -> bool:
     return all(len(_values(part, spots)) >= 2 for _, part in rule.differ)
 
 
-def _suspected(rule: Rule, name: str, spots: _Spots, around: list[_Spots], spread: Spread) -> Suspected:
+def _suspected(rule: Rule, name: str, spots: _Spots, around: list[tuple[int, int]], spread: Spread) -> Suspected:
+    """``around``: places and errors of each wider part that these spots lie in."""
     unplaced = [spot for spot, _ in spots if rule.around(spot) is None]
-    places = sum(len(each) for each in around) + len(unplaced)
-    errors = sum(_errors(each) for each in around)
+    places = sum(number for number, _ in around) + len(unplaced)
+    errors = sum(number for _, number in around)
     kinds = {word: len(_values(part, spots)) for word, part in rule.differ}
     differing = min(kinds.values(), default=MANY)
     counted = f"{_errors(spots)} errors in {len(spots)} place{'s' * (len(spots) != 1)}"

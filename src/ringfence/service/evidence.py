@@ -93,13 +93,14 @@ class Evidence:
             for entry in self._alone.judged():
                 events += written.judged(entry, Seat.DOM0, now_ms, None)
         storms = self._storms.events(repeats, now_ms)
-        self._ledger.write(*events, *storms)
-        if self._alone is not None:
-            self._alone.go_on(first_aid)
-        for event in events:
-            if isinstance(event, ev.Received) and event.corrected:
-                self._inform(event)
-                self._ahead.counted(event)
+        with self._ledger.together():
+            self._ledger.write(*events, *storms)
+            if self._alone is not None:
+                self._alone.go_on(first_aid)
+            for event in events:
+                if isinstance(event, ev.Received) and event.corrected:
+                    self._inform(event)
+                    self._ahead.counted(event)
         self._storms.counted(repeats, storms)
 
     @property
@@ -109,7 +110,8 @@ class Evidence:
 
     def go_on(self) -> None:
         """Do some of what follows from what came together."""
-        self._storms.go_on()
+        with self._ledger.together():
+            self._storms.go_on()
 
     def left_over(self, records: Sequence[Record], *, token: Token | None, sink: str) -> None:
         """Evidence of an earlier boot: joined to its case if it is known, else a case of its own that has ended."""
@@ -162,17 +164,18 @@ class Evidence:
         found = heard(told, self._ledger.state, cases, now_ms=now_ms, left_over=left_over)
         judged = self._alone.judged() if self._alone is not None else ()
         storms = self._storms.events(told.repeats, now_ms)
-        self._ledger.write(
-            *found.events,
-            *(event for entry in judged for event in written.judged(entry, Seat.DOM0, now_ms, None)),
-            *storms,
-        )
-        if self._alone is not None:
-            self._alone.go_on(first_aid)
-        for report, parts in found.counted:
-            if Suspect.PAGE in parts:
-                self._inform(report)
-            self._ahead.counted(report, parts)
+        with self._ledger.together():
+            self._ledger.write(
+                *found.events,
+                *(event for entry in judged for event in written.judged(entry, Seat.DOM0, now_ms, None)),
+                *storms,
+            )
+            if self._alone is not None:
+                self._alone.go_on(first_aid)
+            for report, parts in found.counted:
+                if Suspect.PAGE in parts:
+                    self._inform(report)
+                self._ahead.counted(report, parts)
         self._storms.counted(told.repeats, storms)
 
     def _inform(self, event: ev.Received) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Final
 
@@ -49,6 +49,8 @@ class Ledger:
         self.state = recall(journal).state
         self._last_resort = last_resort
         self._unwritten: deque[ev.Event] = deque()
+        self._held: list[ev.Event] = []
+        self._depth = 0
         self._retry_ms = 0
         self._noted: tuple[Domain, ...] = ()
         """What is written down of domains already, by this life."""
@@ -56,14 +58,48 @@ class Ledger:
         """Events that are in the kernel's log only."""
 
     def write(self, *events: ev.Event) -> None:
-        """Make events durable, then let them count; where there is no room, let them count all the same."""
+        """Make events durable, and let them count; where there is no room, let them count all the same.
+
+        Within ``together`` they are durable a little later, but always before anything is done because of them.
+        """
+        self._held.extend(events)
+        is_intent = any(isinstance(event, ev.Intended) for event in events)
+        if not self._depth or is_intent or len(self._held) >= WRITTEN_AT_ONCE:
+            self.settle()
+        for event in events:
+            apply(self.state, event)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is written within is one transaction as far as it can be: each waits for the disk.
+
+        It ends before each deed: an intent is on the disk, with all before it, before it is carried out, and whoever
+        does something else (answers, acknowledges, waits for somebody) calls ``settle`` or asks ``is_durable`` first.
+        An exception leaves what is held unwritten, as a kill at that point would: this life is over then.
+        """
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+        if not self._depth:
+            self.settle()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is held."""
+        return not self._held
+
+    def settle(self) -> None:
+        """Make durable what is held, or have it wait for room."""
+        if not (events := self._held):
+            return
         if not self._written(events):
             self._last_resort(tuple(ev.to_text(event) for event in events))
             room = max(0, MOST_UNWRITTEN - len(self._unwritten))
             self._unwritten.extend(events[:room])
             self.unkept += len(events[room:])
-        for event in events:
-            apply(self.state, event)
+        self._held = []
 
     def _written(self, events: Sequence[ev.Event]) -> bool:
         """Whether all that waits, and then these events, are on the disk now."""
@@ -94,6 +130,7 @@ class Ledger:
     @property
     def is_durable(self) -> bool:
         """Whether everything that was written is on the disk; what is not is tried again first."""
+        self.settle()
         if self._unwritten and self._written(()):
             self.journal.refill()
         return not self._unwritten and not self.unkept

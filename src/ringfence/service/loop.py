@@ -115,6 +115,10 @@ class Loop:
     def turn(self) -> None:
         """Do all that is due now. What waits for room on the disk is tried again, even if nothing else is written."""
         _ = self._ledger.is_durable
+        with self._ledger.together():
+            self._turn()
+
+    def _turn(self) -> None:
         for _ in range(TURNS_AT_ONCE):
             arrivals = self._host.arrivals()
             # What shall be saved must have come first: the wish to save it is answered when nothing else waits.
@@ -203,6 +207,11 @@ class Loop:
     def remember(self) -> Iterator[None]:
         """As ``Ledger.remember``: what upkeep does now and then, between two turns."""
         return self._ledger.remember()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all that counts was written, or waits for room; so it is between two calls of this loop's."""
+        return self._ledger.is_settled
 
     @property
     def is_durable(self) -> bool:
@@ -302,6 +311,8 @@ class Loop:
         ]
 
     def _order_ended(self, order: StepId, result: Result) -> None:
+        if order in self.state.pending and result.status is not Status.PENDING:
+            self._ledger.carried(order, result)
         if order not in self.state.orders:
             return
         known = self.state.orders[order]
@@ -311,8 +322,6 @@ class Loop:
         if case >= OWN_CASES:
             self._ahead.order_ended(case, known.order.step, result)
         if self._alone is not None:
-        if order in self.state.pending and result.status is not Status.PENDING:
-            self._ledger.carried(order, result)
             self._alone.order_ended(order, result)
 
     # --- what a treatment in this seat wants written and asked (service.alone.Clerk)
@@ -373,6 +382,7 @@ class Loop:
             situation=self._campaigning.situation(None),
         )
         now_ms = self._ledger.now_ms
+        self._ledger.settle()  # a plug-in may take its time
         said = verdicts(self._plugins, asked)
         self._ledger.write(
             *(
@@ -394,6 +404,7 @@ class Loop:
         return sum(case.frames.values()) if case is not None else 1
 
     def _answer(self, case: CaseId, domain: DomainId, says: Dom0Says) -> None:
+        self._ledger.settle()
         result = self._host.answer(case, domain, says) if self._alone is None else self._tell_alone(case, domain, says)
         if self._alone is not None and result.status is Status.DONE:
             return
@@ -442,6 +453,7 @@ class Loop:
     def _take_up(self, others: frozenset[DomainId]) -> None:
         """Go on with what an earlier life of the same boot left: its orders, and the operations that are waited for."""
         resumption.take_up_orders(self._ledger, others)
+        resumption.take_up_pages(self._ledger)
         self._campaigning.remember()
         if self._alone is not None:
             self._alone.treatment.heed(*resumption.remembered(self._ledger, others))
@@ -453,7 +465,6 @@ class Loop:
                     continue
                 chosen = case.decided.get(domain)
                 if is_own and chosen is not None and chosen.row == Row.INFORM:
-        resumption.take_up_pages(self._ledger)
                     # It was being told of a corrected error: nothing is done to it for that (L3).
                     why = "it was being told when Ringfence ended"
                     end = part_ended(self._ledger.now_ms, number, domain, State.UNKNOWN, Row.INFORM, why)

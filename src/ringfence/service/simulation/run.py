@@ -286,7 +286,8 @@ class Run:
         self._note(Life(self._clock.now_ns, self._lives, ended=True, killed=not halted))
         if self._loop is not None:
             self.trace.tally.resumed += 0 if halted else len(self._loop.state.orders) + len(self._loop.state.cases)
-            self._keep(self._loop.state, copied=False)
+            if self._loop.is_settled:  # else it died with events that counted, and of which nothing had come yet
+                self._keep(self._loop.state, copied=False)
         self._drop()
         if halted:
             return
