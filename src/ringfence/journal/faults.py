@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from heapq import nlargest
 from operator import itemgetter
 from typing import Final
@@ -298,17 +299,24 @@ others count there without a page. A storm has many, one after the other, and no
 
 _KINDS: Final[dict[str, UnitKind]] = {str(each): each for each in UnitKind}
 _PLACES: Final = frozenset(Location.__slots__)
+PLACES_KEPT: Final = 256
+"""An error is counted, looked at for trends and folded again: each time its place is asked for."""
 
 
 def sighting_of(event: ev.Received | ev.Repeated) -> Sighting:
     """A corrected error as the history keeps it."""
-    location = Location(**{name: value for name, value in event.place if name in _PLACES})  # type: ignore[arg-type]  # numbers and a label, as Location has them; msgspec has checked that they are either
+    location = _location(event.place)
     cpu = CpuId(event.record.cpu) if event.record.cpu is not None else None
     kind = _KINDS.get(event.unit_kind, UnitKind.OTHER)
     at_ms = event.at_ms
     if isinstance(event, ev.Received) and event.happened_ms is not None:
         at_ms = event.happened_ms
     return Sighting(at_ms, event.count, event.syndrome, event.frame, cpu, location, event.unit, kind)
+
+
+@lru_cache(maxsize=PLACES_KEPT)
+def _location(place: tuple[tuple[str, int | str], ...]) -> Location:
+    return Location(**{name: value for name, value in place if name in _PLACES})  # type: ignore[arg-type]  # numbers and a label, as Location has them; msgspec has checked that they are either
 
 
 def storm_of(event: ev.Repeated) -> Iterator[tuple[Key, Sighting]]:

@@ -225,7 +225,8 @@ def apply(state: State, event: ev.Stored) -> State:  # noqa: PLR0912, PLR0915 (o
     state.applied += 1
     state.now_ms = max(state.now_ms, event.at_ms)
     tally(state.tallies, event, _step_of(state, event))
-    faults.forget_some(state.history, state.forgetting, state.applied)
+    if state.forgetting:
+        faults.forget_some(state.history, state.forgetting, state.applied)
     match event:  # the kinds that come most often first: each arm that is passed costs time
         case ev.Progressed():
             _progressed(state, event)

@@ -15,7 +15,7 @@ from ringfence.arch.cpuid import Vendor
 from ringfence.arch.mci_status import ADDRV, DEFERRED, EN, OVER, PADDRV, POISON, UC, VAL
 from ringfence.hypervisor.model.host import ModelHost
 from ringfence.hypervisor.model.machine import Access, LoggedError
-from ringfence.hypervisor.model.observer import DomainChanged, Fact, Halted, Ran, Rebooted, Touched
+from ringfence.hypervisor.model.observer import DomainChanged, Fact, Halted, Injected, Ran, Rebooted, Touched
 from ringfence.hypervisor.model.templates import Meant
 from ringfence.record.evidence import HypervisorReport, Record
 from ringfence.service.simulation.trace import Trace, Truth
@@ -28,6 +28,9 @@ from ringfence.world.treatment import Told, Wanted
 
 CONSUMED_NS: Final = 5_000_000_000
 """A consumption is reported at once, or after a rendezvous that timed out; later it is another one."""
+
+_UNHEARD: Final = (Injected, Touched)
+"""What is between a cell and whoever reads it: Dom0 hears of it when it is reported, which is a fact of its own."""
 
 BEGUN_ANEW: Final = frozenset({"restarted", "restored"})
 """Why the model says that a domain runs again with new memory."""
@@ -88,7 +91,7 @@ class Witness:
             self.trace.ran.append(fact)
             return
         self.trace.happened.append(fact)
-        self._news = True
+        self._news = self._news or not isinstance(fact, _UNHEARD)
         if isinstance(fact, DomainChanged) and (fact.after not in LIVING or fact.because in BEGUN_ANEW):
             self._forget(fact.domain)
         match fact:
