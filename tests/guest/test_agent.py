@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 import subprocess
 import sys
@@ -67,6 +68,10 @@ class Host:
     def tell(self, what: Order) -> Result:
         assert self.links.tell(what, now_ms()).status is Status.RUNNING
         return wait_for_end(self.ended, what)
+
+
+def seen_of(host: GuestStore) -> tuple[tuple[StepId, Result], ...]:
+    return host.ended(now_ms())
 
 
 def wait_for_end(ended: Callable[[], tuple[tuple[StepId, Result], ...]], what: Order) -> Result:
@@ -155,16 +160,16 @@ def test_a_guest_is_told_by_the_xenstore_and_the_host_may_begin_anew(tmp_path: P
     with stored(tmp_path) as server, agent(kernel.root, f"xenstore:{server.guest_socket(GUEST)}"):
         until(lambda: server.nodes, "no agent")
         for number, page in ((1, 5), (2, 6)):
-            host = GuestStore(now_ms, lambda: Store(server.path))
+            host = GuestStore(lambda: Store(server.path))
             host.keep([guest])
 
             def registered(host: GuestStore = host) -> bool:
-                assert host.ended() == ()
-                return host.seen((guest,))[0].handler is McaHandler.AGENT
+                assert host.ended(now_ms()) == ()
+                return host.seen((guest,), now_ms())[0].handler is McaHandler.AGENT
 
             until(registered, "not registered")
-            assert host.tell(order(number, page)).status is Status.RUNNING
-            result = wait_for_end(host.ended, order(number, page))
+            assert host.tell(order(number, page), now_ms()).status is Status.RUNNING
+            result = wait_for_end(functools.partial(seen_of, host), order(number, page))
             assert result == Result(Status.DONE, "its agent says: healed; hard-offlined")
             host.close()
     assert kernel.taken(kernel.hard_offline) == [5, 6]

@@ -201,6 +201,18 @@ def test_another_domain_of_the_same_number_is_another_one() -> None:
         links.of(DOM0)
 
 
+def test_an_order_of_an_earlier_life_waits_for_the_agent_to_say_hello_and_not_for_ever() -> None:
+    link = GuestLink(GUEST)
+    assert link.handler(1_000) is McaHandler.NONE
+    assert link.tell(order(), 2_000).status is Status.RUNNING
+    link.connected()
+    link.heard(HELLO, 3_000)
+    assert [type(each) for each in says(link)] == [Welcome, Told]
+    never = GuestLink(GUEST)
+    never.handler(1_000)
+    assert never.tell(order(), 1_000 + guest_link.COMING_MS).status is Status.REFUSED
+
+
 @given(st.sets(st.integers(0, 1 << 39), max_size=60))
 def test_ranges_are_the_pages_and_nothing_else(pages: set[int]) -> None:
     found = ranges(GuestFrame(page) for page in pages)

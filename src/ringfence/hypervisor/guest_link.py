@@ -41,6 +41,8 @@ BEAT_S: Final = 10
 """An agent says that it is alive so often."""
 SILENT_MS: Final = 3 * BEAT_S * 1000
 """An agent that has said nothing for so long is taken to be gone: three beats."""
+COMING_MS: Final = 15_000
+"""From when a domain is first seen: so long an agent that was there before this process may not have said so yet."""
 ANSWER_MS: Final = 30_000
 """For an answer: a hook script and the restart of a unit take seconds. A case waits less (policy: deadlines.guest)."""
 MOST_OPEN: Final = 32
@@ -147,7 +149,8 @@ class GuestLink:
     answer_ms: int = ANSWER_MS
     agent: Agent | None = None
     thrown: Counter[Thrown] = field(default_factory=Counter)
-    _heard_ms: int = 0
+    _heard_ms: int | None = None
+    _seen_ms: int | None = None
     _open: dict[StepId, _Open] = field(default_factory=dict)
     _ended: OrderedDict[StepId, _Ended] = field(default_factory=OrderedDict)
     _to_tell: list[tuple[StepId, Result]] = field(default_factory=list)
@@ -220,8 +223,10 @@ class GuestLink:
 
     def handler(self, now_ms: int) -> McaHandler:
         """Whether an agent is registered and was heard of lately."""
-        there = self.agent is not None and now_ms - self._heard_ms <= SILENT_MS
-        return McaHandler.AGENT if there else McaHandler.NONE
+        self._may_come(now_ms)
+        if self.agent is None or self._heard_ms is None or now_ms - self._heard_ms > SILENT_MS:
+            return McaHandler.NONE
+        return McaHandler.AGENT
 
     @property
     def is_busy(self) -> bool:
@@ -230,12 +235,13 @@ class GuestLink:
 
     def tell(self, order: Order, now_ms: int) -> Result:
         """Tell it of its pages; RUNNING if it is said, its end comes by ``ended``. The same order once more is the same
-        message once more. REFUSED if there is no agent, or no message could say it: then nothing is said.
+        message once more. REFUSED if there is no agent, or no message could say it: then nothing is said. A domain that
+        was first seen a moment ago may have one: it is told as soon as that says hello.
         """
         step = order.step
         if not isinstance(step, NotifyGuest) or step.domain != self.domain:
             return Result(Status.REFUSED, "it is not for this guest")
-        if self.handler(now_ms) is McaHandler.NONE:
+        if self.handler(now_ms) is McaHandler.NONE and not self._may_come(now_ms):
             return Result(Status.REFUSED, "no agent has registered in it, or it has fallen silent")
         if order.id in self._ended:
             return self._ended[order.id].result
@@ -254,7 +260,7 @@ class GuestLink:
         except ProtocolError as error:
             return Result(Status.REFUSED, f"no message can say it: {error}")
         self._say_told(self._open.setdefault(order.id, _Open(told, now_ms + self.answer_ms)), now_ms)
-        return Result(Status.RUNNING, "its agent has the list of pages")
+        return Result(Status.RUNNING, "its agent is told of the pages")
 
     def ended(self, now_ms: int) -> tuple[tuple[StepId, Result], ...]:
         """The orders that have ended since the last look: answered, or not in time."""
@@ -279,6 +285,12 @@ class GuestLink:
         return None if ended is None else ended.result
 
     # --- inside
+
+    def _may_come(self, now_ms: int) -> bool:
+        """Whether an agent has not had the time to register: an order of an earlier life waits for it."""
+        if self._seen_ms is None:
+            self._seen_ms = now_ms
+        return self._heard_ms is None and now_ms - self._seen_ms < COMING_MS
 
     def _say(self, message: protocol.FromHost) -> None:
         # Once each: who asks again and again gets one answer, however much he asks.

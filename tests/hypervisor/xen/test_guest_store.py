@@ -10,7 +10,7 @@ import pytest
 from ringfence.guest.mailbox import GUEST_NODE, HOST_NODE, Mailbox
 from ringfence.guest.protocol import Alive, Answer, Hello, Outcome, Told, Who, encoded, from_host
 from ringfence.guest.xenstore import Kind, Store
-from ringfence.hypervisor.guest_link import Thrown
+from ringfence.hypervisor.guest_link import COMING_MS, Thrown
 from ringfence.hypervisor.xen.guest_store import ABSENT_MS, PRESENT_MS, GuestStore
 from ringfence.world.domain import Domain, DomainKind, DomainState, McaHandler
 from ringfence.world.identities import DOM0, CaseId, DomainId, GuestFrame, StepId
@@ -36,7 +36,7 @@ class Rig:
         return self.opened[-1]
 
     def new_host(self) -> GuestStore:
-        made = GuestStore(lambda: self.now_ms, lambda: self.open(self.server.path))
+        made = GuestStore(lambda: self.open(self.server.path))
         made.keep(DOMAINS)
         return made
 
@@ -52,7 +52,7 @@ class Rig:
 
     def turn(self, ms: int = PRESENT_MS) -> list[tuple[StepId, Status]]:
         self.now_ms += ms
-        return [(number, result.status) for number, result in self.host.ended()]
+        return [(number, result.status) for number, result in self.host.ended(self.now_ms)]
 
     def registered(self) -> Rig:
         self.says(encoded(Hello(1, 1, "test")))
@@ -61,7 +61,7 @@ class Rig:
         return self
 
     def handlers(self) -> list[McaHandler]:
-        return [each.handler for each in self.host.seen(DOMAINS)]
+        return [each.handler for each in self.host.seen(DOMAINS, self.now_ms)]
 
     @property
     def thrown(self) -> dict[Thrown, int]:
@@ -87,7 +87,7 @@ def test_an_agent_registers_is_told_and_answers(rig: Rig) -> None:
     assert rig.handlers() == [McaHandler.NONE] * 3
     rig.registered()
     assert rig.handlers() == [McaHandler.NONE, McaHandler.AGENT, McaHandler.NONE]
-    assert rig.host.tell(order()).status is Status.RUNNING
+    assert rig.host.tell(order(), rig.now_ms).status is Status.RUNNING
     told = from_host(rig.hears() or b"")
     assert isinstance(told, Told)
     rig.says(encoded(Answer(id=told.id, case=told.case, outcome=Outcome.HEALED)))
@@ -111,17 +111,19 @@ def test_a_host_that_starts_anew_asks_who_is_there_and_an_agent_that_is_gone_is_
 
 
 def test_nothing_is_written_for_a_guest_without_an_agent_and_it_is_seldom_looked_at(rig: Rig) -> None:
+    rig.handlers()
     for _ in range(20):
         rig.turn(ABSENT_MS // 10)
     reads = [path for domain, kind, path in rig.server.requests if not domain and kind == Kind.READ]
     assert len(reads) <= 2 * 3
     assert not rig.server.nodes
-    assert rig.host.tell(order()).status is Status.REFUSED
+    rig.turn(COMING_MS)
+    assert rig.host.tell(order(), rig.now_ms).status is Status.REFUSED
 
 
 def test_what_another_guest_says_is_not_this_ones_word(rig: Rig) -> None:
     rig.registered()
-    rig.host.tell(order())
+    rig.host.tell(order(), rig.now_ms)
     other, box = rig.open(rig.server.guest_socket(OTHER)), Mailbox(5)
     box.put(encoded(Hello(1, 1, "other")))
     other.write(GUEST_NODE, box.node)
@@ -144,7 +146,7 @@ def test_a_node_of_nonsense_is_counted_and_seen_once(rig: Rig, node: bytes) -> N
 
 def test_an_agent_that_ends_with_its_domain_ends_its_orders_and_leaves_nothing(rig: Rig) -> None:
     rig.registered()
-    rig.host.tell(order())
+    rig.host.tell(order(), rig.now_ms)
     rig.host.keep([*DOMAINS[:1], *(each for each in DOMAINS[2:])])
     assert rig.turn(0) == [(9, Status.FAILED)]
     assert not rig.host.is_busy
@@ -155,7 +157,7 @@ def test_an_agent_that_ends_with_its_domain_ends_its_orders_and_leaves_nothing(r
 
 def test_a_xenstore_that_is_gone_stops_nobody_and_is_tried_again_later(rig: Rig) -> None:
     rig.registered()
-    rig.host.tell(order())
+    rig.host.tell(order(), rig.now_ms)
     rig.server.close()
     assert rig.turn() == []
     assert rig.turn(40_000) == [(9, Status.FAILED)]

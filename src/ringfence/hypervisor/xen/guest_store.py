@@ -50,8 +50,8 @@ def open_store() -> Store:
 class GuestStore:
     """The agents of all domains of this host. ``turn`` is called in ``arrivals``; it waits for xenstored alone."""
 
-    def __init__(self, now_ms: Callable[[], int], open_: Callable[[], Store] = open_store) -> None:
-        self._now_ms, self._open = now_ms, open_
+    def __init__(self, open_: Callable[[], Store] = open_store) -> None:
+        self._open = open_
         self._links = GuestLinks()
         self._boxes: dict[DomainId, _Box] = {}
         self._store: Store | None = None
@@ -77,9 +77,9 @@ class GuestStore:
         for number in self._boxes.keys() - here.keys():
             del self._boxes[number]
 
-    def seen(self, domains: tuple[Domain, ...]) -> tuple[Domain, ...]:
-        """The domains with the handlers that they have registered."""
-        now_ms = self._now_ms()
+    def seen(self, domains: tuple[Domain, ...], now_ms: int) -> tuple[Domain, ...]:
+        """The domains, which are those that are there now, with the handlers that they have registered."""
+        self.keep(domains)
         return tuple(
             each
             if (handler := self._links.handler(each.id, now_ms)) is McaHandler.NONE
@@ -87,9 +87,8 @@ class GuestStore:
             for each in domains
         )
 
-    def tell(self, order: Order) -> Result:
+    def tell(self, order: Order, now_ms: int) -> Result:
         """Carry a NotifyGuest out."""
-        now_ms = self._now_ms()
         result = self._links.tell(order, now_ms)
         self._turn(now_ms)
         return result
@@ -98,9 +97,8 @@ class GuestStore:
         """What became of a NotifyGuest."""
         return self._links.probe(order)
 
-    def ended(self) -> tuple[tuple[StepId, Result], ...]:
+    def ended(self, now_ms: int) -> tuple[tuple[StepId, Result], ...]:
         """Look at the mailboxes: what has ended since the last look."""
-        now_ms = self._now_ms()
         self._turn(now_ms)
         return self._links.ended(now_ms)
 

@@ -71,8 +71,9 @@ CAPABILITIES: Final = (
     | Capability.HALT
     | Capability.FRAME_OWNER
 )
-"""No hypercall takes mappings away, tells a guest, or injects a vMCE for Dom0: Xen does these itself, or not. Why pages
-of PV guests are not exchanged: docs/decisions/0017. MIGRATE is added where another host is configured."""
+"""No hypercall takes mappings away, or injects a vMCE for Dom0: Xen does these itself, or not. Why pages of PV guests
+are not exchanged: docs/decisions/0017. MIGRATE is added where another host is configured, NOTIFY_GUEST where agents in
+guests are heard (docs/guest.md): which guests have one, their handler says."""
 
 DISK_PAGES_PER_S: Final = 25_600
 """What the disk of saved domains is taken to carry, 100 MB/s, for feasibility (B.6): nobody has measured it here."""
@@ -118,7 +119,8 @@ class XenHost:
     @property
     def capabilities(self) -> Capability:
         """As ``port.Hypervisor.capabilities``."""
-        return CAPABILITIES | (Capability.MIGRATE if self._parts.elsewhere is not None else Capability(0))
+        given = CAPABILITIES if self._parts.elsewhere is None else CAPABILITIES | Capability.MIGRATE
+        return given if self._parts.guests is None else given | Capability.NOTIFY_GUEST
 
     @property
     def boot(self) -> int:
@@ -137,7 +139,7 @@ class XenHost:
     @property
     def is_busy(self) -> bool:
         """Whether an operation runs whose end will be an arrival."""
-        return self._operations.is_busy
+        return self._operations.is_busy or (self._parts.guests is not None and self._parts.guests.is_busy)
 
     # --- what arrives ----------------------------------------------------------------------------------------------
 
@@ -157,7 +159,8 @@ class XenHost:
                 self._saves.discard(order)
                 self._checkpoints.ended(order, done=result.status is Status.DONE)
             found.append((order, self._cpu_seen(order, result)))
-        return (*found, *self._retiring.ended(self.now_ms()))
+        told = () if self._parts.guests is None else self._parts.guests.ended(self.now_ms())
+        return (*found, *told, *self._retiring.ended(self.now_ms()))
 
     def acknowledge(self, token: Token) -> None:
         """As ``port.Hypervisor.acknowledge``."""
@@ -178,7 +181,13 @@ class XenHost:
         """As ``port.Hypervisor.situation``."""
         domains = self._domains.seen(tuple(self._sysctl.domains()))
         frames = () if record is None else tuple(frames_named(record))
-        facts = tuple(pages.facts(frame, record, domains, self._domctl.owns) for frame in frames if record is not None)
+        facts = tuple(
+            pages.numbered(pages.facts(frame, record, domains, self._domctl.owns), domains, self._parts.numbers)
+            for frame in frames
+            if record is not None
+        )
+        if self._parts.guests is not None:
+            domains = self._parts.guests.seen(domains, self.now_ms())
         return Situation(
             now_ms=self.now_ms(),
             dom0=Dom0State(has_handler=True),
@@ -211,13 +220,17 @@ class XenHost:
                 return pages.onlined(self._sysctl, frame)
             case OfflineCpu() | OnlineCpu():
                 return self._switch(order.id, step)
+            case NotifyGuest() if self._parts.guests is not None:
+                return self._parts.guests.tell(order, self.now_ms())
+            case NotifyGuest():
+                return Result(Status.REFUSED, "no agents of guests are heard here")
             case LastWords():
                 return last_resorts.last_words(self._queues.unacknowledged)
             case HaltHost():
                 return last_resorts.halt()
             case (
                 NotifyDom0() | AskDom0() | SaveEvidence() | HealHost() | DegradeHost() | DrainHost() | IsolateFrame()
-                | ExchangeFrame() | NotifyGuest() | InjectVmce()
+                | ExchangeFrame() | InjectVmce()
             ):  # fmt: skip
                 return Result(Status.REFUSED, f"{self.name} has no call for it")
             case _:
@@ -326,6 +339,8 @@ class XenHost:
             if result.status is Status.PENDING:
                 self._retiring.follow(order.id, order.step)
             return result
+        if isinstance(order.step, NotifyGuest) and self._parts.guests is not None:
+            return self._parts.guests.probe(order.id)
         result = self._operations.probe(order.id)
         if result.status is Status.RUNNING:
             self._operations.watch(order.id)
@@ -350,18 +365,6 @@ _OnDomain = (
     | RestartDomain
     | MigrateDomain
 )
-
-VERSION: Final = Path("/sys/hypervisor/version")
-
-
-def version(home: Path = VERSION) -> str:
-    """Xen's version, as Dom0's kernel tells it ("4.20.3")."""
-    try:
-        return ".".join(
-            (home / each).read_text().strip().lstrip(".") for each in ("major", "minor", "extra")
-        ).removesuffix(".")
-    except OSError:
-        return "of an unknown version"
 
 
 def _platform(cpus: Sequence[LogicalCpu], parts: Parts) -> Platform:

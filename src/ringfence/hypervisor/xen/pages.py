@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from ringfence.arch import mci_misc
 from ringfence.arch.mci_status import ADDRV, MISCV
+from ringfence.hypervisor.xen.numbers import Numbers
 from ringfence.hypervisor.xen.sysctl import OWNER_SHIFT, PageCommand, PageStatus, QueryStatus, Sysctl
+from ringfence.quick import changed
 from ringfence.record.evidence import Delivery, Record
 from ringfence.world.domain import Domain, DomainKind
 from ringfence.world.frames import FrameFacts, FrameUse, Mapping, MappingKind
@@ -69,6 +72,22 @@ def facts(frame: Frame, record: Record, domains: Sequence[Domain], owns: Owns) -
     left = own is None or has == DOM0
     mappings = (Mapping(domain=has, kind=MappingKind.CPU, guest_frame=own, removable=False),) if left else ()
     return FrameFacts(frame=frame, use=FrameUse.DOMAIN, owner=has, guest_frame=own, mappings=mappings, broken=broken)
+
+
+def numbered(facts: FrameFacts, domains: Sequence[Domain], numbers: Numbers | None) -> FrameFacts:
+    """The same with the number that a PV guest has for the frame, where Xen's telemetry did not tell it.
+
+    Xen's own table says it, of PV guests alone; a page is told to its owner in no other number (law L7).
+    """
+    owner = next((each for each in domains if each.id == facts.owner), None)
+    if numbers is None or facts.guest_frame is not None or owner is None or owner.kind is not DomainKind.PV:
+        return facts
+    number = numbers.of(facts.frame)
+    mappings = tuple(
+        replace(each, guest_frame=number) if each.domain == owner.id and each.guest_frame is None else each
+        for each in facts.mappings
+    )
+    return changed(facts, guest_frame=number, mappings=mappings)
 
 
 def _was_looked_up(record: Record) -> bool:

@@ -10,6 +10,8 @@ from typing import Final, Protocol
 from ringfence.hypervisor.mca_abi import VIRQ_MCA
 from ringfence.hypervisor.xen import xenstore
 from ringfence.hypervisor.xen.event_channel import EventChannel, Silence, VirqTakenError
+from ringfence.hypervisor.xen.guest_store import GuestStore
+from ringfence.hypervisor.xen.numbers import Mapped, Numbers
 from ringfence.hypervisor.xen.privcmd import Gate, Privcmd
 from ringfence.hypervisor.xen.toolstack import Toolstack
 from ringfence.world.identities import DomainId, StepId
@@ -100,13 +102,17 @@ class Elsewhere(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """All of them. ``elsewhere`` is None where no other host is configured."""
+    """All of them. ``elsewhere`` is None where no other host is configured, ``guests`` where no agents are heard, and
+    ``numbers`` where nobody knows what PV guests call their frames.
+    """
 
     gate: Gate
     channel: Channel
     store: Store
     operations: Operations
     elsewhere: Elsewhere | None = None
+    guests: GuestStore | None = None
+    numbers: Numbers | None = None
 
 
 OPERATIONS: Final = "operations"
@@ -130,4 +136,6 @@ def of_this_machine(state_dir: Path, elsewhere: Elsewhere | None = None) -> Part
         store=xenstore.Store(),
         operations=Toolstack(state_dir / OPERATIONS),
         elsewhere=elsewhere,
+        guests=GuestStore(),
+        numbers=Numbers(gate, Mapped()),
     )
