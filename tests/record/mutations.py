@@ -16,6 +16,7 @@ from ringfence.record.binary.xen_mc_info import McFlag, McInfo, McInfoBank, McIn
 from ringfence.record.evidence import ClaimedSeverity, Format, Location, MemoryReport, Origin, Record, Registers
 from tests.corpus.test_corpus import AS_FOUND
 from tests.record.test_cper import ALDER_LAKE_BERT_HEAD, LIBCPER_IA32_X64, LIBCPER_MEMORY, XEN_ERST
+from tests.record.test_text_bmc import IMM, RSA
 from tests.record.test_text_freebsd import APEI, OPTERON
 from tests.record.test_text_ghes import MEMORY, OLD_MEMORY, PROCESSOR
 from tests.record.test_text_rasdaemon import SUMMARY
@@ -24,6 +25,8 @@ MORE_FORMS: Final = (
     OPTERON,
     APEI,
     SUMMARY,
+    RSA,
+    IMM,
     MEMORY,
     OLD_MEMORY,
     PROCESSOR,

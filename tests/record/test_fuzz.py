@@ -51,6 +51,7 @@ _LETTERS = re.compile(r"^[a-fA-F]+")
 _OCTAL = re.compile(r"0[0-7]+")
 _MAIL = re.compile(rb"=[ \t]*\r?\n")
 _MAIL_BYTE = re.compile(rb"=([0-9A-F]{2})")
+_HALVES = re.compile(r"\b([0-9A-F]{8}) (?=[0-9A-F]{8}\b)")
 _WRAPPED = re.compile(r"([0-9a-fA-F]{1,16})[ \t\r]*\n[>\s]*(?=([0-9a-fA-F]{1,16})\b)")
 LONGEST_NUMBER: Final = 40
 """No register has as many digits, with as many zeros before them as any log prints."""
@@ -67,13 +68,14 @@ def ascii_digits(line: str) -> str:
 
 def standing_numbers(raw: bytes) -> set[int]:
     """Every number that stands in the lines: as hexadecimal or decimal digits, behind a letter or not, or wrapped."""
-    unwrapped = _MAIL.sub(b"", raw)
-    unwrapped = _MAIL_BYTE.sub(lambda match: bytes([int(match[1], 16)]), unwrapped)
+    joined = _MAIL.sub(b"", raw)
+    unwrapped = _MAIL_BYTE.sub(lambda match: bytes([int(match[1], 16)]), joined)
     forms: set[str] = set()
-    for source in {raw, unwrapped}:
+    for source in {raw, joined, unwrapped}:
         shown = ascii_digits(source.decode("utf-8", "replace"))
-        # A register's halves may be parted by an apostrophe, or by the end of a line of a narrow screen.
-        forms |= {shown, shown.replace("'", ""), "\n".join("".join(halves) for halves in _WRAPPED.findall(shown))}
+        # A register's halves may be parted by an apostrophe, a blank, or the end of a line of a narrow screen.
+        forms |= {shown, shown.replace("'", ""), _HALVES.sub(r"\1", shown)}
+        forms |= {"\n".join("".join(halves) for halves in _WRAPPED.findall(shown))}
     found: set[int] = set()
     for run in {run for form in forms for run in _RUN.findall(form)}:
         for digits in {run, _LETTER.sub("", run), _LETTERS.sub("", run)} if run[0] in "abcdefABCDEF" else {run}:
