@@ -1,6 +1,7 @@
 """How many errors a second are durable one by one, beside one transaction each; and how long one takes to be decided.
 
-    python bench/durable.py [--reports 300000] [--rounds 3] [--spread row] [--latency-rate 1000] [--latency-seconds 20]
+    python -m bench.durable [--reports 300000] [--rounds 3] [--spread row] [--latency-rate 1000] [--latency-seconds 20]
+                            [--only throughput|latency]
 
 **Throughput.** rasdaemon's store path (ras-record.c of 0.8.5, ``ras_store_mce_record``) is one INSERT of a table of 26
 columns a record, each a transaction of its own, in a database that it opens with SQLite's defaults: a rollback journal,
@@ -12,7 +13,10 @@ counter: all are read back from the file and compared with what was sent. The go
 
 **Latency.** Reports at a steady rate, each with a number of its own; the time from before it is sent to when a reader
 of the journal's file sees it, once it is durable. Its trends are evaluated by the same call of the writer's, right
-after it is written. The goal is a 99th percentile under 5 ms.
+after it is written. The goal is a 99th percentile under 5 ms. Beside it, in the same directory, right before and right
+after: how long ``fdatasync`` alone takes there, of as many bytes as a transaction commonly writes, written over a file
+that is there, and appended to one; and how late a process wakes that sleeps for a millisecond. Who waits for a disk and
+for a CPU is not faster than these.
 
 Missed goals end it with 1. On a machine that does other work as well, look at the ratio; times are worse than at rest.
 """
@@ -37,7 +41,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.reports import BYTES, SPREADS, Storm
-from bench.storm import service, status
+from bench.storm import cpu_s, service, status
 from ringfence.journal import events as ev
 from ringfence.journal.store import Reader
 from ringfence.record.binary.struct_mce import StructMce
@@ -48,6 +52,12 @@ GOAL_P99_MS: Final = 5.0
 PEER_S: Final = 5.0
 SETTLE_S: Final = 120.0
 LOOK_S: Final = 0.0003
+
+RAW_BYTES: Final = 4 * (4096 + 24)
+"""A transaction of the journal commonly writes four pages to SQLite's WAL, each with a header of 24 bytes."""
+RAW_ROOM: Final = 4 << 20
+RAW_HZ: Final = 400
+RAW_S: Final = 3.0
 
 COLUMNS: Final = (
     "timestamp TEXT", "mcgcap INTEGER", "mcgstatus INTEGER", "status INTEGER", "addr INTEGER", "misc INTEGER",
@@ -138,6 +148,54 @@ def throughput(asked: argparse.Namespace, directory: Path) -> bool:
     return met
 
 
+# --- the machine by itself --------------------------------------------------------------------------------------------
+
+
+def syncs(directory: Path, *, over: bool) -> list[float]:
+    """How long each ``fdatasync`` took, ms: of bytes written ``over`` a file, or appended to it."""
+    took_ms = list[float]()
+    data = os.urandom(RAW_BYTES)
+    path = directory / "raw"
+    with path.open("w+b", buffering=0) as file:
+        if over:
+            file.write(bytes(RAW_ROOM))
+        os.fsync(file.fileno())
+        began, at = time.monotonic(), 0
+        for number in range(int(RAW_HZ * RAW_S)):
+            time.sleep(max(0.0, began + number / RAW_HZ - time.monotonic()))
+            os.pwrite(file.fileno(), data, at)
+            at += RAW_BYTES
+            at = 0 if over and at + RAW_BYTES > RAW_ROOM else at
+            before = time.monotonic()
+            os.fdatasync(file.fileno())
+            took_ms.append((time.monotonic() - before) * 1000)
+    path.unlink()
+    return took_ms
+
+
+def wakings() -> list[float]:
+    """How much later than asked for a sleep of a millisecond ends, ms."""
+    late_ms = list[float]()
+    for _ in range(int(RAW_S * 500)):
+        before = time.monotonic()
+        time.sleep(0.001)
+        late_ms.append((time.monotonic() - before) * 1000 - 1)
+    return late_ms
+
+
+def told(values_ms: list[float]) -> str:
+    """Median, 99th percentile and the worst of some times."""
+    found = sorted(values_ms)
+    return f"median {found[len(found) // 2]:.2f}, p99 {found[len(found) * 99 // 100]:.2f}, worst {found[-1]:.2f}"
+
+
+def machine(directory: Path, when: str) -> None:
+    """Say what disk and CPU take by themselves."""
+    over, appended = syncs(directory, over=True), syncs(directory, over=False)
+    print(f"{when}, ms: fdatasync of {RAW_BYTES} bytes: {told(over)}; appended: {told(appended)}")
+    print(f"{when}, ms: late from a sleep of 1 ms: {told(wakings())}", flush=True)
+
+
 # --- latency ----------------------------------------------------------------------------------------------------------
 
 
@@ -156,33 +214,57 @@ def send(path: str, rate: int, seconds: float, spread: str) -> None:
     print(json.dumps(sent))
 
 
+def follow(journal: Path, wanted: int, end: float) -> list[tuple[float, str]]:
+    """The texts of what is written until there are so many reports, or until it is time; each with when it was there.
+
+    It is decoded afterwards: what is measured has as much of the machine as can be.
+    """
+    found = list[tuple[float, str]]()
+    after, reports = 0, 0
+    query = (
+        "SELECT number, text, coalesce(json_extract(text, '$.reports'), 1) FROM event WHERE number > ? AND kind IN {}"
+    )
+    query = query.format("('Received', 'Repeated') ORDER BY number")
+    with closing(sqlite3.connect(f"{journal.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)) as database:
+        while reports < wanted and time.monotonic() < end:
+            rows = database.execute(query, (after,)).fetchall()
+            now = time.monotonic()
+            for number, text, count in rows:
+                after, reports = number, reports + count
+                found.append((now, text))
+            time.sleep(LOOK_S)
+    return found
+
+
 def latency(asked: argparse.Namespace, directory: Path) -> bool:
     """Whether the goal was met."""
-    seen = dict[int, float]()
     journal = directory / "journal.sqlite"
     wanted = int(asked.latency_rate * asked.latency_seconds)
-    with service(directory, f"socket:{directory / 'in'}"), Reader(journal) as reader:
+    machine(directory, "before")
+    with service(directory, f"socket:{directory / 'in'}") as process:
         words = [str(directory / "in"), str(asked.latency_rate), str(asked.latency_seconds), asked.spread]
         command = [sys.executable, "-m", "bench.durable", "send", *words]
+        used_s = cpu_s(process.pid)
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as sender:
-            after, end = 0, time.monotonic() + asked.latency_seconds + SETTLE_S
-            while len(seen) < wanted and time.monotonic() < end:
-                for number, event in reader.events(after, kinds=(ev.Received, ev.Repeated)):
-                    after, now = number, time.monotonic()
-                    if isinstance(event, ev.Repeated):
-                        structs = unpacked(event.packed, event.struct_bytes, event.reports)
-                        seen.update(dict.fromkeys(column(structs, event.struct_bytes, TSC_AT), now))
-                    elif isinstance(event, ev.Received) and event.record.registers.tsc is not None:
-                        seen[event.record.registers.tsc] = now
-                time.sleep(LOOK_S)
+            found = follow(journal, wanted, time.monotonic() + asked.latency_seconds + SETTLE_S)
             assert sender.stdout is not None
             sent: dict[str, float] = json.loads(sender.stdout.read())
+        used_s = cpu_s(process.pid) - used_s
+    machine(directory, "after")
+    seen = dict[int, float]()
+    for now, text in found:
+        event = ev.from_text(text)
+        if isinstance(event, ev.Repeated):
+            structs = unpacked(event.packed, event.struct_bytes, event.reports)
+            seen.update(dict.fromkeys(column(structs, event.struct_bytes, TSC_AT), now))
+        elif isinstance(event, ev.Received) and event.record.registers.tsc is not None:
+            seen[event.record.registers.tsc] = now
     took_ms = sorted((seen[int(number)] - began) * 1000 for number, began in sent.items() if int(number) in seen)
-    p50, p99 = took_ms[len(took_ms) // 2], took_ms[len(took_ms) * 99 // 100]
+    p99 = took_ms[len(took_ms) * 99 // 100]
     met = len(took_ms) == len(sent) and p99 < GOAL_P99_MS
     print(
         f"{len(sent)} errors at {asked.latency_rate} a second, {len(sent) - len(took_ms)} not in the journal; "
-        f"ms until durable: median {p50:.1f}, p99 {p99:.1f}, worst {took_ms[-1]:.1f}; "
+        f"ms until durable: {told(took_ms)}; in {len(found)} groups, {used_s / asked.latency_seconds:.2f} of a CPU; "
         f"goal p99 {GOAL_P99_MS:.0f}: {'met' if met else 'MISSED'}"
     )
     return met
@@ -196,12 +278,20 @@ def main() -> int:
     parser.add_argument("--spread", choices=SPREADS, default="row")
     parser.add_argument("--latency-rate", type=int, default=1_000)
     parser.add_argument("--latency-seconds", type=float, default=20.0)
+    parser.add_argument("--only", choices=("throughput", "latency"), help="one of the two")
     asked = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="rf-"))
     try:
         (directory / "latency").mkdir()
         print(f"load of the machine {os.getloadavg()[0]:.1f}")
-        met = [throughput(asked, directory), latency(asked, directory / "latency")]
+        met = [
+            each(asked, place)
+            for name, each, place in (
+                ("throughput", throughput, directory),
+                ("latency", latency, directory / "latency"),
+            )
+            if asked.only in {None, name}
+        ]
         print(f"load of the machine {os.getloadavg()[0]:.1f}")
     finally:
         shutil.rmtree(directory, ignore_errors=True)
