@@ -18,7 +18,7 @@ from ringfence.journal import events as ev
 from ringfence.journal.store import Journal
 from ringfence.service import control_protocol as say
 from ringfence.service.configuration.file import read
-from ringfence.service.doctor import BY_ID, CHECKS, Severity, examined, is_well
+from ringfence.service.doctor import BY_ID, CHECKS, examined, is_well
 from ringfence.service.doctor_facts import (
     Facts,
     JournalFact,
@@ -27,8 +27,10 @@ from ringfence.service.doctor_facts import (
     StateDirectory,
     gather,
 )
+from ringfence.service.doctor_findings import Severity
 from ringfence.service.others import Fact
 from ringfence.service.sources.source import Availability, Presence
+from ringfence.service.xen_facts import XenFacts
 from tests.service.processes import PATIENCE_S, RINGFENCE, service
 
 HEALTH = say.Health(
@@ -123,6 +125,7 @@ UNWELL: list[tuple[str, Facts, list[Severity]]] = [
     ("kdump", replace(SOUND, crash_kernel=None), [N]),
     ("clock", replace(SOUND, keeps_time=False), [W]),
     ("lockdown", replace(SOUND, lockdown="integrity"), [N]),
+    ("xen", replace(SOUND, xen=XenFacts(version="4.20.1", guest_type="PV")), [B, N, N]),
 ]
 
 

@@ -18,7 +18,7 @@ from ringfence.cli.state_dir import (
 )
 
 if TYPE_CHECKING:
-    from ringfence.service.doctor import Checked, Finding
+    from ringfence.service.doctor_findings import Checked, Finding
 
 EXIT_WELL = 0
 EXIT_NOT_WELL = 1

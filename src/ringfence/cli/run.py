@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import click
@@ -102,7 +103,7 @@ def run_command(  # noqa: PLR0913, PLR0917 (one argument an option)
         )
         if read_group is not None:
             group_number(read_group)
-        process = Process(settings, Notifier.of_environment(), attendants)
+        process = Process(settings, Notifier.of_environment(), partial(attendants, hypervisor=hypervisor))
         state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
     except RingfenceError as error:
         click.echo(f"ringfence: {error}\n  {error.advice}", err=True)

@@ -7,66 +7,14 @@ note. ``doctor_facts`` gathers.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
 from ringfence import __version__
 from ringfence.service.doctor_facts import Facts
+from ringfence.service.doctor_findings import Check, Checked, Finding, Severity, note, warning, wrong
+from ringfence.service.doctor_xen import under_xen
 from ringfence.service.sources.source import Presence
-
-
-class Severity(StrEnum):
-    """How bad a finding is; the worst first."""
-
-    WRONG = "wrong"
-    """Ringfence cannot do what it is for, or something stands open."""
-    WARNING = "warning"
-    """It works, and something will hurt on a bad day."""
-    NOTE = "note"
-    """Good to know; nothing need be done."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """What a check found: what is so, what that means, what to do (empty: nothing), and by which evidence."""
-
-    severity: Severity
-    text: str
-    means: str = ""
-    advice: str = ""
-    evidence: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One question, and what answers it."""
-
-    id: str
-    question: str
-    answer: Callable[[Facts], Iterable[Finding]]
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """A check with what it found."""
-
-    check: Check
-    findings: tuple[Finding, ...]
-
-
-def _wrong(text: str, means: str = "", advice: str = "", evidence: str = "") -> Finding:
-    return Finding(severity=Severity.WRONG, text=text, means=means, advice=advice, evidence=evidence)
-
-
-def _warning(text: str, means: str = "", advice: str = "", evidence: str = "") -> Finding:
-    return Finding(severity=Severity.WARNING, text=text, means=means, advice=advice, evidence=evidence)
-
-
-def _note(text: str, means: str = "", advice: str = "", evidence: str = "") -> Finding:
-    return Finding(severity=Severity.NOTE, text=text, means=means, advice=advice, evidence=evidence)
-
 
 # --- the program ------------------------------------------------------------------------------------------------------
 
@@ -77,9 +25,9 @@ LEAST_SQLITE: Final = (3, 38)
 
 def _versions(facts: Facts) -> Iterator[Finding]:
     if facts.python < LEAST_PYTHON:
-        yield _wrong(f"Python {_dotted(facts.python)} is too old", advice="Use Python 3.11 or later.")
+        yield wrong(f"Python {_dotted(facts.python)} is too old", advice="Use Python 3.11 or later.")
     if facts.sqlite < LEAST_SQLITE:
-        yield _wrong(
+        yield wrong(
             f"SQLite {_dotted(facts.sqlite)} is too old",
             "The journal's queries use json_each, which is built in since 3.38.",
             "Use a Python that is built with SQLite 3.38 or later.",
@@ -93,7 +41,7 @@ def _dotted(version: tuple[int, ...]) -> str:
 def _service(facts: Facts) -> Iterator[Finding]:
     health = facts.health
     if health is None:
-        yield _wrong(
+        yield wrong(
             f"the service does not answer: {facts.why_no_health}",
             "Nothing is watched, decided or written down.",
             "Start it: systemctl start ringfence. If it runs, name its --state-dir or --socket, and see `ringfence "
@@ -101,40 +49,38 @@ def _service(facts: Facts) -> Iterator[Finding]:
         )
         return
     if health.service_version != __version__:
-        yield _warning(
+        yield warning(
             f"the service is version {health.service_version}, this command {__version__}",
             "An update is installed and not in force.",
             "systemctl restart ringfence",
         )
     for problem in health.problems:
-        yield _wrong(problem, "The service itself says so.", evidence="ringfence status")
+        yield wrong(problem, "The service itself says so.", evidence="ringfence status")
     if health.at_restart:
-        yield _warning(
+        yield warning(
             f"{', '.join(health.at_restart)}: changed in the configuration, and not in force before a restart",
             advice="systemctl restart ringfence",
         )
     for missing in health.lacks:
-        yield _note(
-            f"the hypervisor cannot {missing.lower().replace('_', ' ')}", "What needs it falls to the next row."
-        )
+        yield note(f"the hypervisor cannot {missing.lower().replace('_', ' ')}", "What needs it falls to the next row.")
 
 
 def _unit(facts: Facts) -> Iterator[Finding]:
     if facts.unit is None:
-        yield _note(
+        yield note(
             "there is no systemd unit ringfence.service", "Nobody starts the service again when it ends, or feeds on "
             "its watchdog.", "Install packaging/ringfence.service.",
         )  # fmt: skip
         return
     if facts.unit.get("WatchdogSec", "0") in {"", "0"}:
-        yield _warning("the unit has no watchdog", "A service that is stuck is not started again.", "WatchdogSec=30")
+        yield warning("the unit has no watchdog", "A service that is stuck is not started again.", "WatchdogSec=30")
     if facts.unit.get("Restart", "no") == "no":
-        yield _warning("the unit does not start the service again", advice="Restart=on-failure")
+        yield warning("the unit does not start the service again", advice="Restart=on-failure")
     for needed, keys, why in _needs_of_unit(facts):
         for key, bad in keys.items():
             value = facts.unit.get(key, "")
             if bad(value):
-                yield _wrong(
+                yield wrong(
                     f"the unit's {key}={value} takes away what {needed} needs", why,
                     f"A drop-in (systemctl edit ringfence) that sets {key}= anew, with the reason.", facts.unit_file,
                 )  # fmt: skip
@@ -188,27 +134,27 @@ VOLATILE: Final = frozenset({"tmpfs", "ramfs", "overlay"})
 def _state(facts: Facts) -> Iterator[Finding]:
     state = facts.state
     if state is None:
-        yield _warning(
+        yield warning(
             f"there is no state directory {facts.state_dir}", advice="Start the service once, or name --state-dir."
         )
         return
     if state.mode & 0o022:
-        yield _wrong(
+        yield wrong(
             f"{facts.state_dir} may be written by others (mode {state.mode:o})",
             "Whoever may write there can put another journal in its place.", f"chmod go-w {facts.state_dir}",
         )  # fmt: skip
     if state.free_bytes < LEAST_FREE_BYTES:
-        yield _wrong(
+        yield wrong(
             f"{state.free_bytes >> 20} MiB are free for the journal", "When it is full, events go to the kernel's log.",
             "Make room on that disk.", str(facts.state_dir),
         )  # fmt: skip
     if state.filesystem in NETWORK:
-        yield _wrong(
+        yield wrong(
             f"the journal lies on a network file system ({state.filesystem})",
             "SQLite's WAL is not safe there: the journal can be damaged.", "Put --state-dir on a local disk.",
         )  # fmt: skip
     if state.filesystem in VOLATILE:
-        yield _warning(
+        yield warning(
             f"the journal lies on {state.filesystem}", "It may not outlive a reboot: history and bad pages are "
             "forgotten.", "Put --state-dir on a local disk.",
         )  # fmt: skip
@@ -219,9 +165,9 @@ def _journal(facts: Facts) -> Iterator[Finding]:
     if journal is None:
         return
     if journal.problem:
-        yield _wrong(f"the journal is damaged or cannot be read: {journal.problem}", advice=journal.advice)
+        yield wrong(f"the journal is damaged or cannot be read: {journal.problem}", advice=journal.advice)
     if not journal.has_reserve:
-        yield _warning(
+        yield warning(
             "the journal's reserve is not there", "The next full disk stops the journal at once.", "Make room on its "
             "disk; the service makes the reserve anew.",
         )  # fmt: skip
@@ -230,9 +176,9 @@ def _journal(facts: Facts) -> Iterator[Finding]:
 def _secrets(facts: Facts) -> Iterator[Finding]:
     for each in facts.secrets:
         if each.problem:
-            yield _wrong(f"{each.what}: {each.path}: {each.problem}", advice="Name a file that the service may read.")
+            yield wrong(f"{each.what}: {each.path}: {each.problem}", advice="Name a file that the service may read.")
         elif each.mode & 0o077:
-            yield _wrong(
+            yield wrong(
                 f"{each.what}: {each.path} may be read by others (mode {each.mode:o})",
                 "Whoever reads it can act in the service's name.", f"chmod 600 {each.path}",
             )  # fmt: skip
@@ -240,11 +186,11 @@ def _secrets(facts: Facts) -> Iterator[Finding]:
 
 def _configuration(facts: Facts) -> Iterator[Finding]:
     for problem in facts.configuration_problems:
-        yield _wrong(problem, "Nothing of the file is in force at the next start.", "ringfence config check")
+        yield wrong(problem, "Nothing of the file is in force at the next start.", "ringfence config check")
     for name in facts.unknown_names:
-        yield _warning(f"[rights] names {name}: not known on this machine", "It gives nobody anything.")
+        yield warning(f"[rights] names {name}: not known on this machine", "It gives nobody anything.")
     if facts.configuration_mode is not None and facts.configuration_mode & 0o022:
-        yield _wrong(
+        yield wrong(
             f"{facts.configuration_path} may be written by others (mode {facts.configuration_mode:o})",
             "Whoever writes there decides who may do what.", f"chmod go-w {facts.configuration_path}",
         )  # fmt: skip
@@ -256,7 +202,7 @@ def _http(facts: Facts) -> Iterator[Finding]:
         return
     for place in wanted.http.places:
         if not getattr(place, "is_loopback", True):
-            yield _note(f"HTTP listens on {place}: other machines reach it, over TLS", "Tokens decide who may do what.")
+            yield note(f"HTTP listens on {place}: other machines reach it, over TLS", "Tokens decide who may do what.")
 
 
 # --- the machine ------------------------------------------------------------------------------------------------------
@@ -264,7 +210,7 @@ def _http(facts: Facts) -> Iterator[Finding]:
 
 def _clock(facts: Facts) -> Iterator[Finding]:
     if facts.keeps_time is False:
-        yield _warning(
+        yield warning(
             "nothing keeps the clock (no chronyd, ntpd, systemd-timesyncd)",
             "Times of different hosts cannot be compared, and a clock that steps misplaces errors in their windows.",
             "Run one of them.",
@@ -272,41 +218,43 @@ def _clock(facts: Facts) -> Iterator[Finding]:
 
 
 def _hypervisor(facts: Facts) -> Iterator[Finding]:
-    yield _note(facts.runs, evidence="/proc/xen, /sys/hypervisor, /dev/kvm")
+    yield note(facts.runs, evidence="/proc/xen, /sys/hypervisor, /dev/kvm")
 
 
 def _sources(facts: Facts) -> Iterator[Finding]:
     for each in facts.sources:
         if each.availability.presence is Presence.PRESENT:
             continue
-        make = _wrong if each.expected else _note
+        make = wrong if each.expected else note
         yield make(f"{each.name} cannot be followed: {each.availability.why}", advice=each.availability.advice)
     if facts.sources and not any(each.availability.presence is Presence.PRESENT for each in facts.sources):
-        yield _wrong("not one source can be followed", "No evidence arrives.", "See the advice on each.")
+        yield wrong("not one source can be followed", "No evidence arrives.", "See the advice on each.")
 
 
 def _others(facts: Facts) -> Iterator[Finding]:
     for each in facts.others:
-        make = _warning if each.clashes else _note
+        make = warning if each.clashes else note
         yield make(each.text, advice=each.advice, evidence=each.evidence)
 
 
 def _polling(facts: Facts) -> Iterator[Finding]:
     """Documentation/ABI/testing/sysfs-mce and arch/x86/x86_64/machinecheck.rst."""
     said = facts.machine_check
+    if not said and facts.xen is not None:
+        return  # Xen polls, and its Dom0 does not
     if not said:
-        yield _note("whether the kernel polls cannot be told", evidence="/sys/devices/system/machinecheck is not there")
+        yield note("whether the kernel polls cannot be told", evidence="/sys/devices/system/machinecheck is not there")
     if said.get("ignore_ce") == "1":
-        yield _warning(
+        yield warning(
             "the kernel neither polls nor signals corrected errors (ignore_ce)", "No trend is ever seen.",
             "echo 0 > /sys/devices/system/machinecheck/machinecheck0/ignore_ce",
         )  # fmt: skip
     if said.get("cmci_disabled") == "1":
-        yield _note("CMCI is off: corrected errors are polled", "They arrive up to check_interval late.")
+        yield note("CMCI is off: corrected errors are polled", "They arrive up to check_interval late.")
     if said.get("check_interval") == "0":
-        yield _warning("banks are not polled (check_interval is 0)", "What is not signalled is not seen.")
+        yield warning("banks are not polled (check_interval is 0)", "What is not signalled is not seen.")
     if said.get("dont_log_ce") == "1":
-        yield _warning("corrected errors are cleared unlogged (dont_log_ce)", "No trend is ever seen.")
+        yield warning("corrected errors are cleared unlogged (dont_log_ce)", "No trend is ever seen.")
 
 
 PSTORE_FULL: Final = 64
@@ -315,12 +263,12 @@ PSTORE_FULL: Final = 64
 
 def _pstore(facts: Facts) -> Iterator[Finding]:
     if facts.pstore_backend == "":
-        yield _note(
+        yield note(
             "no pstore back end is in use", "Last words of a crash are kept nowhere but on the console.",
             "ERST needs firmware that has it; efi_pstore and ramoops are others.",
         )  # fmt: skip
     if facts.pstore_records is not None and facts.pstore_records >= PSTORE_FULL:
-        yield _warning(
+        yield warning(
             f"pstore holds {facts.pstore_records} records", "It may be full: the next crash is not recorded.",
             "Let somebody erase them: systemd-pstore, or [sources] erase-pstore = true.", "/sys/fs/pstore",
         )  # fmt: skip
@@ -328,14 +276,14 @@ def _pstore(facts: Facts) -> Iterator[Finding]:
 
 def _kdump(facts: Facts) -> Iterator[Finding]:
     if facts.crash_kernel is None:
-        yield _note("whether a crash kernel is loaded cannot be told", evidence="/sys/kernel/kexec_crash_loaded")
+        yield note("whether a crash kernel is loaded cannot be told", evidence="/sys/kernel/kexec_crash_loaded")
     if facts.crash_kernel is False:
-        yield _note("no crash kernel is loaded (kdump)", "A panic leaves no dump to learn from.", "See kdump(8).")
+        yield note("no crash kernel is loaded (kdump)", "A panic leaves no dump to learn from.", "See kdump(8).")
 
 
 def _edac(facts: Facts) -> Iterator[Finding]:
     if facts.edac_controllers == 0 and facts.configuration is not None and facts.configuration.sources.host:
-        yield _warning(
+        yield warning(
             "EDAC knows no memory controller", "Errors are not named by DIMM, and counters are missing.",
             "Load the driver of the memory controller (skx_edac, i10nm_edac, amd64_edac ...); under Xen there is none.",
         )  # fmt: skip
@@ -343,7 +291,7 @@ def _edac(facts: Facts) -> Iterator[Finding]:
 
 def _lockdown(facts: Facts) -> Iterator[Finding]:
     if facts.lockdown in {"integrity", "confidentiality"}:
-        yield _note(
+        yield note(
             f"the kernel is locked down ({facts.lockdown})",
             "MSRs, /dev/mem and (confidentiality) trace events are closed even to root.",
             evidence="/sys/kernel/security/lockdown",
@@ -360,6 +308,7 @@ CHECKS: Final = (
     Check("secrets", "Are tokens, keys and secrets for the service alone?", _secrets),
     Check("http", "Who can reach the HTTP API?", _http),
     Check("hypervisor", "What does Ringfence run on?", _hypervisor),
+    Check("xen", "What does this Xen do, and what does it keep to itself?", under_xen),
     Check("sources", "Can every source be followed that is switched on?", _sources),
     Check("others", "Who else acts on the same errors?", _others),
     Check("polling", "Does the kernel look for corrected errors?", _polling),

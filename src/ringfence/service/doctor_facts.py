@@ -27,6 +27,7 @@ from ringfence.service.intake_plan import followed
 from ringfence.service.others import Fact, facts_of, kernel_log
 from ringfence.service.sources.host_facts import HostFiles, statements, what_runs
 from ringfence.service.sources.source import Availability
+from ringfence.service.xen_facts import XenFacts, scans_seen, xen_facts
 
 ANSWER_S: Final = 5.0
 """For the service's health: it answers within a turn."""
@@ -57,6 +58,8 @@ class JournalFact:
     problem: str = ""
     advice: str = ""
     has_reserve: bool = True
+    xen_scans: bool = False
+    """A record of Xen's that a scan of the banks made is in it, of the Xen that ran last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,7 @@ class SourceFact:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """All that the checks know. ``configuration`` is None if it cannot be read, ``unit`` if there is none;
-    ``keeps_time`` and ``crash_kernel`` are None where it cannot be told.
+    ``keeps_time`` and ``crash_kernel`` are None where it cannot be told, ``xen`` where there is none.
     """
 
     state_dir: Path
@@ -109,6 +112,7 @@ class Facts:
     crash_kernel: bool | None = None
     keeps_time: bool | None = None
     lockdown: str = ""
+    xen: XenFacts | None = None
 
 
 def gather(  # noqa: PLR0913 (one argument a place)
@@ -121,6 +125,7 @@ def gather(  # noqa: PLR0913 (one argument a place)
     log = tuple(kernel_log(root / sources.kernel_log_path.lstrip("/")))
     health, why = _health(socket)
     unit_file, unit = _unit(root)
+    xen = xen_facts(host)
     return Facts(
         state_dir=state_dir,
         runs=what_runs(host).in_words,
@@ -142,9 +147,10 @@ def gather(  # noqa: PLR0913 (one argument a place)
         edac_controllers=len(_names(root / "sys/devices/system/edac/mc", "mc")),
         pstore_backend=_pstore_backend(host),
         pstore_records=_pstore_records(root),
-        crash_kernel=_crash_kernel(host),
+        crash_kernel=_crash_kernel(host) if xen is None or xen.crash_kernel is None else xen.crash_kernel,
         keeps_time=_keeps_time(root, host),
         lockdown=_lockdown(host),
+        xen=xen,
     )
 
 
@@ -207,12 +213,13 @@ def _journal(path: Path) -> JournalFact | None:
         return None
     reserve = path.with_name(path.name + ".reserve")
     try:
+        scans = False
         with Reader(path) as reader:
-            for _ in reader.events(max(0, reader.last - EVENTS_CHECKED)):
-                pass
+            for _, event in reader.events(max(0, reader.last - EVENTS_CHECKED)):
+                scans = scans_seen(event, before=scans)
     except RingfenceError as error:
         return JournalFact(str(error), error.advice, reserve.exists())
-    return JournalFact(has_reserve=reserve.exists())
+    return JournalFact(has_reserve=reserve.exists(), xen_scans=scans)
 
 
 def _secrets(state_dir: Path, wanted: Configuration) -> Iterator[Secret]:

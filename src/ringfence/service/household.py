@@ -5,20 +5,24 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from ringfence.hypervisor.mca_abi import VIRQ_MCA
+from ringfence.hypervisor.xen.event_channel import is_taken
 from ringfence.service.attendants import Attendant
 from ringfence.service.configuration.configuration import Configuration
 from ringfence.service.configuration.sources import Sources
-from ringfence.service.intake import Intake
+from ringfence.service.intake import Followed, Intake
 from ringfence.service.intake_plan import followed
 from ringfence.service.modules import ModuleWatch
 from ringfence.service.others import facts
 from ringfence.service.outlets.system_journal import SystemJournalOutlet
 from ringfence.service.outlets.textfile import TextfileOutlet
 from ringfence.service.outlets.webhook import WebhookOutlet
+from ringfence.service.sources.mcelog_device import McelogSource
 from ringfence.service.upkeep import Upkeep
+from ringfence.service.xen_facts import VIRQ_IS_TAKEN
 
 
-def attendants(configuration: Configuration) -> tuple[Attendant, ...]:
+def attendants(configuration: Configuration, hypervisor: str = "") -> tuple[Attendant, ...]:
     """The attendants, in the order in which they are started. One that needs a library imports it only here.
 
     Raises MissingExtraError if a library is not installed that the configuration asks for.
@@ -26,8 +30,9 @@ def attendants(configuration: Configuration) -> tuple[Attendant, ...]:
     found: list[Attendant] = [Upkeep()]
     if configuration.sources.host:
         found.append(ModuleWatch())  # what else is followed may be of another machine
-    if configuration.sources.any:
-        found.append(_intake(configuration.sources))
+    wanted, beside = configuration.sources, _beside(hypervisor)
+    if wanted.any or beside:
+        found.append(_intake(wanted, beside))
     if configuration.http.enabled:
         from ringfence.service.http.server import HttpServer  # noqa: PLC0415 (a library of the extra web)
 
@@ -40,6 +45,18 @@ def attendants(configuration: Configuration) -> tuple[Attendant, ...]:
     return tuple(found)
 
 
-def _intake(wanted: Sources) -> Intake:
+def _intake(wanted: Sources, beside: tuple[Followed, ...]) -> Intake:
+    named = followed(wanted)
+    known = {each.source.name for each in named}
+    all_ = (*(each for each in beside if each.source.name not in known), *named)
+    if beside:
+        return Intake(all_, lambda: (*(facts(wanted) if wanted.host else ()), VIRQ_IS_TAKEN))
     # What is to be known of this host matters where its own evidence is followed.
-    return Intake(followed(wanted), partial(facts, wanted)) if wanted.host else Intake(followed(wanted))
+    return Intake(all_, partial(facts, wanted)) if wanted.host else Intake(all_)
+
+
+def _beside(hypervisor: str) -> tuple[Followed, ...]:
+    """What is followed in the place of Xen's own telemetry, where Dom0's kernel takes that for itself."""
+    if hypervisor == "xen" and is_taken(VIRQ_MCA):
+        return (Followed(McelogSource(), expected=True),)
+    return ()

@@ -198,7 +198,7 @@ class Process:
     def _world(self, boot: int, wake: Callable[[], None]) -> World:
         settings = self._settings
         if settings.hypervisor == "xen":
-            return xen_world(settings.state_dir, boot, wake)
+            return xen_world(settings.state_dir, boot, wake, self._first.configuration.xen)
         if settings.hypervisor == "kvm":
             return kvm_world(settings.state_dir, boot, wake, self._first.configuration.kvm)
         model = ModelWorld(self._play, self._in_force.policy.policy, seed=settings.seed, boot=boot)

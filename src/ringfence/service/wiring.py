@@ -14,6 +14,7 @@ from ringfence.hypervisor.model.machine import Settings
 from ringfence.hypervisor.model.observer import Observer, nobody
 from ringfence.hypervisor.model.platforms import PLATFORMS
 from ringfence.service.configuration.kvm import Kvm
+from ringfence.service.configuration.xen import Xen
 from ringfence.service.real_world import RealWorld
 from ringfence.service.treatment import Treatment
 
@@ -45,15 +46,21 @@ def model_host(  # noqa: PLR0913 (one argument a choice)
     return ModelHost(settings, seed=seed, seat=sits, clock=clock, observer=observer)
 
 
-def xen_world(state_dir: Path, boot: int, wake: Callable[[], None]) -> RealWorld:
+def xen_world(state_dir: Path, boot: int, wake: Callable[[], None], wanted: Xen) -> RealWorld:
     """The Xen that this Dom0 runs on; ``boot`` is the next number that no boot in the journal has.
 
     Raises HypervisorError if it cannot be reached.
     """
-    from ringfence.hypervisor.xen.host import XenHost, version  # noqa: PLC0415 (it is loaded where there is a Xen)
+    from ringfence.hypervisor.xen.host import XenHost  # noqa: PLC0415 (it is loaded where there is a Xen)
+    from ringfence.hypervisor.xen.migration import OtherHost  # noqa: PLC0415
     from ringfence.hypervisor.xen.parts import of_this_machine  # noqa: PLC0415
+    from ringfence.hypervisor.xen.releases import version  # noqa: PLC0415
 
-    parts = of_this_machine(state_dir)
+    elsewhere = None
+    if wanted.destination:
+        elsewhere = OtherHost(wanted.destination, wanted.shell, wanted.migration_mib_per_s * _PAGES_PER_MIB)
+        elsewhere.watch()
+    parts = of_this_machine(state_dir, elsewhere)
     return RealWorld(XenHost(this_boot(state_dir, Least(boot=boot - 1)), state_dir, parts, version()), wake)
 
 

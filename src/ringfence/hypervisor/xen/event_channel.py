@@ -55,6 +55,10 @@ class EventChannel:
             advice = "Run Ringfence in Dom0, as root, with the kernel's module xen-evtchn loaded."
             raise HypervisorError(why, advice=advice) from error
 
+    def close(self) -> None:
+        """Give it up: somebody else can have it."""
+        os.close(self.file)
+
     def take(self) -> bool:
         """Whether it has fired since the last look; it can fire again."""
         try:
@@ -63,6 +67,15 @@ class EventChannel:
             return False
         os.write(self.file, fired)
         return True
+
+
+def is_taken(virq: int, device: Path = DEVICE) -> bool:
+    """Whether somebody else has a virtual interrupt; False if that cannot be told."""
+    try:
+        EventChannel(virq, device).close()
+    except HypervisorError as error:
+        return isinstance(error, VirqTakenError)
+    return False
 
 
 class Silence:

@@ -25,8 +25,10 @@ _HYPERCALL: Final = 0x305000
 _ARGUMENTS: Final = Struct("<6Q")
 """struct privcmd_hypercall: the number, and five arguments."""
 
+XEN_VERSION: Final = 17
 SYSCTL: Final = 35
 DOMCTL: Final = 36
+KEXEC_OP: Final = 37
 MCA: Final = 48
 """__HYPERVISOR_*."""
 

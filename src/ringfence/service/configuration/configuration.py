@@ -13,6 +13,7 @@ from ringfence.service.configuration.outlets import MOST_WEBHOOKS, SystemJournal
 from ringfence.service.configuration.rights import Rights
 from ringfence.service.configuration.section import AT_ONCE, FileName, Section
 from ringfence.service.configuration.sources import Sources
+from ringfence.service.configuration.xen import Xen
 
 
 class Configuration(Section, frozen=True, kw_only=True):
@@ -29,6 +30,7 @@ class Configuration(Section, frozen=True, kw_only=True):
     rights: Rights = Rights()
     sources: Sources = Sources()
     kvm: Kvm = Kvm()
+    xen: Xen = Xen()
     journal: JournalSection = JournalSection()
     http: Http = Http()
     webhook: Annotated[tuple[Webhook, ...], Meta(max_length=MOST_WEBHOOKS)] = ()
