@@ -17,7 +17,7 @@ from ringfence.journal.store import Journal
 from ringfence.service.loop import Loop
 from ringfence.world.identities import CpuId, DomainId, GuestFrame
 from ringfence.world.situation import Suspect
-from ringfence.world.steps import OfflineFrame
+from ringfence.world.steps import NotifyGuest, OfflineFrame
 from tests.contract.backends import BACKENDS, World
 
 POLICY = replace(DEFAULT, trends=replace(DEFAULT.trends, page_count=3, on_page=OnPageTrend.OFFLINE))
@@ -50,8 +50,28 @@ def trends(path: Path, suspect: Suspect = Suspect.PAGE) -> list[ev.TrendSeen]:
 
 
 def ordered(path: Path) -> list[object]:
+    """What was ordered of the machine; what guests were told is left out."""
+    return [step for step in steps(path) if not isinstance(step, NotifyGuest)]
+
+
+def steps(path: Path) -> list[object]:
     with Journal(path, fsync=False) as journal:
         return [event.step.step for _, event in journal.events() if isinstance(event, ev.Intended)]
+
+
+def test_the_guest_that_has_the_page_is_told_while_it_is_good_and_before_it_is_taken_out(
+    world: World, tmp_path: Path
+) -> None:
+    path = tmp_path / "j.sqlite"
+    with life(world, path) as loop:
+        err(world, loop, 3, domain=world.hvm)
+    assert [type(step).__name__ for step in steps(path)] == ["OfflineFrame"], "it has no handler"
+    with life(world, path) as loop:
+        err(world, loop, 3)
+        assert not [case for case in loop.state.cases.values() if not case.has_ended]
+    told, out = steps(path)[1:]
+    assert told == NotifyGuest(world.pv, (GuestFrame(7),), must_act=False, endangered=True)
+    assert isinstance(out, OfflineFrame)
 
 
 def test_a_page_is_acted_upon_once_and_its_suspects_are_named(world: World, tmp_path: Path) -> None:

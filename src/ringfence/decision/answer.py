@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from ringfence.decision.feasibility import Costed, loss_of_waiting, plan
-from ringfence.decision.policy import Answer, OnPageTrend, OnRankTrend, Policy
+from ringfence.decision.policy import Answer, OnPageTrend, OnRankTrend, Operation, Policy
 from ringfence.decision.rows import Because, Row
 from ringfence.diagnosis.severity import Severity
 from ringfence.world.domain import Domain, McaHandler
@@ -74,6 +75,31 @@ def answer(  # noqa: PLR0913 (one argument a fact, and the last three are named)
     return Reply(says=wanted, operations=feasible, reasons=(because, chosen, *refused))
 
 
+BRINGS_BACK: Final = (Operation.RESTORE, Operation.RESTART)
+"""What makes a domain run again that has ended."""
+
+
+def revival(domain: Domain, situation: Situation, policy: Policy, *, severity: Severity) -> Reply:
+    """What Dom0 does for a domain that the hypervisor has crashed before anybody was asked: the row that would have
+    asked is preempted, and of what Dom0 could have done only bringing it back is left (II.2).
+
+    LEAVE where the policy says so, in a dry run, and where nothing can bring it back.
+    """
+    if policy.dry_run:
+        return Reply(says=Answer.LEAVE, reasons=(Because(Row.ASK_DOM0, "dry run: nothing is ordered"),))
+    wanted, because = _wanted(domain, situation, policy, severity)
+    if wanted is Answer.LEAVE:
+        return Reply(says=wanted, reasons=(because,))
+    allowed = tuple(each for each in policy.rule_for(domain).operations if each in BRINGS_BACK)
+    costed = plan(domain, allowed, situation, poisoned_pages=0, expected_ue_ms=None, policy=policy)
+    feasible = tuple(each for each in costed if each.feasible)
+    gone = Because(Row.ON_DOMAIN, f"{domain.name} was crashed by the hypervisor: what is left is to bring it back")
+    refused = tuple(
+        Because(Row.FEASIBILITY, f"{each.operation}: {each.why_not}") for each in costed if not each.feasible
+    )
+    return Reply(says=Answer.OPERATE if feasible else Answer.LEAVE, operations=feasible, reasons=(gone, *refused))
+
+
 def _wanted(domain: Domain, situation: Situation, policy: Policy, severity: Severity) -> tuple[Answer, Because]:
     for verdict in situation.verdicts:
         if verdict.domain in {None, domain.id} and verdict.answer in list(Answer):
@@ -135,12 +161,19 @@ def inform(situation: Situation, policy: Policy) -> tuple[NotifyGuest, ...]:
     told: list[NotifyGuest] = []
     for facts in situation.frames if not policy.dry_run else ():
         domain = situation.domain(facts.owner) if facts.owner is not None else None
-        mapped = (mapping.guest_frame for mapping in facts.mappings if mapping.domain == facts.owner)
-        page = next((number for number in (facts.guest_frame, *mapped) if number is not None), None)
-        hears = domain is not None and not domain.is_dom0 and domain.lives and domain.handler is not McaHandler.NONE
-        if domain is not None and hears and page is not None and policy.rule_for(domain).inform_of_ce:
-            told.append(NotifyGuest(domain.id, (page,), must_act=False, endangered=True))
+        if domain is not None and policy.rule_for(domain).inform_of_ce:
+            told += _warning(facts, situation)
     return tuple(told)
+
+
+def _warning(facts: FrameFacts, situation: Situation) -> tuple[NotifyGuest, ...]:
+    """The word to the guest that has an endangered page, if it has a handler, in its own number for it."""
+    domain = situation.domain(facts.owner) if facts.owner is not None else None
+    mapped = (mapping.guest_frame for mapping in facts.mappings if mapping.domain == facts.owner)
+    page = next((number for number in (facts.guest_frame, *mapped) if number is not None), None)
+    if domain is None or domain.is_dom0 or not domain.lives or domain.handler is McaHandler.NONE or page is None:
+        return ()
+    return (NotifyGuest(domain.id, (page,), must_act=False, endangered=True),)
 
 
 def _ahead_of_page(trend: Trend, situation: Situation, policy: Policy) -> Ahead:
@@ -164,7 +197,15 @@ def _ahead_of_page(trend: Trend, situation: Situation, policy: Policy) -> Ahead:
         for facts in situation.frames
         if not _take_out(facts, wanted.on_page, situation)
     )
-    return Ahead(steps=steps, reasons=(seen, *left))
+    exchanged = {step.frame for step in steps if isinstance(step, ExchangeFrame)}
+    told = tuple(
+        step for facts in situation.frames if facts.frame not in exchanged for step in _warning(facts, situation)
+    )
+    heard = tuple(
+        Because(Row.INFORM, f"domain {step.domain} has a handler: it can let go of the page while it is good")
+        for step in told
+    )
+    return Ahead(steps=(*told, *steps), reasons=(seen, *heard, *left))
 
 
 def _take_out(facts: FrameFacts, wanted: OnPageTrend, situation: Situation) -> tuple[Step, ...]:

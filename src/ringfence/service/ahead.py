@@ -18,7 +18,7 @@ from ringfence.service.campaigning import Campaigning, part_begun, part_ended
 from ringfence.service.ledger import Ledger
 from ringfence.world.identities import CaseId
 from ringfence.world.situation import Suspect
-from ringfence.world.steps import ExchangeFrame, OfflineCpu, OfflineFrame, Result, Status, Step
+from ringfence.world.steps import ExchangeFrame, NotifyGuest, OfflineCpu, OfflineFrame, Result, Status, Step
 
 
 class ActingAhead:
@@ -69,7 +69,8 @@ class ActingAhead:
             *((part_begun(now_ms, case, None),) if plan.steps else ()),
         )
         for step in plan.steps:
-            _, result = self._ledger.execute(case, step, Row.ON_MACHINE, dimm)
+            row = Row.INFORM if isinstance(step, NotifyGuest) else Row.ON_MACHINE
+            _, result = self._ledger.execute(case, step, row, dimm)
             self._instead(case, step, result)
         self.end(case, plan.reasons[-1].because)
         for campaign in plan.campaigns:
