@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -22,8 +23,12 @@ from ringfence.service.upkeep import Upkeep
 from ringfence.service.xen_facts import VIRQ_IS_TAKEN
 
 
-def attendants(configuration: Configuration, hypervisor: str = "") -> tuple[Attendant, ...]:
+def attendants(
+    configuration: Configuration, hypervisor: str = "", more: Sequence[Followed] = ()
+) -> tuple[Attendant, ...]:
     """The attendants, in the order in which they are started. One that needs a library imports it only here.
+
+    ``more`` is what the backend has to be followed, beside what the configuration names.
 
     Raises MissingExtraError if a library is not installed that the configuration asks for.
     """
@@ -31,8 +36,8 @@ def attendants(configuration: Configuration, hypervisor: str = "") -> tuple[Atte
     if configuration.sources.host:
         found.append(ModuleWatch())  # what else is followed may be of another machine
     wanted, beside = configuration.sources, _beside(hypervisor)
-    if wanted.any or beside:
-        found.append(_intake(wanted, beside))
+    if wanted.any or beside or more:
+        found.append(_intake(wanted, beside, more))
     if configuration.http.enabled:
         from ringfence.service.http.server import HttpServer  # noqa: PLC0415 (a library of the extra web)
 
@@ -45,8 +50,8 @@ def attendants(configuration: Configuration, hypervisor: str = "") -> tuple[Atte
     return tuple(found)
 
 
-def _intake(wanted: Sources, beside: tuple[Followed, ...]) -> Intake:
-    named = followed(wanted)
+def _intake(wanted: Sources, beside: tuple[Followed, ...], more: Sequence[Followed]) -> Intake:
+    named = (*followed(wanted), *more)
     known = {each.source.name for each in named}
     all_ = (*(each for each in beside if each.source.name not in known), *named)
     if beside:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from ringfence.decision.policy import DEFAULT
 from ringfence.errors import RingfenceError, SourceError
@@ -31,6 +31,7 @@ from ringfence.service.configuration.section import Applies
 from ringfence.service.configured import Asked, InForce, in_force, in_words
 from ringfence.service.control import Control, News
 from ringfence.service.control_protocol import Code, Health, Refused, Reloaded
+from ringfence.service.intake import Followed
 from ringfence.service.measures import Measures
 from ringfence.service.measuring import exposed, measured
 from ringfence.service.model_world import ModelWorld, Play, nothing
@@ -39,7 +40,7 @@ from ringfence.service.others import left_to_others
 from ringfence.service.outlets.trial import tested
 from ringfence.service.promptness import prompt
 from ringfence.service.stand_in import StandInWorld, stands_in
-from ringfence.service.wiring import kvm_world, xen_world
+from ringfence.service.wiring import kvm_parts, kvm_source, kvm_world, xen_world
 from ringfence.service.writer import BusyError, Desk, World, Writer
 from ringfence.views.metrics import Sample
 
@@ -63,6 +64,14 @@ class Settings:
     asked: Asked
 
 
+class Household(Protocol):
+    """Makes the attendants that a configuration asks for; ``more`` is what the backend has to be followed."""
+
+    def __call__(self, configuration: Configuration, *, more: Sequence[Followed]) -> Sequence[Attendant]:
+        """As ``household.attendants``."""
+        ...
+
+
 class Process:
     """One life of the process. ``run`` it once."""
 
@@ -70,7 +79,7 @@ class Process:
         self,
         settings: Settings,
         notifier: Notifier,
-        attendants: Callable[[Configuration], Sequence[Attendant]] = lambda _: (),
+        attendants: Household = lambda *_, **__: (),
     ) -> None:
         """Raises SourceError, ConfigurationError or PolicyError if configuration or policy cannot be loaded."""
         self._settings, self._notifier = settings, notifier
@@ -88,7 +97,9 @@ class Process:
         if self._stands_in and settings.play is not None:
             advice = "Leave --scenario out, or give --source none: the model cannot be both."
             raise SourceError("[sources]", "the model plays a scenario, or stands in for this machine", advice=advice)
-        self._attendants = tuple(attendants(self._in_force.configuration))
+        self._kvm = kvm_parts(found.configuration.kvm) if settings.hypervisor == "kvm" else None
+        more = () if self._kvm is None else (kvm_source(self._kvm),)
+        self._attendants = tuple(attendants(self._in_force.configuration, more=more))
         self._file_problem = ""
         self._reloading = asyncio.Lock()
         self._started_wall_ms = wall_ms()
@@ -199,8 +210,8 @@ class Process:
         settings = self._settings
         if settings.hypervisor == "xen":
             return xen_world(settings.state_dir, boot, wake, self._first.configuration.xen)
-        if settings.hypervisor == "kvm":
-            return kvm_world(settings.state_dir, boot, wake, self._first.configuration.kvm)
+        if self._kvm is not None:
+            return kvm_world(settings.state_dir, boot, wake, self._kvm)
         model = ModelWorld(self._play, self._in_force.policy.policy, seed=settings.seed, boot=boot)
         return StandInWorld(model) if self._stands_in else model
 

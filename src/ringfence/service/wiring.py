@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ringfence.decision.policy import Policy
 from ringfence.hypervisor.boot import Least, this_boot
@@ -15,8 +15,13 @@ from ringfence.hypervisor.model.observer import Observer, nobody
 from ringfence.hypervisor.model.platforms import PLATFORMS
 from ringfence.service.configuration.kvm import Kvm
 from ringfence.service.configuration.xen import Xen
+from ringfence.service.intake import Followed
 from ringfence.service.real_world import RealWorld
+from ringfence.service.sources.guest_failures import GuestFailuresSource
 from ringfence.service.treatment import Treatment
+
+if TYPE_CHECKING:
+    from ringfence.hypervisor.kvm.parts import Parts
 
 CASES_A_BOOT: Final = 1 << 20
 """Case numbers that each boot has for itself, so that none is used twice: a seat has no disk to remember them by."""
@@ -67,16 +72,31 @@ def xen_world(state_dir: Path, boot: int, wake: Callable[[], None], wanted: Xen)
 _PAGES_PER_MIB: Final = 256
 
 
-def kvm_world(state_dir: Path, boot: int, wake: Callable[[], None], wanted: Kvm) -> RealWorld:
+def kvm_parts(wanted: Kvm) -> Parts:
+    """What the backend for KVM and its source of evidence share; nothing is looked at before the world is made."""
+    from ringfence.hypervisor.kvm import parts  # noqa: PLC0415 (it is loaded where there is KVM)
+
+    return parts.Parts(
+        parts.Settings(
+            libvirt=wanted.libvirt,
+            destination=wanted.destination,
+            migration_pages_per_s=wanted.migration_mib_per_s * _PAGES_PER_MIB,
+            monitors=tuple(map(Path, wanted.monitors)),
+            asks_monitors=wanted.monitor_commands,
+        )
+    )
+
+
+def kvm_world(state_dir: Path, boot: int, wake: Callable[[], None], parts: Parts) -> RealWorld:
     """The KVM of this host; ``boot`` is the next number that no boot in the journal has.
 
-    Raises HypervisorError if a library that ``wanted`` asks for is not there.
+    Raises HypervisorError if the state directory cannot be written.
     """
-    from ringfence.hypervisor.kvm.host import KvmHost, Settings  # noqa: PLC0415 (it is loaded where there is KVM)
+    from ringfence.hypervisor.kvm.host import KvmHost  # noqa: PLC0415
 
-    settings = Settings(
-        libvirt=wanted.libvirt,
-        destination=wanted.destination,
-        migration_pages_per_s=wanted.migration_mib_per_s * _PAGES_PER_MIB,
-    )
-    return RealWorld(KvmHost(this_boot(state_dir, Least(boot=boot - 1)), state_dir, settings), wake)
+    return RealWorld(KvmHost(this_boot(state_dir, Least(boot=boot - 1)), state_dir, parts), wake)
+
+
+def kvm_source(parts: Parts) -> Followed:
+    """What QEMU says of its guests' memory."""
+    return Followed(GuestFailuresSource(parts.failures))

@@ -36,6 +36,7 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
     key: str = ""
     destination: str = ""
     process: tuple[int, int] | None = None
+    by_libvirt: bool = True
     status: str = ""
     because: str = ""
 

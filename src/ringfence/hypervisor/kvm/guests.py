@@ -8,21 +8,38 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Final
 
 from ringfence.errors import HypervisorError
 from ringfence.hypervisor.kvm.domain_xml import NOTHING_SAID, Details, details
-from ringfence.hypervisor.kvm.libvirt import Connection, LibvirtDomain, LibvirtError, Shutoff, State
-from ringfence.hypervisor.kvm.qemu_processes import QemuProcess, processes
+from ringfence.hypervisor.kvm.libvirt import (
+    Action,
+    Connection,
+    FailureFlag,
+    LibvirtDomain,
+    LibvirtError,
+    Recipient,
+    Shutoff,
+    State,
+)
+from ringfence.hypervisor.kvm.qemu_processes import NO_UUID, QemuProcess, processes
+from ringfence.hypervisor.kvm.qmp import Qmp, QmpError, memory_failure
 from ringfence.world.domain import DomainState
+from ringfence.world.identities import PAGE_SHIFT
 
 LOOK_S: Final = 2.0
 """QEMU without libvirt comes and goes without a word, and a lost event is made good by the next look."""
 RECONNECT_S: Final = 1.0
 LONGEST_RECONNECT_S: Final = 30.0
 """Between two tries to reach libvirtd, doubled each time: it is restarted by updates, within seconds."""
+RETRY_S: Final = 15.0
+"""A QMP socket that could not be had is tried again after this: each try may take some seconds."""
+OWN_SOCKET: Final = "ringfence"
+"""In the file name of a QMP socket that QEMU's command line offers to Ringfence: of others it keeps away, for a socket
+serves one client, and that is their owner's."""
 MOST_GUESTS: Final = 4096
 _KIB_PER_PAGE: Final = 4
 
@@ -61,17 +78,48 @@ class Sight:
         return next((each for each in self.guests if each.key == key), None)
 
 
+@dataclass(frozen=True, slots=True)
+class _Link:
+    qmp: Qmp
+    guest: Guest
+
+
+_RUN_STATES: Final[dict[str, DomainState]] = {
+    "running": DomainState.RUNNING,
+    **dict.fromkeys(
+        ("paused", "prelaunch", "suspended", "debug", "inmigrate", "postmigrate", "save-vm", "restore-vm", "io-error",
+         "watchdog", "finish-migrate", "colo"),
+        DomainState.PAUSED,
+    ),
+    "shutdown": DomainState.SHUT_DOWN,
+    "guest-panicked": DomainState.CRASHED,
+    "internal-error": DomainState.CRASHED,
+}  # fmt: skip
+"""QEMU's RunState (qapi/run-state.json)."""
+
+
 @dataclass(slots=True)
 class Guests:
-    """The looking. ``uri`` is libvirt's, empty without it. ``changed`` is called after a look that found a change."""
+    """The looking. ``uri`` is libvirt's, empty without it; ``monitors`` are QMP sockets of QEMUs without libvirt.
+
+    ``changed`` is called after a look that found a change; ``failed`` in some thread for what QEMU says of a memory
+    failure: the guest's key, who told it, whether it is the guest's memory, what QEMU did, whether it was consumed.
+    """
 
     uri: str
+    monitors: tuple[Path, ...] = ()
     changed: Callable[[], None] = lambda: None
+    failed: Callable[[str, str, bool, str, bool], None] = lambda *_: None
     sight: Sight = field(default_factory=Sight)
     _wanted: threading.Event = field(default_factory=threading.Event)
     _looking: threading.Lock = field(default_factory=threading.Lock)
     _connection: Connection | None = None
     _versions: tuple[str, str] = ("", "")
+    refusals: dict[Path, str] = field(default_factory=dict)
+    ended: dict[int, str] = field(default_factory=dict)
+    """QEMUs that are gone, by their process, with their guests' keys; the newest ones."""
+    _links: dict[Path, _Link] = field(default_factory=dict)
+    _retry_s: dict[Path, float] = field(default_factory=dict)
     _again_s: float = 0.0
     _pause_s: float = RECONNECT_S
     _described: dict[tuple[str, int], Details] = field(default_factory=dict)
@@ -102,10 +150,103 @@ class Guests:
 
     def _look(self) -> Sight:
         running = processes()
-        by_uuid = {each.uuid: each for each in running if each.uuid}
+        by_qmp = self._by_qmp(running)
+        found = self._by_libvirt({each.uuid: each for each in running if each.uuid})
+        self._note_ends(running)
+        return replace(found, guests=(*(each for each in found.guests if each.by_libvirt), *by_qmp))
+
+    def _note_ends(self, running: Iterable[QemuProcess]) -> None:
+        alive = {each.identity for each in running}
+        for guest in self.sight.guests:
+            if guest.process is not None and guest.process.identity not in alive:
+                self.ended[guest.process.pid] = guest.key
+        while len(self.ended) > MOST_GUESTS:
+            del self.ended[next(iter(self.ended))]
+
+    # --- without libvirt ---------------------------------------------------------------------------------------------
+
+    def monitor(self, key: str) -> Qmp | None:
+        """The monitor of a guest that runs without libvirt."""
+        return next((each.qmp for each in self._links.values() if each.guest.key == key and not each.qmp.is_over), None)
+
+    def _by_qmp(self, running: Iterable[QemuProcess]) -> Iterator[Guest]:
+        processes_ = {each.pid: each for each in running}
+        offered = {
+            path: None
+            for each in processes_.values()
+            if not each.by_libvirt
+            for path in each.monitors
+            if OWN_SOCKET in path.name
+        }
+        for path in (*self.monitors, *offered):
+            link = self._link(path, processes_)
+            if link is None:
+                continue
+            try:
+                state = _RUN_STATES.get(link.qmp.status, DomainState.RUNNING)
+            except QmpError:
+                link.qmp.close()
+                continue
+            yield replace(link.guest, state=state)
+
+    def _link(self, path: Path, running: Mapping[int, QemuProcess]) -> _Link | None:
+        """The talk at a socket, begun if need be."""
+        known = self._links.get(path)
+        if known is not None and not known.qmp.is_over:
+            return known
+        self._links.pop(path, None)
+        if time.monotonic() < self._retry_s.get(path, 0.0):
+            return None
+        self._retry_s[path] = time.monotonic() + RETRY_S
+        while len(self._retry_s) > MOST_GUESTS:
+            del self._retry_s[next(iter(self._retry_s))]
+        try:
+            self._links[path] = link = self._talk(path, running)
+        except QmpError as error:
+            self.refusals[path] = str(error)
+            return None
+        self.refusals.pop(path, None)
+        return link
+
+    def _talk(self, path: Path, running: Mapping[int, QemuProcess]) -> _Link:
+        key = ""
+
+        def heard(name: str, data: bytes) -> None:
+            if name == "MEMORY_FAILURE":
+                self._failed_by_qmp(key or f"qmp:{path}", data)
+            self.want()
+
+        qmp = Qmp(path, heard, self.want)
+        uuid = "" if qmp.uuid == NO_UUID else qmp.uuid
+        key = uuid or f"qmp:{path}"
+        guest = Guest(
+            key=key,
+            name=qmp.name or path.stem,
+            uuid=uuid,
+            vcpus=qmp.vcpus,
+            memory_pages=qmp.memory_bytes >> PAGE_SHIFT,
+            process=running.get(qmp.pid),
+            by_libvirt=False,
+            persistent=False,
+        )
+        return _Link(qmp, guest)
+
+    def _failed_by_qmp(self, key: str, data: bytes) -> None:
+        found = memory_failure(data)
+        if found is not None:
+            self.failed(key, "QMP", found.recipient == "guest", found.action, found.flags.action_required)
+
+    # --- with libvirt ------------------------------------------------------------------------------------------------
+
+    def _failed_by_libvirt(self, uuid: str, recipient: int, action: int, flags: int) -> None:
+        what = Action(action).name.lower() if action in _ACTIONS else f"action {action}"
+        consumed = bool(flags & FailureFlag.ACTION_REQUIRED)
+        self.failed(uuid, "libvirt", recipient == Recipient.GUEST, what, consumed)
+
+    def _by_libvirt(self, by_uuid: dict[str, QemuProcess]) -> Sight:
         before = self.sight
         if not self.uri:
-            return Sight(at_s=time.monotonic())
+            return Sight(at_s=time.monotonic(), versions=self._versions)
         try:
             connection = self._connected()
             if connection is None:
@@ -131,6 +272,7 @@ class Guests:
         self._pause_s = RECONNECT_S
         self._versions = connection.versions
         connection.on_lifecycle(self.want)
+        connection.on_memory_failure(self._failed_by_libvirt)
         connection.on_close(self.want)
         return connection
 
@@ -169,6 +311,8 @@ class Guests:
             self._described[key] = details(domain.xml)
         return self._described[key]
 
+
+_ACTIONS: Final = frozenset(map(int, Action))
 
 _ENDED: Final = frozenset({DomainState.SHUT_DOWN, DomainState.CRASHED, DomainState.DESTROYED, DomainState.SAVED})
 

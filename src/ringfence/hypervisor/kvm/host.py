@@ -6,24 +6,33 @@ sources of the host (``service.sources``); by the port come only the ends of ord
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, assert_never
 
+from ringfence.arch.mcg import SER_P
+from ringfence.hypervisor import last_resorts
 from ringfence.hypervisor.boot import Boot
+from ringfence.hypervisor.kvm.agents import Agents
 from ringfence.hypervisor.kvm.aside import Aside, Trace, Work
-from ringfence.hypervisor.kvm.guests import Guest, Guests
-from ringfence.hypervisor.kvm.kernel_pages import KernelPages
+from ringfence.hypervisor.kvm.guests import Guest
 from ringfence.hypervisor.kvm.libvirt_operations import LibvirtOperations
+from ringfence.hypervisor.kvm.named_pages import NamedPages, Seen, is_uncorrected
 from ringfence.hypervisor.kvm.numbering import Numbering
 from ringfence.hypervisor.kvm.other_host import OtherHost
+from ringfence.hypervisor.kvm.parts import Parts
+from ringfence.hypervisor.kvm.processor import Processor
+from ringfence.hypervisor.kvm.qmp_operations import NO_WAY, QmpOperations
+from ringfence.hypervisor.kvm.vmce import inject
 from ringfence.hypervisor.port import Arrival, Capability, Ended, Token
 from ringfence.hypervisor.telemetry import running_of
+from ringfence.quick import changed
 from ringfence.record.evidence import Record
 from ringfence.world.domain import Checkpoint, Dom0State, Domain, DomainKind, DomainState
-from ringfence.world.identities import DOM0, CaseId, DomainId, Frame
-from ringfence.world.situation import Platform, Running, Situation
+from ringfence.world.identities import DOM0, CaseId, DomainId, Frame, GuestFrame
+from ringfence.world.situation import Context, Platform, Running, Situation
 from ringfence.world.steps import (
     AskDom0,
     DegradeHost,
@@ -63,49 +72,53 @@ DISK_PAGES_PER_S: Final = 25_600
 """What the disk of saved domains is taken to carry, 100 MB/s, for feasibility (B.6): nobody has measured it here."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What the configuration says of KVM. ``libvirt`` and ``destination`` are URIs, empty for none."""
-
-    libvirt: str = "qemu:///system"
-    destination: str = ""
-    migration_pages_per_s: int = 25_600
+MOST_LAST_WORDS: Final = 8
+"""Uncorrected errors that are told once more before a halt: the newest."""
 
 
 class KvmHost:
     """A Linux host with KVM. Implements ``port.Hypervisor``. One thread uses it; another may wait on ``ready``."""
 
-    def __init__(self, boot: Boot, state_dir: Path, settings: Settings, guests: Guests | None = None) -> None:
-        self._boot, self._settings = boot, settings
+    def __init__(self, boot: Boot, state_dir: Path, parts: Parts, processor: Processor | None = None) -> None:
+        self._boot, self._parts, self._settings = boot, parts, parts.settings
+        self._processor = processor or Processor.of_this_machine()
         self._aside = Aside(state_dir / "operations")
         self._numbering = Numbering(state_dir, boot.number)
-        self._guests = guests or Guests(settings.libvirt)
-        self._guests.changed = self._aside.wake
-        self._libvirt = LibvirtOperations(settings.libvirt)
-        self._other = OtherHost(settings.destination)
-        self._pages = KernelPages()
+        self._libvirt, self._qmp = LibvirtOperations(parts.settings.libvirt), QmpOperations(parts.guests.monitor)
+        self._other = OtherHost(parts.settings.destination)
+        self._agents, self._named = Agents(), NamedPages(parts)
+        self._uncorrected: deque[Record] = deque(maxlen=MOST_LAST_WORDS)
         self._domains: tuple[tuple[Guest, ...], tuple[Domain, ...]] = ((), ())
-        self._guests.start()
+        self._numbers: dict[str, DomainId] = {}
+        self._ser_p = False
+        parts.guests.changed = self._aside.wake
+        parts.start()
         self._other.start()
+        self._pages_can = _pages_can(parts)
 
     # --- what it is ------------------------------------------------------------------------------------------------
 
     @property
     def name(self) -> str:
         """As ``port.Hypervisor.name``: "KVM (QEMU 10.0.8, libvirt 11.3.0)"."""
-        qemu, libvirt = self._guests.sight.versions
+        qemu, libvirt = self._parts.guests.sight.versions
         parts = [*([f"QEMU {qemu}"] if qemu else []), *([f"libvirt {libvirt}"] if libvirt else [])]
         return f"KVM ({', '.join(parts)})" if parts else "KVM"
 
     @property
     def capabilities(self) -> Capability:
-        """As ``port.Hypervisor.capabilities``."""
-        found = Capability.PAUSE | Capability.DESTROY | Capability.SHUT_DOWN | Capability.OFFLINE_CPU | Capability.HALT
+        """As ``port.Hypervisor.capabilities``: by what was found on this host."""
+        found = self._pages_can | Capability.PAUSE | Capability.DESTROY | Capability.SHUT_DOWN | Capability.RESTART
+        found |= Capability.NOTIFY_GUEST
         if self._settings.libvirt:
-            found |= Capability.SAVE | Capability.RESTORE | Capability.RESTART
+            found |= Capability.SAVE | Capability.RESTORE
             if self._settings.destination:
                 found |= Capability.MIGRATE
-        return found | Capability.ISOLATE_FRAME | Capability.OFFLINE_FRAME | Capability.EXCHANGE_FRAME
+        if self._processor.is_intel and self._settings.asks_monitors:
+            found |= Capability.INJECT_VMCE
+        if os.access(last_resorts.TRIGGER, os.W_OK):
+            found |= Capability.HALT
+        return found
 
     @property
     def boot(self) -> int:
@@ -123,14 +136,19 @@ class KvmHost:
 
     @property
     def is_busy(self) -> bool:
-        """Whether an order runs whose end nothing announces: each announces its own."""
-        return False
+        """Whether an answer is waited for that nothing announces: an agent's. Orders announce their own ends."""
+        return self._agents.links.is_busy
 
     # --- what arrives ----------------------------------------------------------------------------------------------
 
     def arrivals(self) -> tuple[Arrival, ...]:
         """As ``port.Hypervisor.arrivals``: ends of orders."""
-        return tuple(Ended(StepEnded(order, result)) for order, result in self._aside.ended())
+        now_ms = self.now_ms()
+        self._all_domains()
+        guests = self._parts.guests.sight.guests
+        self._agents.turn(((self._numbers[each.key], each) for each in guests if each.key in self._numbers), now_ms)
+        ends = (*self._aside.ended(), *self._agents.links.ended(now_ms))
+        return tuple(Ended(StepEnded(order, result)) for order, result in ends)
 
     def acknowledge(self, token: Token) -> None:
         """As ``port.Hypervisor.acknowledge``: nothing that comes this way waits to be forgotten."""
@@ -138,25 +156,63 @@ class KvmHost:
     # --- the situation ---------------------------------------------------------------------------------------------
 
     def situation(self, record: Record | None) -> Situation:
-        """As ``port.Hypervisor.situation``."""
+        """As ``port.Hypervisor.situation``. For an uncorrected error it waits until the kernel has dealt with the page
+        (``named_pages``).
+        """
+        domains = self._all_domains()
+        seen, running = Seen(), Running()
+        if record is not None:
+            seen, running = self._named.of(record, self._numbers, self._passes_through), running_of(record)
+            if seen.consumer is not None:
+                running = Running(cpu=running.cpu, context=Context.GUEST, domain=seen.consumer)
+            self._learn(record)
+            domains = self._all_domains()  # what was asked of monitors meanwhile is known now
         return Situation(
             now_ms=self.now_ms(),
             dom0=Dom0State(has_handler=True),
-            domains=self._all_domains(),
-            running=Running() if record is None else running_of(record),
-            platform=Platform(
-                disk_pages_per_s=DISK_PAGES_PER_S if self._settings.libvirt else 0,
-                migration_pages_per_s=self._settings.migration_pages_per_s if self._settings.destination else 0,
-            ),
+            domains=tuple(map(self._now, domains)),
+            frames=seen.frames,
+            running=running,
+            platform=self._platform(),
+            already_done=seen.done,
             destination=self._other.seen,
-            operations_running=0,
         )
 
+    def _learn(self, record: Record) -> None:
+        if is_uncorrected(record):
+            self._uncorrected.append(record)
+        if record.registers.mcg_cap is not None:
+            self._ser_p = self._ser_p or bool(SER_P.of(record.registers.mcg_cap))
+
+    def _platform(self) -> Platform:
+        poisons, because = self._processor.poisons(self._ser_p)
+        return Platform(
+            poisons=poisons,
+            poisons_because=because,
+            disk_pages_per_s=DISK_PAGES_PER_S if self._settings.libvirt else 0,
+            migration_pages_per_s=self._settings.migration_pages_per_s if self._settings.destination else 0,
+        )
+
+    def _now(self, domain: Domain) -> Domain:
+        """A domain with what changes without a look at it."""
+        if domain.id == DOM0 or not domain.lives:
+            return domain
+        handler = self._agents.links.handler(domain.id, self.now_ms())
+        mca_enabled = self._parts.owners.mca_enabled(domain.uuid)
+        if (handler, mca_enabled) == (domain.handler, domain.mca_enabled):
+            return domain
+        return changed(domain, handler=handler, mca_enabled=mca_enabled)
+
+    def _passes_through(self, key: str) -> bool:
+        guest = self._parts.guests.sight.guest(key)
+        return guest is not None and guest.details.passed_through
+
     def _all_domains(self) -> tuple[Domain, ...]:
-        guests = self._guests.sight.guests
+        guests = self._parts.guests.sight.guests
         if guests is not self._domains[0]:
             found = (_DOM0, *(self._domain(each) for each in guests))
             self._numbering.keep()
+            self._numbers = {guest.key: domain.id for guest, domain in zip(guests, found[1:], strict=True)}
             self._domains = guests, found
         return self._domains[1]
 
@@ -171,7 +227,7 @@ class KvmHost:
             state=guest.state,
             vcpus=guest.vcpus,
             memory_pages=guest.memory_pages,
-            may_migrate=guest.by_libvirt and not guest.details.passed_through,
+            may_migrate=guest.by_libvirt and not guest.details.passed_through and not guest.details.security,
             # It has not run since: nothing came after its save, and its disks are as they were.
             checkpoint=Checkpoint(taken_ms=self.now_ms(), disks_of_same_moment=True) if saved else None,
             incarnation=known.incarnation,
@@ -180,106 +236,125 @@ class KvmHost:
     def _guest(self, domain: DomainId) -> Guest | None:
         self._all_domains()
         key = self._numbering.key_of(domain)
-        return None if key is None else self._guests.sight.guest(key)
+        return None if key is None else self._parts.guests.sight.guest(key)
 
     # --- orders ----------------------------------------------------------------------------------------------------
 
     def carry_out(self, order: Order) -> Result:  # noqa: PLR0912 (one arm a step, a table)
         """As ``port.Hypervisor.carry_out``."""
-        step, libvirt = order.step, self._libvirt
+        step = order.step
+        libvirt, qmp = self._libvirt, self._qmp
         match step:
             case PauseDomain(domain=domain):
-                return self._promptly(order, domain, libvirt.pause)
+                return self._promptly(order, domain, libvirt.pause, qmp.pause)
             case UnpauseDomain(domain=domain):
-                return self._promptly(order, domain, libvirt.unpause)
+                return self._promptly(order, domain, libvirt.unpause, qmp.unpause)
             case DestroyDomain(domain=domain):
-                return self._promptly(order, domain, libvirt.destroy)
+                return self._promptly(order, domain, libvirt.destroy, qmp.destroy)
             case SaveDomain(domain=domain):
                 return self._begin(order, domain, "save", libvirt.save)
             case RestoreDomain(domain=domain):
                 return self._begin(order, domain, "restore", libvirt.restore)
             case RestartDomain(domain=domain):
-                return self._begin(order, domain, "restart", libvirt.restart)
+                return self._begin(order, domain, "restart", libvirt.restart, qmp.restart)
             case ShutDownDomain(domain=domain):
-                return self._begin(order, domain, "shut down", libvirt.shut_down)
+                return self._begin(order, domain, "shut down", libvirt.shut_down, qmp.shut_down)
             case MigrateDomain(domain=domain):
-                return self._begin(
-                    order, domain, "migrate", lambda key: libvirt.migrate(key, self._settings.destination)
-                )
+                return self._begin(order, domain, "migrate", self._migrate)
             case IsolateFrame(frame=frame, pages=count):
-                return self._bounded(order, lambda: self._each(frame, count, self._pages.hard_offline), PAGE_S)
+                return self._on_pages(order, frame, count, self._parts.pages.hard_offline)
             case OfflineFrame(frame=frame, pages=count):
-                return self._bounded(order, lambda: self._each(frame, count, self._pages.soft_offline), PAGE_S)
+                return self._on_pages(order, frame, count, self._take_out)
             case ExchangeFrame(frame=frame):
-                return self._bounded(order, lambda: self._pages.soft_offline(frame), PAGE_S)
+                return self._on_pages(order, frame, 1, self._parts.pages.soft_offline)
             case OfflineCpu(cpu=cpu):
-                return self._bounded(order, lambda: self._pages.cpu(cpu, online=False), PROMPT_S)
+                return self._bounded(order, lambda: self._parts.pages.cpu(cpu, online=False), PROMPT_S)
             case OnlineCpu(cpu=cpu):
-                return self._bounded(order, lambda: self._pages.cpu(cpu, online=True), PROMPT_S)
+                return self._bounded(order, lambda: self._parts.pages.cpu(cpu, online=True), PROMPT_S)
             case OnlineFrame():
                 return Result(Status.REFUSED, "a page that the kernel holds for broken is not put back into use")
-            case (
-                NotifyDom0() | AskDom0() | SaveEvidence() | HealHost() | DegradeHost() | DrainHost() | NotifyGuest()
-                | InjectVmce() | LastWords() | HaltHost()
-            ):  # fmt: skip
+            case NotifyGuest():
+                return self._agents.links.tell(order, self.now_ms())
+            case InjectVmce(domain=domain, page=page):
+                return self._inject(order, domain, page)
+            case LastWords():
+                return last_resorts.last_words(self._uncorrected)
+            case HaltHost():
+                return last_resorts.halt()
+            case NotifyDom0() | AskDom0() | SaveEvidence() | HealHost() | DegradeHost() | DrainHost():
                 return Result(Status.REFUSED, f"{self.name} has no call for it")
             case _:
                 assert_never(step)
 
+    def _take_out(self, frame: Frame) -> Result:
+        """A page that is still good is moved; one that has lost its data must not be read, and is given up."""
+        pages = self._parts.pages
+        return pages.hard_offline(frame) if frame in self._named.bad else pages.soft_offline(frame)
+
+    def _on_pages(self, order: Order, frame: Frame, count: int, what: Callable[[Frame], Result]) -> Result:
+        return self._bounded(order, lambda: _each(frame, count, what), PAGE_S)
+
+    def _inject(self, order: Order, domain: DomainId, page: GuestFrame) -> Result:
+        guest = self._guest(domain)
+        ask = None if guest is None else self._parts.ask(guest)
+        if guest is None or ask is None:
+            return Result(Status.REFUSED, "its monitor may not be used, or cannot be reached")
+        self._parts.failures.expect_echo(guest.key)
+        return self._bounded(order, lambda: inject(ask, page), PROMPT_S)
+
     def _migrate(self, key: str) -> Result:
         return self._libvirt.migrate(key, self._settings.destination)
 
-    def _operated(self, domain: DomainId, what: Callable[[str], Result]) -> Work | Result:
+    def _operated(self, domain: DomainId, libvirt: _Operation, qmp: _Operation | None) -> Work | Result:
         guest = self._guest(domain)
         if guest is None or domain == DOM0:
             return Result(Status.REFUSED, f"there is no guest {domain}")
-        if not guest.by_libvirt:
-            return Result(Status.REFUSED, "libvirt does not know it")
-        return lambda: self._seen_after(what(guest.key))
+        key, how = guest.key, libvirt if guest.by_libvirt else qmp
+        if how is None:
+            return NO_WAY
+        return lambda: self._seen_after(how(key))
 
     def _seen_after(self, result: Result) -> Result:
         """A result, after a look: who hears it sees what it changed."""
-        self._guests.look()
+        self._parts.guests.look()
         return result
 
-    def _promptly(self, order: Order, domain: DomainId, what: Callable[[str], Result]) -> Result:
-        work = self._operated(domain, what)
+    def _promptly(self, order: Order, domain: DomainId, libvirt: _Operation, qmp: _Operation) -> Result:
+        work = self._operated(domain, libvirt, qmp)
         if isinstance(work, Result):
             return work
         result = self._aside.begin(order.id, work, wait_s=PROMPT_S)
         if result.status is Status.RUNNING:
-            return Result(Status.FAILED, f"libvirt has not answered within {PROMPT_S:g} s; it may still do it")
+            return Result(Status.FAILED, f"no answer within {PROMPT_S:g} s; it may still be done")
         return result
 
-    def _begin(self, order: Order, domain: DomainId, what: str, how: Callable[[str], Result]) -> Result:
-        work = self._operated(domain, how)
-        if isinstance(work, Result):
-            return work
-        guest = self._guest(domain)
-        process = guest.process.identity if guest is not None and guest.process is not None else None
-        key = guest.key if guest is not None else ""
-        trace = Trace(what=what, key=key, process=process, destination=self._settings.destination)
+    def _begin(
+        self, order: Order, domain: DomainId, what: str, libvirt: _Operation, qmp: _Operation | None = None
+    ) -> Result:
+        work, guest = self._operated(domain, libvirt, qmp), self._guest(domain)
+        if isinstance(work, Result) or guest is None:
+            return work if isinstance(work, Result) else NO_WAY
+        process = guest.process.identity if guest.process is not None else None
+        trace = Trace(
+            what=what, key=guest.key, process=process, destination=self._settings.destination,
+            by_libvirt=guest.by_libvirt,
+        )  # fmt: skip
         return self._aside.begin(order.id, work, trace=trace)
 
     def _bounded(self, order: Order, work: Work, wait_s: float) -> Result:
         return self._aside.begin(order.id, work, wait_s=wait_s)
 
-    @staticmethod
-    def _each(first: Frame, count: int, what: Callable[[Frame], Result]) -> Result:
-        """All frames of an order: the worst of their results."""
-        results = [what(Frame(first + at)) for at in range(count)]
-        for status in (Status.FAILED, Status.REFUSED, Status.PENDING, Status.DONE):
-            if found := next((each for each in results if each.status is status), None):
-                return found
-        return Result(Status.REFUSED, "no frame is named")
-
     def probe(self, order: Order) -> Result:
         """As ``port.Hypervisor.probe``."""
+        if isinstance(order.step, NotifyGuest):
+            return self._agents.links.probe(order.id)
         known = self._aside.known(order.id)
         if known is None:
             return Result(Status.UNKNOWN, "it was not begun")
         if isinstance(known, Trace):
             trace = known
+            if not trace.by_libvirt:
+                return Result(Status.FAILED, "Ringfence was killed meanwhile; QEMU alone keeps no word of it")
             return self._aside.begin(order.id, lambda: self._seen_after(self._libvirt.followed(trace)), trace=trace)
         return known
 
@@ -290,6 +365,30 @@ class KvmHost:
 
     def evidence_saved(self, case: CaseId) -> None:
         """As ``port.Hypervisor.evidence_saved``: the kernel does not wait for it."""
+
+
+_Operation = Callable[[str], Result]
+
+
+def _each(first: Frame, count: int, what: Callable[[Frame], Result]) -> Result:
+    """All frames of an order: the worst of their results."""
+    results = [what(Frame(first + at)) for at in range(count)]
+    for status in (Status.FAILED, Status.REFUSED, Status.PENDING, Status.DONE):
+        if found := next((each for each in results if each.status is status), None):
+            return found
+    return Result(Status.REFUSED, "no frame is named")
+
+
+def _pages_can(parts: Parts) -> Capability:
+    """What can be done and known of pages, by the files that are there and what this process may do with them."""
+    found = Capability(0)
+    if parts.pages.can_offline:
+        found |= Capability.ISOLATE_FRAME | Capability.OFFLINE_FRAME | Capability.EXCHANGE_FRAME
+    if parts.pages.can_switch_cpus:
+        found |= Capability.OFFLINE_CPU
+    if parts.pages.flags(0) is not None and parts.owners.maps.shows_frames():
+        found |= Capability.FRAME_OWNER | Capability.MAPPINGS
+    return found
 
 
 _DOM0: Final = Domain(id=DOM0, name="host", kind=DomainKind.DOM0)

@@ -74,7 +74,17 @@ class KernelPages:
         return int.from_bytes(raw, "little") if len(raw) == ENTRY_BYTES else None
 
     def flags(self, frame: int) -> PageFlag | None:
-        """What the page is; None if it may not be read, or there is no such frame."""
+        """What the page is; None if it may not be read, or there is no such frame. A frame of a huge page (hugetlbfs)
+        is broken if any of it is: the kernel marks the head (mm/memory-failure.c, try_memory_failure_hugetlb).
+        """
+        found = self._flags(frame)
+        if found is not None and found & PageFlag.HUGE and not found & PageFlag.HWPOISON:
+            first, pages = self._huge(frame)
+            head = self._flags(first) if pages > 1 else None
+            found |= PageFlag.HWPOISON if head is not None and head & PageFlag.HWPOISON else PageFlag(0)
+        return found
+
+    def _flags(self, frame: int) -> PageFlag | None:
         found = self._entry("kpageflags", frame)
         return None if found is None else PageFlag(found) & _ALL
 
@@ -90,15 +100,26 @@ class KernelPages:
         """The first frame and the number of frames of the huge page (hugetlbfs) that this one is of; itself and 1 if it
         is of none. A transparent huge page is none: the kernel splits it (mm/memory-failure.c).
         """
-        flags = self.flags(frame)
-        if flags is None or not flags & PageFlag.HUGE:
-            return frame, 1
+        flags = self._flags(frame)
+        return self._huge(frame) if flags is not None and flags & PageFlag.HUGE else (frame, 1)
+
+    def _huge(self, frame: int) -> tuple[int, int]:
         for order in HUGE_ORDERS:
             first = frame & ~((1 << order) - 1)
-            head = self.flags(first)
+            head = self._flags(first)
             if head is not None and head & PageFlag.COMPOUND_HEAD and head & PageFlag.HUGE:
                 return first, 1 << order
         return frame, 1
+
+    @property
+    def can_offline(self) -> bool:
+        """Whether the kernel takes pages out of use by order (CONFIG_MEMORY_FAILURE), and from this process."""
+        return os.access(self.root / "sys/devices/system/memory/soft_offline_page", os.W_OK)
+
+    @property
+    def can_switch_cpus(self) -> bool:
+        """Whether the kernel lets CPUs go (CONFIG_HOTPLUG_CPU); never the first one."""
+        return os.access(self.root / "sys/devices/system/cpu/cpu1/online", os.W_OK)
 
     # --- taking out of use -------------------------------------------------------------------------------------------
 

@@ -117,6 +117,9 @@ class Job(IntEnum):
     CANCELLED = 5
 
 
+_JOBS: Final = frozenset(map(int, Job))
+
+
 class Code(IntEnum):
     """virErrorNumber, those that are told apart."""
 
@@ -360,7 +363,7 @@ class LibvirtDomain:
         """How far the job on it is."""
         info = _JobInfo()
         self._call("virDomainGetJobInfo", byref(info))
-        known = Job(info.type) if info.type in Job else Job.UNBOUNDED
+        known = Job(info.type) if info.type in _JOBS else Job.UNBOUNDED
         return Progress(known, info.timeElapsed, info.memTotal, info.memRemaining)
 
     def suspend(self) -> None:

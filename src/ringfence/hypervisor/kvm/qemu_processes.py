@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from ringfence.hypervisor.kvm.domain_xml import CHANNEL
+
 MOST_PROCESSES: Final = 65_536
 MOST_BYTES: Final = 1 << 18
 """Of a command line; a machine of libvirt's has some 10 KiB."""
@@ -27,7 +29,8 @@ _KVM_VM: Final = "anon_inode:kvm-vm"
 class QemuProcess:
     """One QEMU. ``began`` is its start in clock ticks since boot: with ``pid`` it names the process for good.
 
-    ``monitors`` are its QMP unix sockets; ``by_libvirt``: libvirt started it. ``uuid`` is empty without one.
+    ``monitors`` are its QMP unix sockets; ``by_libvirt``: libvirt started it. ``uuid`` is empty without one, and so is
+    ``agent_socket``, the host's end of the port of Ringfence's agent.
     """
 
     pid: int
@@ -37,6 +40,7 @@ class QemuProcess:
     monitors: tuple[Path, ...] = ()
     by_libvirt: bool = False
     uses_kvm: bool = False
+    agent_socket: str = ""
 
     @property
     def identity(self) -> tuple[int, int]:
@@ -93,6 +97,7 @@ def _described(pid: int, began: int, words: list[str], home: Path) -> QemuProces
         monitors=monitors,
         by_libvirt=any(_LIBVIRT in str(path) for path in monitors) or _has_libvirts_monitor(values),
         uses_kvm=_uses_kvm(home),
+        agent_socket=_agent_socket(values),
     )
 
 
@@ -123,6 +128,16 @@ def _monitors(values: dict[str, list[str]]) -> Iterator[Path]:
         said = _settings(text)
         if said.get("id") in controls and "path" in said:
             yield Path(said["path"])
+
+
+def _agent_socket(values: dict[str, list[str]]) -> str:
+    ports = {
+        said.get("chardev")
+        for text in values.get("device", [])
+        if (said := _settings(text)).get("name") == CHANNEL and "chardev" in said
+    }
+    sockets = (_settings(text) for text in values.get("chardev", []))
+    return next((said["path"] for said in sockets if said.get("id") in ports and "path" in said), "")
 
 
 def _has_libvirts_monitor(values: dict[str, list[str]]) -> bool:

@@ -70,7 +70,7 @@ class Sighting:
             return Aspect.COUNTER
         if self.record.registers.status is not None:
             return Aspect.REGISTERS
-        if self.record.format is Format.MEMORY_FAILURE:
+        if self.record.format in {Format.MEMORY_FAILURE, Format.QEMU}:
             return Aspect.PAGE
         return Aspect.MEMORY if self.record.format is Format.EDAC else Aspect.FIRMWARE
 
@@ -254,8 +254,8 @@ RULES: Final = (
     ),
     Rule(
         "page",
-        "What the kernel did with a poisoned page, and an uncorrected error in that page, at the same time "
-        "(mm/memory-failure.c is called from the handler of either).",
+        "What the kernel (and then QEMU) did with a poisoned page, and an uncorrected error in that page, at the same "
+        "time (mm/memory-failure.c is called from the handler of either, and signals QEMU).",
         _page,
         frozenset({frozenset({_P, _R}), frozenset({_P, _M}), frozenset({_P, _F}), frozenset({_P})}),
     ),

@@ -1,0 +1,38 @@
+"""The agents in this host's guests: one socket a guest, of the virtio-serial port that QEMU gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ringfence.hypervisor.guest_link import MOST_LINKS, GuestLinks
+from ringfence.hypervisor.guest_stream import GuestStream
+from ringfence.hypervisor.kvm.guests import Guest
+from ringfence.world.identities import DomainId
+
+
+@dataclass(slots=True)
+class Agents:
+    """The talks with all agents. Used by one thread."""
+
+    links: GuestLinks = field(default_factory=GuestLinks)
+    _streams: dict[DomainId, GuestStream] = field(default_factory=dict)
+
+    def turn(self, guests: Iterable[tuple[DomainId, Guest]], now_ms: int) -> None:
+        """Read what has come and send what is to be said; follow the guests that run."""
+        running = {
+            number: (guest, path)
+            for number, guest in guests
+            if guest.process is not None and (path := guest.details.agent_socket or guest.process.agent_socket)
+        }
+        for number, stream in list(self._streams.items()):
+            if number not in running or str(stream.path) != running[number][1]:
+                stream.close()
+                del self._streams[number]
+        self.links.keep({number: guest.uuid for number, (guest, _) in running.items()})
+        for number, (guest, path) in running.items():
+            if number not in self._streams and len(self._streams) < MOST_LINKS:
+                self._streams[number] = GuestStream(self.links.of(number, guest.uuid), Path(path))
+            if number in self._streams:
+                self._streams[number].turn(now_ms)

@@ -1,0 +1,117 @@
+"""What the host's kernel did with poisoned pages, by its own log: /dev/kmsg, read without waiting.
+
+Source: Linux mm/memory-failure.c (action_result, kill_proc: "Memory failure: 0x...: recovery action for ...: ...",
+"... Sending SIGBUS to NAME:PID due to hardware memory corruption"); Documentation/ABI/testing/dev-kmsg.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+KEPT: Final = 1024
+"""Frames whose story is remembered; each is some hundred bytes."""
+LINE_BYTES: Final = 8192
+"""Of one record (include/linux/printk.h, CONSOLE_EXT_LOG_MAX)."""
+AT_ONCE: Final = 65_536
+"""Records read in one turn: what a log of 8 MiB holds at the most."""
+
+_ACTION = re.compile(
+    r"Memory failure: 0x(?P<frame>[0-9a-f]{1,13}): recovery action for (?P<page>.{1,64}): (?P<result>\w{1,16})$"
+)
+_SIGNAL = re.compile(
+    r"Memory failure: 0x(?P<frame>[0-9a-f]{1,13}): Sending SIGBUS to .{1,32}:(?P<pid>\d{1,10}) due to hardware"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """What the kernel said of a frame. ``page`` is what it was, ``result`` what became of it ("Recovered", "Ignored",
+    "Failed", "Delayed"); ``signalled`` are the threads that got SIGBUS; ``at_s`` is when it was read (monotonic).
+    """
+
+    page: str = ""
+    result: str = ""
+    signalled: tuple[int, ...] = ()
+    at_s: float = 0.0
+
+    @property
+    def is_free_page(self) -> bool:
+        """Whether nobody had it ("free buddy page", "free huge page"; "huge page ... free" of older kernels)."""
+        return "free" in self.page
+
+    @property
+    def is_kernel_page(self) -> bool:
+        """Whether the kernel could not give it up, for it is its own (or it cannot tell)."""
+        return any(word in self.page for word in ("kernel", "slab", "unknown page", "unhandlable"))
+
+
+@dataclass(slots=True)
+class KernelWords:
+    """The stories of frames. ``turn`` reads on, in whichever thread."""
+
+    path: Path = Path("/dev/kmsg")
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _file: int | None = None
+    _stories: OrderedDict[int, Story] = field(default_factory=OrderedDict)
+
+    def turn(self) -> None:
+        """Read what has come. A log that may not be read tells nothing."""
+        with self._lock:
+            self._turn()
+
+    def _turn(self) -> None:
+        if self._file is None:
+            try:
+                self._file = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            except OSError:
+                return
+        for _ in range(AT_ONCE):
+            try:
+                raw = os.read(self._file, LINE_BYTES)
+            except BlockingIOError:
+                return
+            except BrokenPipeError:
+                continue  # overwritten before it was read: the next record is the oldest that is left
+            except OSError:
+                return
+            if not raw:
+                return
+            self.heard(raw.partition(b";")[2].split(b"\n", 1)[0].decode("utf-8", "replace"))
+
+    def heard(self, line: str) -> None:
+        """One line of the log."""
+        if match := _ACTION.search(line):
+            frame = int(match["frame"], 16)
+            told = replace(self.story(frame), page=match["page"], result=match["result"])
+        elif match := _SIGNAL.search(line):
+            frame = int(match["frame"], 16)
+            before = self.story(frame)
+            told = replace(before, signalled=tuple(dict.fromkeys((*before.signalled, int(match["pid"])))))
+        else:
+            return
+        self._stories[frame] = replace(told, at_s=time.monotonic())
+        self._stories.move_to_end(frame)
+        while len(self._stories) > KEPT:
+            self._stories.popitem(last=False)
+
+    def story(self, frame: int) -> Story:
+        """What was said of a frame; nothing yet, if nothing was."""
+        return self._stories.get(frame, Story())
+
+    def newest_of(self, threads: frozenset[int], since_s: float) -> int | None:
+        """The frame for which one of these threads was last sent SIGBUS, not before ``since_s``."""
+        with self._lock:
+            stories = tuple(reversed(self._stories.items()))
+        for frame, story in stories:
+            if story.at_s < since_s:
+                return None
+            if threads.intersection(story.signalled):
+                return frame
+        return None

@@ -1,0 +1,172 @@
+"""The pages that a record names, as they are after the kernel has done what it does by itself.
+
+The kernel gives a broken page up from the same notifier that reported it (arch/x86/kernel/cpu/mce/core.c,
+uc_decode_notifier), a moment after the report: whoever looks at once would see a page that is still in use, and do to
+its guest what kernel and QEMU are about to do. So an uncorrected error is looked at when the page is marked, or when
+it is plain that the kernel does not mark it (``SETTLE_S``).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from ringfence.arch.cpuid import Vendor
+from ringfence.arch.mci_status import DEFERRED, PCC, UC
+from ringfence.hypervisor.kvm import facts
+from ringfence.hypervisor.kvm.kernel_pages import PageFlag
+from ringfence.hypervisor.kvm.owners import NOT_KNOWN, Answer
+from ringfence.hypervisor.kvm.parts import Parts
+from ringfence.hypervisor.telemetry import frames_named
+from ringfence.record.evidence import ClaimedSeverity, Record
+from ringfence.world.frames import FrameFacts
+from ringfence.world.identities import PAGE_SHIFT, DomainId, Frame
+from ringfence.world.situation import AlreadyDone
+
+SETTLE_S: Final = 1.0
+"""The kernel marks a page within milliseconds; a host that is emulated takes some hundred."""
+TOLD_S: Final = 1.0
+"""From the kernel's signal to QEMU's word that it has told its guest."""
+LOOK_S: Final = 0.005
+PAST_S: Final = 60.0
+"""What happened so long ago is looked at as it is."""
+MOST_LOOKED_UP: Final = 16
+"""Frames of one record whose owners are looked for: a record that names more is of a region, not of a page."""
+REMEMBERED: Final = 4096
+"""Frames that are known to be bad, or that were waited for."""
+
+_CORRECTED: Final = frozenset({ClaimedSeverity.CORRECTED, ClaimedSeverity.INFORMATIONAL})
+
+
+def is_uncorrected(record: Record) -> bool:
+    """Whether data was lost, by a glance at the bits or at what the source says."""
+    status = record.registers.status
+    if status is not None:
+        amd = record.vendor in {Vendor.AMD, Vendor.HYGON} or record.registers.ipid is not None
+        return bool(UC.of(status) or PCC.of(status) or (amd and DEFERRED.of(status)))
+    return record.memory is not None and record.memory.severity not in {*_CORRECTED, None}
+
+
+def frames_of(record: Record) -> tuple[Frame, ...]:
+    """The frames that a record names: by its registers, or as kernel, EDAC or firmware say."""
+    found = frames_named(record)
+    if found or record.memory is None:
+        return found
+    if record.memory.page_frame is not None:
+        return (Frame(record.memory.page_frame),)
+    address = record.memory.physical_address
+    return () if address is None else (Frame(address >> PAGE_SHIFT),)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was found of a record's pages; ``consumer`` is the guest that took the error in, by QEMU's word."""
+
+    frames: tuple[FrameFacts, ...] = ()
+    done: tuple[AlreadyDone, ...] = ()
+    consumer: DomainId | None = None
+
+
+@dataclass(slots=True)
+class NamedPages:
+    """The looking at pages that records name. ``bad`` are those of uncorrected errors: they must not be read."""
+
+    parts: Parts
+    bad: OrderedDict[Frame, None] = field(default_factory=OrderedDict)
+    _waited: OrderedDict[Frame, None] = field(default_factory=OrderedDict)
+
+    def of(self, record: Record, numbers: Mapping[str, DomainId], passes_through: Callable[[str], bool]) -> Seen:
+        """What is known of the pages of a record. Waits up to ``SETTLE_S`` and ``TOLD_S`` for an uncorrected error."""
+        frames = frames_of(record)
+        urgent = is_uncorrected(record)
+        now = urgent and (record.time is None or record.time > time.time() - PAST_S)
+        if now:
+            for frame in frames[:MOST_LOOKED_UP]:
+                _remember(self.bad, frame)
+                self._settle(frame)
+        self.parts.words.turn()
+        found = [self._one(frame, numbers, passes_through, urgent=urgent, at=at) for at, frame in enumerate(frames)]
+        done: list[AlreadyDone] = []
+        consumer = None
+        for known, answer in found if now else ():
+            told = self._told(known.frame, answer, numbers)
+            killed = self._killed(known.frame, numbers)
+            done += facts.deeds(known, told, killed)
+            consumer = consumer or next((each for each in told if self._consumed(each, numbers)), None)
+        return Seen(_merged([known for known, _ in found]), tuple(dict.fromkeys(done)), consumer)
+
+    def _settle(self, frame: Frame) -> None:
+        """Wait until the kernel has marked the page, once for each."""
+        if frame in self._waited:
+            return
+        _remember(self._waited, frame)
+        until_s = time.monotonic() + SETTLE_S
+        pages = self.parts.pages
+        flags = pages.flags(frame)
+        while flags is not None and not flags & (PageFlag.HWPOISON | PageFlag.NOPAGE) and time.monotonic() < until_s:
+            time.sleep(LOOK_S)
+            flags = pages.flags(frame)
+        # Its words come after the mark: they say what the page was.
+        while flags is not None and flags & PageFlag.HWPOISON and time.monotonic() < until_s:
+            self.parts.words.turn()
+            if self.parts.words.story(frame).result:
+                return
+            time.sleep(LOOK_S)
+
+    def _one(
+        self,
+        frame: Frame,
+        numbers: Mapping[str, DomainId],
+        passes_through: Callable[[str], bool],
+        *,
+        urgent: bool,
+        at: int,
+    ) -> tuple[FrameFacts, Answer]:
+        pages, story = self.parts.pages, self.parts.words.story(frame)
+        flags, maps = pages.flags(frame), pages.maps(frame)
+        first, count = pages.huge_pages(frame)
+        answer = Answer()
+        if facts.may_be_a_guests(flags, story, maps):
+            answer = self.parts.owners.of(frame, urgent=urgent) if at < MOST_LOOKED_UP else NOT_KNOWN
+        known = facts.facts(
+            frame, flags=flags, story=story, maps=maps, pages=1, answer=answer, numbers=numbers,
+            passes_through=passes_through,
+        )  # fmt: skip
+        return (facts.whole(known, Frame(first), count) if count > 1 else known), answer
+
+    def _told(self, frame: Frame, answer: Answer, numbers: Mapping[str, DomainId]) -> frozenset[DomainId]:
+        """The guests that QEMU has told of this page; those that the kernel has signalled are waited for."""
+        keys = {each.key for each in answer.holders if each.key in numbers}
+        story = self.parts.words.story(frame)
+        since_s = time.time() - (time.monotonic() - story.at_s) - 1.0
+        until_s = time.monotonic() + (TOLD_S if story.signalled else 0.0)
+        while True:
+            told = {key for key in keys if self.parts.failures.told(key, frame, since_s)}
+            if told == keys or time.monotonic() >= until_s:
+                return frozenset(numbers[key] for key in told)
+            time.sleep(LOOK_S)
+
+    def _consumed(self, domain: DomainId, numbers: Mapping[str, DomainId]) -> bool:
+        key = next((key for key, number in numbers.items() if number == domain), "")
+        return self.parts.failures.was_consumed(key, time.time() - PAST_S)
+
+    def _killed(self, frame: Frame, numbers: Mapping[str, DomainId]) -> frozenset[DomainId]:
+        """The guests whose QEMU the kernel has signalled because of this page, and that is gone."""
+        signalled = self.parts.words.story(frame).signalled
+        gone = {self.parts.guests.ended.get(thread, "") for thread in signalled}
+        return frozenset(numbers[key] for key in gone if key in numbers)
+
+
+def _merged(found: list[FrameFacts]) -> tuple[FrameFacts, ...]:
+    """Frames of one huge page are one fact."""
+    return tuple({(each.frame, each.pages): each for each in found}.values())
+
+
+def _remember(known: OrderedDict[Frame, None], frame: Frame) -> None:
+    known[frame] = None
+    known.move_to_end(frame)
+    while len(known) > REMEMBERED:
+        known.popitem(last=False)

@@ -1,0 +1,230 @@
+"""Whose a page frame is: looked for in a thread of its own, with a bound on how long anybody waits for the answer.
+
+An answer is verified with one read of a page map before it is given again. Whoever asks about an uncorrected error
+waits for a whole search (``URGENT_S``): to act on the wrong guest, or on none, is worse than to act seconds later, and
+the kernel has taken the page away meanwhile. Who asks about a corrected one waits little, and gets the answer the next
+time: a trend is made of several.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from ringfence.errors import HypervisorError
+from ringfence.hypervisor.kvm import guest_memory
+from ringfence.hypervisor.kvm.guest_memory import Ask, GuestMemory
+from ringfence.hypervisor.kvm.guests import Guest
+from ringfence.hypervisor.kvm.kernel_pages import KernelPages, PageFlag
+from ringfence.hypervisor.kvm.kernel_words import Story
+from ringfence.hypervisor.kvm.libvirt import LibvirtError
+from ringfence.hypervisor.kvm.pagemap import Pagemaps, Place
+from ringfence.hypervisor.kvm.qmp import QmpError
+
+URGENT_S: Final = 10.0
+"""A search of 1 TiB of guests takes some 6 s; systemd's watchdog of the unit wants a sign of life every 30 s."""
+PATIENT_S: Final = 0.1
+"""For a corrected error, and so much in all within each second: there may be thousands of them."""
+QUEUE: Final = 256
+"""Frames that wait to be looked for; beyond that the oldest are not: they are asked about again."""
+ANSWERS: Final = 4096
+FRESH_S: Final = 60.0
+"""Nobody was found: that holds so long. A place that was found is verified each time instead."""
+SEARCH_S: Final = 60.0
+"""A search ends by then, whatever was found."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """A guest that has a frame. ``guest_address`` is None where QEMU's map was not told, or it is QEMU's own memory;
+    ``own_memory``: it is, by that map. ``unmapped``: the kernel took it away.
+    """
+
+    key: str
+    pid: int
+    host_address: int
+    guest_address: int | None = None
+    own_memory: bool = False
+    unmapped: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """Who has a frame. ``complete``: all QEMUs were looked at, so that nobody is an answer."""
+
+    holders: tuple[Holder, ...] = ()
+    complete: bool = True
+    at_s: float = 0.0
+
+
+NOT_KNOWN: Final = Answer(complete=False)
+
+
+@dataclass(slots=True)
+class Owners:
+    """The looking. ``guests`` gives those that run, ``story`` what the kernel said of a frame, ``ask`` a monitor."""
+
+    guests: Callable[[], tuple[Guest, ...]]
+    story: Callable[[int], Story]
+    ask: Callable[[Guest], Ask | None]
+    pages: KernelPages = field(default_factory=KernelPages)
+    maps: Pagemaps = field(default_factory=Pagemaps)
+    proc: Path = Path("/proc")
+    _wanted: OrderedDict[int, None] = field(default_factory=OrderedDict)
+    _answers: OrderedDict[int, Answer] = field(default_factory=OrderedDict)
+    _memory: dict[tuple[int, int], GuestMemory] = field(default_factory=dict)
+    _mca: dict[str, bool] = field(default_factory=dict)
+    _turn: threading.Condition = field(default_factory=threading.Condition)
+    _waited_s: float = 0.0
+    _second: int = 0
+
+    def start(self) -> None:
+        """Look in a thread."""
+        threading.Thread(target=self._go_on, name="owners", daemon=True).start()
+
+    def of(self, frame: int, *, urgent: bool) -> Answer:
+        """Who has a frame, as far as that is found in time."""
+        known = self._verified(frame)
+        if known is not None:
+            return known
+        wait_s = URGENT_S if urgent else self._patience()
+        began_s = time.monotonic()
+        with self._turn:
+            self._wanted[frame] = None
+            if urgent:
+                self._wanted.move_to_end(frame, last=False)
+            while len(self._wanted) > QUEUE:
+                self._wanted.popitem(last=False)
+            self._turn.notify_all()
+            self._turn.wait_for(lambda: self._is_answered(frame, began_s), wait_s)
+            found = self._answers.get(frame) if self._is_answered(frame, began_s) else None
+        if not urgent:
+            self._waited_s += time.monotonic() - began_s
+        return found or NOT_KNOWN
+
+    def mca_enabled(self, key: str) -> bool:
+        """Whether a guest was seen to have machine checks on, the last time that it was asked."""
+        return self._mca.get(key, False)
+
+    def _is_answered(self, frame: int, since_s: float) -> bool:
+        known = self._answers.get(frame)
+        return known is not None and known.at_s >= since_s
+
+    def _patience(self) -> float:
+        second = int(time.monotonic())
+        if second != self._second:
+            self._second, self._waited_s = second, 0.0
+        return max(0.0, PATIENT_S - self._waited_s)
+
+    def _verified(self, frame: int) -> Answer | None:
+        known = self._answers.get(frame)
+        if known is None:
+            return None
+        if not known.holders:
+            return known if known.complete and time.monotonic() - known.at_s < FRESH_S else None
+        for each in known.holders:
+            at = self.maps.frame_at(each.pid, each.host_address)
+            if at is None or at != (frame, each.unmapped):
+                return None
+        return known
+
+    # --- in the thread -----------------------------------------------------------------------------------------------
+
+    def _go_on(self) -> None:
+        while True:
+            with self._turn:
+                self._turn.wait_for(lambda: bool(self._wanted))
+                frame, _ = self._wanted.popitem(last=False)
+            answer = self.look(frame)
+            with self._turn:
+                self._answers[frame] = answer
+                self._answers.move_to_end(frame)
+                while len(self._answers) > ANSWERS:
+                    self._answers.popitem(last=False)
+                self._turn.notify_all()
+
+    def look(self, frame: int) -> Answer:
+        """Look for a frame now."""
+        running = {each.process.pid: each for each in self.guests() if each.process is not None}
+        flags = self.pages.flags(frame)
+        most = 1
+        if flags is not None and flags & PageFlag.KSM:
+            most = max(1, self.pages.maps(frame) or 1)
+        search = self.maps.search(frame, self._in_order(frame, running), until_s=time.monotonic() + SEARCH_S, most=most)
+        holders = tuple(self._holder(running[place.pid], place) for place in search.places)
+        return Answer(holders=holders, complete=search.complete, at_s=time.monotonic())
+
+    def _in_order(self, frame: int, running: Mapping[int, Guest]) -> list[int]:
+        """Those first that the kernel or the control groups point at."""
+        told = {self._process_of(thread) for thread in self.story(frame).signalled}
+        group = self.pages.control_group(frame)
+
+        def rank(pid: int) -> tuple[bool, bool]:
+            return pid not in told, not group or group not in self._groups(pid)
+
+        return sorted(running, key=rank)
+
+    def _process_of(self, thread: int) -> int:
+        """The process that a thread is of (proc(5), status: Tgid)."""
+        try:
+            text = (self.proc / str(thread) / "status").read_text(errors="replace")
+        except OSError:
+            return thread
+        line = next((each for each in text.splitlines() if each.startswith("Tgid:")), "")
+        return int(line.split()[1]) if line.split()[1:] else thread
+
+    def _groups(self, pid: int) -> frozenset[int]:
+        """The inodes of the control groups that a process is in, from its own up to the root (cgroup v2)."""
+        try:
+            line = next(
+                each for each in (self.proc / str(pid) / "cgroup").read_text().splitlines() if each.startswith("0::")
+            )
+            home = _CGROUPS / line.removeprefix("0::").lstrip("/")
+            return frozenset(path.stat().st_ino for path in (home, *home.parents) if path.is_relative_to(_CGROUPS))
+        except (OSError, StopIteration):
+            return frozenset()
+
+    def _holder(self, guest: Guest, place: Place) -> Holder:
+        memory = self._memory_of(guest, place.address)
+        address = None if memory is None else memory.guest_address(place.address)
+        return Holder(
+            key=guest.key,
+            pid=place.pid,
+            host_address=place.address,
+            guest_address=address,
+            own_memory=memory is not None and bool(memory.stretches) and address is None,
+            unmapped=place.unmapped,
+        )
+
+    def guest_address(self, guest: Guest, host_address: int) -> int | None:
+        """What stands at an address of a guest's QEMU. May block for as long as its monitor does."""
+        memory = self._memory_of(guest, host_address)
+        return None if memory is None else memory.guest_address(host_address)
+
+    def _memory_of(self, guest: Guest, host_address: int) -> GuestMemory | None:
+        """The map of a guest; asked for anew if it does not have the address, or if QEMU denies it (hot-plugged)."""
+        if guest.process is None:
+            return None
+        identity = guest.process.identity
+        known = self._memory.get(identity)
+        ask = self.ask(guest)
+        if ask is None:
+            return known
+        try:
+            address = None if known is None else known.guest_address(host_address)
+            if address is None or not guest_memory.is_host_address(ask, address, host_address):
+                known = self._memory[identity] = guest_memory.read(ask)
+            self._mca[guest.key] = guest_memory.mca_enabled(ask)
+        except (HypervisorError, LibvirtError, QmpError):  # the page is the guest's all the same
+            return known
+        while len(self._memory) > ANSWERS:
+            del self._memory[next(iter(self._memory))]
+        return known
+
+
+_CGROUPS: Final = Path("/sys/fs/cgroup")

@@ -1,0 +1,79 @@
+"""The parts of a KVM host that its backend and its source of evidence share, put together."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ringfence.hypervisor.kvm.failures import Failure, Failures
+from ringfence.hypervisor.kvm.guest_memory import Ask
+from ringfence.hypervisor.kvm.guests import Guest, Guests
+from ringfence.hypervisor.kvm.kernel_pages import KernelPages
+from ringfence.hypervisor.kvm.kernel_words import KernelWords
+from ringfence.hypervisor.kvm.libvirt import connected
+from ringfence.hypervisor.kvm.owners import Owners
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the configuration says of KVM. ``libvirt`` and ``destination`` are URIs, empty for none; ``monitors`` are
+    QMP sockets. ``asks_monitors``: QEMU's human monitor may be asked through libvirt, which taints the domain.
+    """
+
+    libvirt: str = "qemu:///system"
+    destination: str = ""
+    migration_pages_per_s: int = 25_600
+    monitors: tuple[Path, ...] = ()
+    asks_monitors: bool = True
+
+
+@dataclass(slots=True)
+class Parts:
+    """All of them. ``start`` once."""
+
+    settings: Settings
+    pages: KernelPages = field(default_factory=KernelPages)
+    words: KernelWords = field(default_factory=KernelWords)
+    guests: Guests = field(init=False)
+    owners: Owners = field(init=False)
+    failures: Failures = field(init=False)
+    _started: bool = False
+
+    def __post_init__(self) -> None:
+        self.guests = Guests(self.settings.libvirt, self.settings.monitors)
+        self.owners = Owners(lambda: self.guests.sight.guests, self.words.story, self.ask, self.pages)
+        self.failures = Failures(self.guests, self.words, self.owners)
+        self.guests.failed = self._failed
+
+    def start(self) -> None:
+        """Begin to look; the first look is taken now."""
+        if not self._started:
+            self._started = True
+            self.words.turn()
+            self.guests.start()
+            self.owners.start()
+
+    def ask(self, guest: Guest) -> Ask | None:
+        """How a guest's human monitor is asked; None if it must not or cannot be."""
+        if not guest.by_libvirt:
+            qmp = self.guests.monitor(guest.key)
+            return None if qmp is None else qmp.human
+        if not self.settings.asks_monitors:
+            return None
+
+        def asked(command: str) -> str:
+            with connected(self.settings.libvirt) as connection, connection.domain(guest.key) as domain:
+                return domain.monitor(command)
+
+        return asked
+
+    def _failed(self, key: str, by: str, to_guest: bool, action: str, consumed: bool) -> None:
+        whose = "the guest's memory" if to_guest else "QEMU's own memory"
+        how = "action required" if consumed else "action optional"
+        self.failures.heard(
+            Failure(
+                key=key, by=by, to_guest=to_guest, action=action, consumed=consumed, at_s=time.time(),
+                text=f"memory failure in {whose}: {action}, {how}",
+            )
+        )  # fmt: skip
