@@ -162,6 +162,29 @@ def test_what_the_wal_holds_is_brought_home_beside_a_writer_that_goes_on(tmp_pat
         assert reader.check() == 301
 
 
+def test_what_a_busy_writer_left_of_the_wal_it_brings_home_itself_once_the_wal_is_long(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    wal = tmp_path / "journal.sqlite-wal"
+    written(path, [ev.Stopped(at_ms=at) for at in range(10)]).close()
+
+    async def test() -> None:
+        async with running(path, JournalSection(snapshot_every_events=1_000_000)) as found:
+
+            def busy(_: Path) -> tuple[int, int]:
+                """The writer has always written something since: nothing beside it gets to the end."""
+                return wal.stat().st_size // (4096 + 24), 1
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(upkeep, "bring_home", busy)
+                for _ in range(60):
+                    await found.ask(lambda desk: desk.loop.note(*[large] * 20))
+                    await asyncio.sleep(0.01)
+            assert wal.stat().st_size < 2 * upkeep.LONG_WAL_PAGES * 4096
+
+    large = ev.ConfigurationLoaded(at_ms=0, digest="", text="x" * 9_000)
+    asyncio.run(test())
+
+
 # --- damage -----------------------------------------------------------------------------------------------------------
 
 

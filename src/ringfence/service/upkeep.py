@@ -35,6 +35,10 @@ TICK_S: Final = 0.25
 """Between two looks at the WAL's size."""
 WAL_BYTES: Final = 1 << 20
 """Above this the WAL is brought home. It is bounded by ``store.WAL_PAGES`` even if this does not come about."""
+LONG_WAL_PAGES: Final = 1024
+"""At so many the WAL shall begin anew: at ``store.WAL_PAGES`` the writer would bring home all that is left of it."""
+LEFT_TO_WRITER: Final = 32
+"""Pages that the writer brings home for that: about a millisecond. With more left, it is tried again beside it."""
 LOOK_S: Final = 10.0
 """Between two looks at how much was written since the last snapshot."""
 AGES_S: Final = 3600.0
@@ -75,13 +79,16 @@ class Upkeep:
             await self._go_on(house, verified)
         finally:
             verified.cancel()
+            await asyncio.wait({verified})
 
     async def _go_on(self, house: House, verified: asyncio.Task[Reply]) -> None:
         looked_s = 0.0
         while True:
             if verified.done() and not verified.cancelled():
                 _sound(house, verified.result())
-            await asyncio.to_thread(bring_home, house.journal)
+            pages, left = await asyncio.to_thread(bring_home, house.journal)
+            if pages >= LONG_WAL_PAGES and 0 < left <= LEFT_TO_WRITER:
+                await _asked(house, lambda desk: desk.journal.begin_wal_anew())
             now_s = time.monotonic()
             if now_s - looked_s >= self.look_s:
                 looked_s = now_s
@@ -213,15 +220,20 @@ async def _asked(house: House, what: Callable[[Desk], T]) -> T:
             await asyncio.sleep(1.0)  # clients come first
 
 
-def bring_home(path: Path) -> None:
-    """Bring what the WAL holds into the journal's file, so that the writer need not: in any thread but the writer's."""
+def bring_home(path: Path) -> tuple[int, int]:
+    """Bring what the WAL holds into the journal's file, so that the writer need not: in any thread but the writer's.
+
+    Returns how many pages the WAL holds, and how many of them are still to be brought home.
+    """
+    pages = brought = 0
     try:
         if path.with_name(f"{path.name}-wal").stat().st_size < WAL_BYTES:
-            return
+            return 0, 0
         with closing(sqlite3.connect(path, timeout=0.0, isolation_level=None)) as connection:
             for _ in range(3):  # what was written meanwhile is little, and brought home by the next try
                 _, pages, brought = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
                 if pages == brought:
-                    return
+                    break
     except (OSError, sqlite3.Error):
         pass  # the writer does it by itself once there is much, and says what is wrong
+    return pages, pages - brought
