@@ -55,7 +55,8 @@ def processes(root: Path = Path("/proc")) -> tuple[QemuProcess, ...]:
 
 def _processes(root: Path) -> Iterator[QemuProcess]:
     try:
-        names = [entry.name for entry in os.scandir(root) if entry.name.isdecimal()][:MOST_PROCESSES]
+        with os.scandir(root) as entries:
+            names = [entry.name for entry in entries if entry.name.isdecimal()][:MOST_PROCESSES]
     except OSError:
         return
     for name in names:
@@ -148,6 +149,7 @@ def _has_libvirts_monitor(values: dict[str, list[str]]) -> bool:
 def _uses_kvm(home: Path) -> bool:
     """Whether it has a virtual machine of /dev/kvm (virt/kvm/kvm_main.c names the file so)."""
     try:
-        return any(os.readlink(each.path) == _KVM_VM for each in os.scandir(home / "fd"))  # noqa: PTH115
+        with os.scandir(home / "fd") as files:
+            return any(os.readlink(each.path) == _KVM_VM for each in files)  # noqa: PTH115
     except OSError:
         return False

@@ -420,8 +420,9 @@ def _kvm_is_used(host: HostFiles) -> str:
     for number in _process_numbers(host):
         directory = host.root / "proc" / number / "fd"
         try:
-            if any(os.readlink(each.path) == _KVM_GUEST for each in os.scandir(directory)):  # noqa: PTH115
-                return f"process {number} has a guest"
+            with os.scandir(directory) as files:
+                if any(os.readlink(each.path) == _KVM_GUEST for each in files):  # noqa: PTH115
+                    return f"process {number} has a guest"
         except OSError:
             continue
     return ""
