@@ -244,7 +244,7 @@ def do(desk: Desk, asked: say.Do, who: str) -> say.Done | say.Refused:
     return say.Done(status=result.status, case=case, because=result.because)
 
 
-def step(desk: Desk, asked: say.Unpause | say.Page | say.Cpu, who: str) -> say.Done | say.Refused:
+def step(desk: Desk, asked: say.Step, who: str) -> say.Done | say.Refused:
     """Carry one step out; every check is written down with its answer (II.4)."""
     if desk.world.reset_ms is not None:
         return _HALTED

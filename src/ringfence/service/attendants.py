@@ -8,7 +8,7 @@ says what is wrong; it never takes the process, which must act, down with it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
@@ -21,7 +21,7 @@ from ringfence.views.metrics import Sample
 if TYPE_CHECKING:
     from ringfence.service.answers import Doorkeeping
     from ringfence.service.control import News
-    from ringfence.service.control_protocol import Health
+    from ringfence.service.control_protocol import Health, Refused, Reloaded, Tested
     from ringfence.service.writer import Desk, Writer
 
 FIRST_PAUSE_S: Final = 1.0
@@ -62,13 +62,21 @@ class Problems:
         return (f"{who}: {problem}" for who, problem in self._known.items())
 
 
+async def _cannot(_: str) -> Refused:
+    from ringfence.service import control_protocol as say  # noqa: PLC0415 (whoever starts an attendant alone)
+
+    message = "there is nobody here who could do that"
+    return say.Refused(code=say.Code.REFUSED, message=message, advice="Ask the service that `ringfence run` starts.")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class House:
     """What an attendant has to do with. ``configuration`` gives what holds now: a reload may change it.
 
     ``journal`` is for readers of their own (``journal.store.Reader``), ``news`` says how far it is; ``status`` makes
     the service's health in the writer's thread (``writer.ask``), ``samples`` its numbers; ``problems`` is what health
-    says of the attendants, ``measures`` what they measure of themselves.
+    says of the attendants, ``measures`` what they measure of themselves. ``reload`` loads the configuration again, by
+    the word of whom it is told; ``test`` tries the webhook of a name out.
     """
 
     state_dir: Path
@@ -80,6 +88,8 @@ class House:
     status: Callable[[Desk, Doorkeeping], Health]
     samples: Callable[[Desk], tuple[Sample, ...]]
     measures: Measures
+    reload: Callable[[str], Awaitable[Reloaded | Refused]] = _cannot
+    test: Callable[[str], Awaitable[Tested | Refused]] = _cannot
 
 
 class Attendant(Protocol):

@@ -159,6 +159,9 @@ class TestWebhook(_Request, frozen=True, kw_only=True):
     name: str
 
 
+Step = Unpause | Page | Cpu
+"""An instruction that is one step, carried out at once."""
+
 Question = Status | Cases | Domains | Approvals | Parts | PageQuery | Metrics | TestWebhook
 """What is answered in one reply and changes nothing."""
 

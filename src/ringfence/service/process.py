@@ -194,7 +194,7 @@ class Process:
             health = self._health(desk, control.counted)
             return measured(desk, health, self._measures, waiting=writer.waiting)
 
-        return House(
+        house = House(
             state_dir=self._settings.state_dir,
             journal=self._settings.journal,
             writer=writer,
@@ -204,7 +204,10 @@ class Process:
             status=self._health,
             samples=samples,
             measures=self._measures,
+            reload=lambda who: self._reload(writer, control, who),
+            test=lambda name: tested(name, self._attendants, house),
         )
+        return house
 
     def _world(self, boot: int, wake: Callable[[], None]) -> World:
         settings = self._settings

@@ -65,6 +65,19 @@ def test_a_person_sees_what_waits_and_grants_it_over_http_and_the_journal_says_w
         assert made.end()[0] == 0
 
 
+def test_the_configuration_is_loaded_again_and_a_webhook_tried_out_over_http(tmp_path: Path) -> None:
+    with running(tmp_path) as (made, client):
+        assert client.post("/api/v1/webhooks/test", {"name": "pager"}).status == 403
+        admin = Client(client.place, token(made, "ada", "administer"))
+        loaded = admin.ask("POST", "/api/v1/reload")
+        assert (loaded.status, loaded.json["policy"]) == (200, "default")
+        nobody = admin.post("/api/v1/webhooks/test", {"name": "pager"})
+        assert (nobody.status, nobody.json["detail"]) == (404, "there is no webhook 'pager'; there are: none")
+        said = [each.who for each in made.journal() if isinstance(each, ev.ConfigurationLoaded)]
+        assert said[-1] == "token ada (HTTP from 127.0.0.1)"
+        assert made.end()[0] == 0
+
+
 def test_a_stream_and_an_idle_client_do_not_hold_up_the_end(tmp_path: Path) -> None:
     with running(tmp_path) as (made, client), closing(client.connect()) as idle:
         idle.request("GET", "/index.html")

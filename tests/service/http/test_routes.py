@@ -26,12 +26,16 @@ ANY: dict[str, Any] = {
     "clear": {"part": "DIMM nowhere", "how": "repaired"},
     "login": {"token": "rf_wrong"},
     "dryRun": {"text": "nonsense"},
+    "page": {"to": "offline", "frame": 0xFFFFFFFFF},
+    "cpu": {"to": "offline", "cpu": 60_000},
+    "unpause": {"domain": 4_000},
+    "testWebhook": {"name": "nobody"},
 }
 """A request for each route with a body, that changes nothing."""
 
 
 def asked(client: Client, route: AnyRoute) -> Said:
-    path = route.path.replace("{case}", "1").replace("{number}", "1")
+    path = route.path.replace("{case}", "1").replace("{number}", "1").replace("{frame}", "1")
     if route.media == EVENT_STREAM:
         path += "?after=999999999"  # refused once it is let in, so that no stream begins
     body = ANY[route.name] if route.has_body else None
@@ -84,6 +88,36 @@ def test_a_change_is_journaled_with_the_tokens_name_and_address(place: Served) -
         told = [each for _, each in reader.events(kinds=(ev.Instructed,)) if isinstance(each, ev.Instructed)][-2:]
     assert [each.who for each in told] == ["token night-shift (HTTP from 127.0.0.1)"] * 2
     assert told[1].refused
+
+
+def test_pages_cpus_and_paused_domains_are_operated_on_and_journaled(place: Served) -> None:
+    client = place.client(Scope.READ, Scope.OPERATE, name="ada")
+    frame = 0x41234
+    assert client.post("/api/v1/page", {"to": "offline", "frame": frame}).json["status"] in {"done", "pending"}
+    assert client.get(f"/api/v1/pages/{frame}").json["frame"] == frame
+    assert client.post("/api/v1/cpu", {"to": "offline", "cpu": 3}).json["status"] == "done"
+    assert client.post("/api/v1/cpu", {"to": "online", "cpu": 3}).json["status"] == "done"
+    assert client.post("/api/v1/do", {"operation": "pause", "domain": "shop-pv"}).json["status"] == "done"
+    assert client.post("/api/v1/unpause", {"domain": "shop-pv"}).json["status"] == "done"
+    with Reader(place.house.journal) as reader:
+        told = [each for _, each in reader.events(kinds=(ev.Instructed,)) if isinstance(each, ev.Instructed)][-5:]
+    assert [(each.operation, each.on) for each in told[:3]] == [
+        ("offline", f"frame {frame:#x}"), ("offline", "CPU 3"), ("online", "CPU 3"),
+    ]  # fmt: skip
+    assert {each.who for each in told} == {"token ada (HTTP from 127.0.0.1)"}
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("page", "there is no memory at frame 0xfffffffff"),
+        ("cpu", "there is no CPU 60000"),
+        ("unpause", "there is no domain 4000"),
+    ],
+)
+def test_an_instruction_that_cannot_be_is_refused_in_words(shared: Served, name: str, says: str) -> None:
+    said = shared.client(Scope.OPERATE, name=f"ops-{name}").post(f"/api/v1/{name}", ANY[name])
+    assert (said.status, said.json["detail"]) == (409, says)
 
 
 def test_a_part_is_cleared_by_who_may_and_the_journal_says_by_whom(place: Served) -> None:

@@ -10,7 +10,7 @@ from typing import Final, Protocol, assert_never
 from ringfence.hypervisor.model.accesses import Accesses
 from ringfence.hypervisor.model.core import Core
 from ringfence.hypervisor.model.delivery import Delivery
-from ringfence.hypervisor.model.frames import Errno, Pg
+from ringfence.hypervisor.model.frames import Errno, PageOp, Pg
 from ringfence.hypervisor.model.healing import Healing
 from ringfence.hypervisor.model.life import Life
 from ringfence.hypervisor.model.observer import MappingsChanged
@@ -239,7 +239,7 @@ class Carrier:
             done = self._life.frames.offline(frame, broken=broken, crash_again=again)
             if done.errno:
                 refused += 1
-                because = f"frame {frame:#x}: {Errno(-done.errno).name}"
+                because = _why_not(frame, done)
             pending = pending or bool(done.status & pending_bit)
             if done.crash is not None and (owner := self._life.living(done.crash)) is not None:
                 self._life.end(owner, DomainState.CRASHED, "its broken page was offlined again")
@@ -253,7 +253,15 @@ class Carrier:
 
     def _online(self, frame: Frame) -> Result:
         done = self._life.frames.online(frame)
-        if done.errno:
-            what = "it is broken" if done.status & Pg.BROKEN else Errno(-done.errno).name
-            return Result(Status.REFUSED, f"frame {frame:#x}: {what}")
-        return Result(Status.DONE)
+        return Result(Status.REFUSED, _why_not(frame, done)) if done.errno else Result(Status.DONE)
+
+
+def _why_not(frame: Frame, done: PageOp) -> str:
+    """Why a frame was neither taken out of use nor put back, in the words of a person."""
+    if done.status & Pg.BROKEN:
+        return f"frame {frame:#x}: it is broken"
+    if done.errno == -Errno.EINVAL:
+        return f"there is no memory at frame {frame:#x}"
+    if done.errno == -Errno.EPERM:
+        return f"frame {frame:#x} is the hypervisor's own"
+    return f"frame {frame:#x}: {Errno(-done.errno).name}"

@@ -6,7 +6,7 @@ from functools import cache
 
 import msgspec
 
-from ringfence.service.http import api, history, login, metrics, policies, words
+from ringfence.service.http import api, history, login, machine, metrics, policies, words
 from ringfence.service.http.openapi import description
 from ringfence.service.http.routes import (
     EVENT_STREAM,
@@ -32,6 +32,7 @@ async def described(call: Call[Nothing]) -> Answer:
 ROUTES: tuple[AnyRoute, ...] = (
     *login.ROUTES,
     *api.ROUTES,
+    *machine.ROUTES,
     *history.ROUTES,
     *policies.ROUTES,
     *words.ROUTES,
