@@ -83,10 +83,8 @@ def revival(domain: Domain, situation: Situation, policy: Policy, *, severity: S
     """What Dom0 does for a domain that the hypervisor has crashed before anybody was asked: the row that would have
     asked is preempted, and of what Dom0 could have done only bringing it back is left (II.2).
 
-    LEAVE where the policy says so, in a dry run, and where nothing can bring it back.
+    LEAVE where the policy says so, and where nothing can bring it back.
     """
-    if policy.dry_run:
-        return Reply(says=Answer.LEAVE, reasons=(Because(Row.ASK_DOM0, "dry run: nothing is ordered"),))
     wanted, because = _wanted(domain, situation, policy, severity)
     if wanted is Answer.LEAVE:
         return Reply(says=wanted, reasons=(because,))

@@ -79,7 +79,7 @@ class Campaigning:
         """What begins or moves on from now on goes by this policy."""
         self._policy = policy
 
-    def begin(
+    def begin(  # noqa: PLR0913 (whom, what, and on whose word)
         self,
         case: CaseId,
         domain: DomainId,
@@ -87,15 +87,16 @@ class Campaigning:
         *,
         asked: bool,
         approved: bool = False,
+        row: Row = Row.AHEAD,
     ) -> None:
         """Begin a campaign with the operations that were not tried yet; a person is asked where the policy wants it.
 
-        ``approved``: a person has instructed it, and is not asked again.
+        ``approved``: a person has instructed it, and is not asked again. ``row`` is that of a case of Dom0's own.
         """
         untried = tuple(each for each in operations if (case, domain, each) not in self._tried)
         policy = replace(self._policy, approve=frozenset()) if approved else self._policy
         campaign = campaigns.begin(case, domain, untried, policy, self._ledger.now_ms, asked=asked)
-        if approved:
+        if approved or (row is Row.ON_DOMAIN and not asked):
             campaign = replace(campaign, position=replace(campaign.position, row=Row.ON_DOMAIN))
         if (running := self._running_of(case, domain)) is not None:
             # An earlier life's order: what was not tried comes after it.

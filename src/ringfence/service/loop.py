@@ -46,6 +46,7 @@ from ringfence.service.hearing import Told
 from ringfence.service.instructing import Instructable, instruct, instruct_step
 from ringfence.service.ledger import Ledger
 from ringfence.service.plugins import Asked, Plugin, verdicts
+from ringfence.service.reviving import Reviving, operations_of
 from ringfence.service.treatment import Treatment
 from ringfence.world.domain import Domain
 from ringfence.world.identities import OWN_CASES, CaseId, DomainId, StepId
@@ -80,6 +81,7 @@ class Loop:
             treatment = Treatment(policy, first_case=self.state.last_seat_case + 1)
             self._alone = Alone(host, treatment, self, dry_run=policy.dry_run)
         self._ahead = ActingAhead(self._ledger, self._campaigning, policy, pages_left_to)
+        self._reviving = Reviving(self._ledger, self._campaigning, policy)
         self._evidence = Evidence(self._ledger, self._campaigning, self._ahead, self._alone, policy)
         boot = str(host.boot)
         rebooted = bool(self.state.boot) and self.state.boot != boot
@@ -128,7 +130,7 @@ class Loop:
             self._ledger.note_domains()
             for each in _together(others or arrivals):
                 self._arrived(each)
-            if self._held:
+            if self._held or not self._ledger.has_room:
                 # The disk is full: the same arrivals would come again and again.
                 break
         self._campaigning.run()
@@ -138,7 +140,11 @@ class Loop:
             self._alone.ring()
             self._campaigning.run()
         # Cases only now: the reasons may come after the end of the parts.
-        events: list[ev.Event] = [*self._ledger.closing()]
+        closed = tuple(self._ledger.closing())
+        if self._alone is not None and closed:
+            self._reviving.closing(closed)
+            self._campaigning.run()
+        events: list[ev.Event] = [*closed]
         if self._acknowledged:
             events.append(ev.Acknowledged(at_ms=self._ledger.now_ms, tokens=tuple(self._acknowledged)))
             self._acknowledged.clear()
@@ -159,8 +165,11 @@ class Loop:
         return min((*alarms, campaign) if campaign is not None else alarms, default=None)
 
     def stop(self, because: str) -> None:
-        """End this life in order."""
+        """End this life in order: what waits for room is written as far as there is any."""
         self._ledger.write(ev.Stopped(at_ms=self._ledger.now_ms, because=because))
+        for _ in range(self._ledger.unwritten):
+            if self._ledger.is_durable or self._ledger.fails:
+                break
 
     def note(self, *events: ev.ConfigurationLoaded | ev.Cleared | ev.ModulesSeen) -> None:
         """Write down what is known from elsewhere: what the service goes by, what parts there are, and their ends."""
@@ -172,6 +181,7 @@ class Loop:
         self._policy = policy
         self._campaigning.reload(policy)
         self._ahead.reload(policy)
+        self._reviving.reload(policy)
         self._evidence.reload(policy)
         if self._alone is not None:
             self._alone.dry_run = policy.dry_run
@@ -214,6 +224,16 @@ class Loop:
         return self._ledger.is_settled
 
     @property
+    def has_room(self) -> bool:
+        """Whether a source may hand in what can wait: not while the disk is full, and much waits for it already."""
+        return self._ledger.has_room
+
+    @property
+    def is_behind(self) -> bool:
+        """As ``Ledger.is_behind``: this loop is to end, and one that begins with the journal to go on."""
+        return self._ledger.is_behind
+
+    @property
     def is_durable(self) -> bool:
         """Whether everything that was written is on the disk; what is not is tried again."""
         return self._ledger.is_durable
@@ -228,6 +248,8 @@ class Loop:
             if isinstance(arrival, Ended):
                 self._order_ended(arrival.ended.order, arrival.ended.result)
                 continue
+            if isinstance(arrival, Telemetry) and not arrival.urgent and not self._ledger.has_room:
+                continue  # whoever keeps it says what he could not keep
             tokens.append(arrival.token)
             records = arrival.records if isinstance(arrival, Telemetry | LeftOver) else ()
             if arrival.token in self._held:
@@ -479,6 +501,9 @@ class Loop:
             known = self._host.situation(None).domain(domain)
             instructed = self.state.cases[case].instructed
             operations = self._policy.rule_for(known).ahead if known is not None else ()
+            chosen = self.state.cases[case].decided.get(domain)
+            if known is not None and chosen is not None:
+                operations = operations_of(chosen.row, self._policy.rule_for(known).operations) or operations
             operations = (Operation(instructed),) if instructed else operations
             self._campaigning.begin(case, domain, operations, asked=False, approved=bool(instructed))
         else:

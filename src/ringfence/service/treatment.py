@@ -119,6 +119,9 @@ class _Case:
         return any(not part.position.has_ended for part in self.parts)
 
 
+PREEMPTED: Final = "the hypervisor did so by itself, before anybody was asked"
+
+
 class Treatment:
     """A seat that follows the concept (world.treatment.TreatingSeat)."""
 
@@ -344,7 +347,8 @@ class Treatment:
                 because = "it goes on where it stood when Ringfence ended"
                 wanted += self._enter(part, steps, TAKEN_UP, because, situation, since_ms)
             else:
-                wanted += self._enter(part, steps, "reported", decision.first.because, situation)
+                because = PREEMPTED if part.position.has_ended else decision.first.because
+                wanted += self._enter(part, steps, "reported", because, situation)
         if left is None or left.impact is None:
             # What is to be done comes first: nobody who must act waits for words.
             wanted.append(_judged(case.id, situation.now_ms, decision, consumed=severity is Severity.SRAR))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from ringfence.decision.rows import MEANINGS
 from ringfence.diagnosis.finding import diagnose
 from ringfence.diagnosis.impact import Certainty, Party
 from ringfence.journal import events as ev
@@ -155,6 +156,8 @@ def chain_of_event(number: int, event: ev.Stored, names: Mapping[DomainId, str],
     return Chain(None, said.what if said is not None else kind, () if said is None else (said,), (), epoch_ms, number)
 
 
+CRASHED: Final = "crashed"
+"""The event of a case that brings a guest back (service.reviving)."""
 _UNTITLED: Final = "no evidence of its own"
 
 
@@ -162,6 +165,8 @@ def _title(event: ev.Stored, names: Mapping[DomainId, str]) -> str:
     """What a case is called by one of its events; empty if by none of this kind."""
     if isinstance(event, ev.Received):
         return event.summary
+    if isinstance(event, ev.Progressed) and event.event == CRASHED:
+        return f"{_whom(event.domain, names)} was crashed by the hypervisor, and is to be brought back"
     found = link(event, names) if isinstance(event, ev.TrendSeen | ev.Instructed | ev.KnownBad) else None
     return found.text if found is not None and found.what in _TITLES else ""
 
@@ -189,7 +194,7 @@ def link(  # noqa: PLR0912, PLR0915 (an arm a kind of event)
             whom = _whom(event.domain, names)
             seat = "Dom0's seat" if event.seat is Seat.DOM0 else "the hypervisor's seat"
             says = f"Dom0 answers {event.answer} for {whom}" if event.answer is not None else f"in {seat}"
-            details = tuple(f"{reason.row}: {reason.because}" for reason in event.reasons)
+            details = tuple(line for reason in event.reasons for line in _reason(reason))
             return Link(event.at_ms, "decision", event.row, says, (*details, *event.costed))
         case ev.Asked():
             what = "to operate on" if event.operate else "what shall become of"
@@ -290,6 +295,16 @@ def link(  # noqa: PLR0912, PLR0915 (an arm a kind of event)
             return Link(event.at_ms, "journal", "", text)
         case _:
             return None
+
+
+def _reason(reason: ev.Reason) -> Iterator[str]:
+    """A reason; of what the hypervisor did before anybody was asked, also what the concept wants in its place."""
+    yield f"{reason.row}: {reason.because}"
+    if reason.because.startswith("preempted: ") and reason.row in _ASKS:
+        yield f"{reason.row}: what the concept wants in its place: {_ASKS[reason.row]}"
+
+
+_ASKS: Final = {str(row): meaning.happens for row, meaning in MEANINGS.items()}
 
 
 def part_in_words(suspect: str, name: str) -> str:

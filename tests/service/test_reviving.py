@@ -1,0 +1,99 @@
+"""A guest that Xen crashed before Dom0 was asked: what Xen did, what the concept wants, and what Ringfence does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ringfence.decision.policy import DEFAULT, Answer, DomainRule, Operation, Policy
+from ringfence.hypervisor.model.faults import CacheWriteback
+from ringfence.journal import events as ev
+from ringfence.journal.store import Journal
+from ringfence.service.loop import Loop
+from ringfence.views import chain
+from ringfence.world.domain import DomainState
+from ringfence.world.identities import CpuId, GuestFrame
+from ringfence.world.steps import RestartDomain, SaveDomain
+from tests.hypervisor.xen.test_host import Bench
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def crashed(bench: Bench) -> None:
+    """An unconsumed error in a page of the PV guest: Xen crashes it (mcaction.c, mc_memerr_dhandler)."""
+    address = bench.machine.address(bench.pv, GuestFrame(5))
+    bench.machine.inject(CacheWriteback(cpu=CpuId(0), addr=address))
+    bench.machine.advance(100)
+    assert bench.state() is DomainState.CRASHED
+
+
+def lived(bench: Bench, policy: Policy, turns: int = 20) -> list[ev.Stored]:
+    """A life of the loop, and all that is in the journal then."""
+    with Journal(bench.state_dir / "j.sqlite", fsync=False) as journal:
+        loop = Loop(bench.host, journal, policy)
+        for _ in range(turns):
+            loop.turn()
+            bench.machine.advance(1_000)
+        return [event for _, event in journal.events()]
+
+
+def steps(stored: list[ev.Stored]) -> list[type]:
+    return [type(each.step.step) for each in stored if isinstance(each, ev.Intended) and each.row == "II.2"]
+
+
+def test_it_is_restarted_and_explain_tells_xens_deed_the_concepts_way_and_ours(bench: Bench) -> None:
+    crashed(bench)
+    stored = lived(bench, DEFAULT)
+    assert steps(stored) == [RestartDomain]
+    assert bench.state() is DomainState.RUNNING
+    cases = chain.by_case(stored)
+    names = chain.names_of(stored)
+    first, second = (" ".join(chain.text(chain.chain(case, cases[case], names)).split()) for case in cases)
+    assert "preempted: the hypervisor killed the domain pv by itself" in first
+    assert "what the concept wants in its place: Dom0 is asked: notify the DomU, operate on it, or both" in first
+    assert "pv: killed by I.2c-dom0; the hypervisor did so by itself, before anybody was asked" in first
+    assert "closed: pv was crashed by the hypervisor, and is to be brought back" in second
+    assert "case 1 ended so" in second
+    assert second.endswith("pv: operated by II.2; restart done")
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [DomainRule(on_ue=Answer.LEAVE), DomainRule(operations=(Operation.DESTROY,)), DomainRule(operations=())],
+    ids=["leave", "destroy", "nothing"],
+)
+def test_the_policy_says_whether(bench: Bench, rule: DomainRule) -> None:
+    crashed(bench)
+    assert steps(lived(bench, replace(DEFAULT, otherwise=rule))) == []
+    assert bench.state() is DomainState.CRASHED
+
+
+def test_a_dry_run_says_what_it_would_do_and_does_nothing(bench: Bench) -> None:
+    crashed(bench)
+    stored = lived(bench, replace(DEFAULT, dry_run=True))
+    assert steps(stored) == []
+    assert bench.state() is DomainState.CRASHED
+    ends = [entry.because for each in stored if isinstance(each, ev.Closed) for entry in each.outcome]
+    assert any(each == "restart: dry run: nothing was carried out" for each in ends)
+
+
+def test_a_guest_that_ringfence_itself_ended_stays_as_it_is(bench: Bench) -> None:
+    """Only what the hypervisor did alone is made good."""
+    assert bench.done(SaveDomain(bench.pv)).succeeded
+    assert steps(lived(bench, DEFAULT)) == []
+
+
+def test_a_life_that_ends_in_the_middle_is_followed_by_one_that_ends_it_once(bench: Bench) -> None:
+    crashed(bench)
+    assert steps(lived(bench, DEFAULT, turns=1)) == [RestartDomain]
+    bench.start()
+    bench.machine.advance(60_000)
+    stored = lived(bench, DEFAULT)
+    closed = [each.case for each in stored if isinstance(each, ev.Closed)]
+    assert len(closed) == len(set(closed)) == 2
+    assert bench.state() is DomainState.RUNNING
