@@ -9,7 +9,7 @@ import pytest
 
 from ringfence.errors import HypervisorError
 from ringfence.hypervisor.xen.toolstack import Toolstack
-from ringfence.world.identities import StepId
+from ringfence.world.identities import DomainId, StepId
 from ringfence.world.steps import Result, Status
 
 ORDER = StepId(7)
@@ -69,3 +69,72 @@ def test_of_what_left_no_trace_nobody_knows(tmp_path: Path) -> None:
 def test_without_xl_there_is_no_toolstack(tmp_path: Path) -> None:
     with pytest.raises(HypervisorError, match="xl is not installed"):
         Toolstack(tmp_path, str(tmp_path / "none"))
+
+
+XL = """
+case "$1" in
+save) echo saved > "$3"; test -z "$FAILS" ;;
+restore) test -s "$2" && echo "restored $2" >> "$HOME_OF_XL/did" ;;
+destroy) echo "destroyed $2" >> "$HOME_OF_XL/did" ;;
+esac
+"""
+
+
+@pytest.fixture
+def acting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toolstack:
+    monkeypatch.setenv("HOME_OF_XL", str(tmp_path))
+    return toolstack(tmp_path, XL)
+
+
+def test_a_save_is_there_when_all_of_it_is(acting: Toolstack, tmp_path: Path) -> None:
+    file = tmp_path / "a domain.save"
+    acting.save(ORDER, DomainId(3), file)
+    assert until_ended(acting) == ((ORDER, Result(Status.DONE)),)
+    assert file.read_text() == "saved\n"
+    assert list(tmp_path.glob("*.making")) == []
+
+
+def test_a_save_that_fails_leaves_no_file(acting: Toolstack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAILS", "1")
+    file = tmp_path / "a.save"
+    acting.save(ORDER, DomainId(3), file)
+    ((_, result),) = until_ended(acting)
+    assert result.status is Status.FAILED
+    assert list(tmp_path.glob("a.save*")) == []
+
+
+@pytest.mark.parametrize(("instead_of", "before"), [(None, ""), (DomainId(4), "destroyed 4\n")])
+def test_what_is_restored_takes_the_place_of_who_is_there(
+    acting: Toolstack, tmp_path: Path, instead_of: DomainId | None, before: str
+) -> None:
+    file = tmp_path / "a.save"
+    file.write_text("saved")
+    acting.restore(ORDER, file, instead_of)
+    assert until_ended(acting) == ((ORDER, Result(Status.DONE)),)
+    assert (tmp_path / "did").read_text() == f"{before}restored {file}\n"
+
+
+def test_a_cpu_is_switched_in_a_process_of_its_own_that_says_why_it_cannot(acting: Toolstack) -> None:
+    assert acting.cpu(ORDER, 3, online=False).status is Status.RUNNING
+    ((_, result),) = until_ended(acting)
+    assert result.status is Status.FAILED
+    assert "/dev/xen/privcmd" in result.because
+
+
+def test_what_lasts_longer_than_it_may_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = tmp_path / "gate"
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\nwhile [ ! -e {gate} ]; do sleep 0.02; done\n")
+    python.chmod(0o755)
+    monkeypatch.setattr("ringfence.hypervisor.xen.toolstack.LONGEST_CPU_S", 0.0)
+    found = toolstack(tmp_path, "exit 0")
+    found.python = str(python)
+    found.cpu(ORDER, 3, online=False)
+    time.sleep(0.01)
+    ((_, result),) = found.ended()
+    assert result.status is Status.UNKNOWN
+    assert "is not waited for" in result.because
+    gate.touch()
+    while found.has_children:
+        found.ended()
+        time.sleep(0.01)
