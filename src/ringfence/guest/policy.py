@@ -100,7 +100,7 @@ def _policy(given: Mapping[str, Any]) -> Policy:
         raise PolicyError("hooks.directory: an absolute path is expected")
     return Policy(
         pages={
-            What.LOST: _word(_FOR_LOST, "lost.do", lost.get("do", PageAction.HARD_OFFLINE)),
+            What.LOST: _word(FOR_LOST, "lost.do", lost.get("do", PageAction.HARD_OFFLINE)),
             What.ENDANGERED: _word(tuple(PageAction), "endangered.do", endangered.get("do", PageAction.SOFT_OFFLINE)),
         },
         owner=_word(tuple(OwnerAction), "lost.owner", lost.get("owner", default.owner)),
@@ -110,7 +110,7 @@ def _policy(given: Mapping[str, Any]) -> Policy:
     )
 
 
-_FOR_LOST: Final = (PageAction.HARD_OFFLINE, PageAction.NOTHING)
+FOR_LOST: Final = (PageAction.HARD_OFFLINE, PageAction.NOTHING)
 """Soft offlining reads the page, and a lost one must not be read."""
 
 
