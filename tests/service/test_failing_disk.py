@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import resource
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,15 @@ def read_only(journal: Journal) -> Iterator[None]:
         journal._connection.execute("PRAGMA query_only = OFF")
 
 
-FAILINGS: tuple[Callable[[Journal], AbstractContextManager[None]], ...] = (no_write_succeeds, read_only)
+@contextmanager
+def locked(journal: Journal) -> Iterator[None]:
+    """Somebody's tool holds the file's lock for writing."""
+    with closing(sqlite3.connect(journal.path, isolation_level=None)) as tool:
+        tool.execute("BEGIN IMMEDIATE")
+        yield
+
+
+FAILINGS: tuple[Callable[[Journal], AbstractContextManager[None]], ...] = (no_write_succeeds, read_only, locked)
 
 
 def lost(number: int) -> ev.Lost:

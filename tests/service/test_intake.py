@@ -22,7 +22,7 @@ from ringfence.journal import events as ev
 from ringfence.journal.state import State
 from ringfence.journal.store import Reader
 from ringfence.record.evidence import Origin, Record, Unrecognised
-from ringfence.service import intake
+from ringfence.service import intake, ledger
 from ringfence.service.attendants import House, Problems
 from ringfence.service.intake import FIRST_LOOK, Followed, Intake
 from ringfence.service.loop import Loop
@@ -603,6 +603,39 @@ def test_who_erases_waits_until_it_is_on_the_disk(tmp_path: Path, monkeypatch: p
     host.live(Followed(source, "pstore", erases=True), until=waits)
     assert asked[49] == 0
     assert len(received(host.journal())) == 1
+
+
+def test_while_much_waits_for_the_disk_sources_are_held_up_but_for_uncorrected_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "FULL_PAUSE_S", 0.001)
+    monkeypatch.setattr(ledger, "ROOM_FOR_ALL", 1)
+    host = Host(tmp_path / "journal.sqlite")
+    is_full = threading.Event()
+    append = MeteredJournal.append
+
+    def full(self: MeteredJournal, *events: ev.Event) -> int:
+        if is_full.is_set() and any(isinstance(each, ev.SourceRead) for each in events):
+            raise JournalFullError(self.path, tuple(map(ev.to_text, events)))
+        return append(self, *events)
+
+    monkeypatch.setattr(MeteredJournal, "append", full)
+    is_full.set()
+    soft = Scripted("kmsg", tuple((registers(replace(SOFT, page=page)),) for page in range(3)))
+    hard = Scripted("tracefs", tuple((registers(replace(HARD, page=page)),) for page in range(9)))
+    given: list[int] = []
+
+    def waits() -> bool:
+        given.append(soft.given)
+        host.model.advance(20)
+        if len(given) == 100:
+            assert hard.given == 9
+            is_full.clear()
+        return soft.given == 3
+
+    host.live(Followed(soft), Followed(hard), until=waits)
+    assert given[99] == 1, "the first one was taken before anybody knew"
+    assert len(received(host.journal())) == 12
 
 
 def test_of_a_socket_an_uncorrected_error_waits_for_nobody_and_what_else_it_has_is_put_together_until_it_is_its_turn(

@@ -39,6 +39,10 @@ WAL_PAGES: Final = 4096
 """At so many pages (16 MiB) the writer brings the WAL home by itself. In a service that is done before, beside it: the
 writer would stand still for as long as the disk takes for all of them."""
 
+BUSY_MS: Final = 100
+"""So long the writer waits for a lock that somebody's tool holds on the file, and then goes on without having written:
+it is tried again. (SQLite's own default with Python's is 5 s, in which nobody would be treated.)"""
+
 SNAPSHOTS: Final = 2
 """Beside the one of the base: the newest, and one more for the case that it cannot be read."""
 
@@ -178,6 +182,7 @@ class Journal(Readable):
                 self._connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
                 migrate(self._connection, self.path)
                 self._last, self._crc = self._end()
+                self._connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
             except BaseException:
                 self._connection.close()
                 raise

@@ -80,7 +80,7 @@ def health(  # noqa: PLR0913 (one argument a fact)
         lost_urgent=state.lost_urgent,
         lost_nonurgent=state.lost_nonurgent,
         unwritten=desk.loop.unwritten[0],
-        unkept=desk.loop.unwritten[1],
+        unkept=desk.unkept + desk.loop.unwritten[1],
         clients=door.clients,
         slow_readers=door.slow_readers,
         turned_away=door.turned_away,
@@ -109,15 +109,20 @@ def _problems(desk: Desk, *, dom0: str, halted: bool, policy_problem: str) -> It
     waiting, unkept = desk.loop.unwritten
     if waiting:
         trouble = desk.journal.trouble or "it was full"
-        where = f"{waiting} events wait for it, {unkept} are in the kernel's log only"
-        yield f"the journal's disk takes nothing ({trouble}): {where}"
-    elif unkept:
-        yield (
-            f"{unkept} events found no room in the journal and are in the kernel's log only: nothing is acknowledged "
-            "until the next start, which takes them anew (systemctl restart ringfence, once there is room)"
+        held = (
+            ""
+            if desk.loop.has_room
+            else "; corrected errors are not taken, their sources keep them as long as they can"
         )
+        where = f"{waiting} events wait for it, {unkept} are in the kernel's log only{held}"
+        yield f"the journal's disk takes nothing ({trouble}): {where}"
     elif not desk.journal.has_reserve:
         yield "the journal's reserve is used up: make room on its disk"
+    if desk.unkept:
+        yield (
+            f"{desk.unkept} events found no room in the journal and are in the kernel's log only: save it. Ringfence "
+            "has begun anew with what the journal has, and taken up what was left open"
+        )
     if state.lost_urgent:
         yield f"{state.lost_urgent} pieces of urgent evidence were lost before anybody saw them"
 

@@ -257,9 +257,14 @@ class Intake:
     # --- all of them to the writer -----------------------------------------------------------------------------------
 
     async def _hand_on(self, house: House, lane: asyncio.Queue[Batch], attaching: Attaching) -> None:
+        is_durable = True
         while True:
             parcel = await lane.get()
             assert isinstance(parcel, _Parcel)  # noqa: S101 (nothing else is put there)
+            if not is_durable and not parcel.is_pressing:
+                # Before it is placed: what cannot wait must not wait behind it.
+                while not await _ask(house, _has_room):
+                    await asyncio.sleep(FULL_PAUSE_S)
             # No one else is heard between these two: what is told first is placed first.
             told = Told(parcel.source, tuple(placed(attaching, parcel)), parcel.position, parcel.sink)
             self._turns.append(told)
@@ -327,6 +332,10 @@ def _who(followed: Followed) -> str:
 def _how_far(desk: Desk) -> tuple[dict[str, Position], int]:
     state = desk.loop.state
     return {name: Position(text) for name, text in state.positions.items()}, state.last_sighting + 1
+
+
+def _has_room(desk: Desk) -> bool:
+    return desk.loop.has_room
 
 
 def _is_durable(desk: Desk) -> bool:

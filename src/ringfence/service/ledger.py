@@ -24,11 +24,17 @@ from ringfence.world.domain import Domain
 from ringfence.world.identities import OWN_CASES, CaseId, StepId
 from ringfence.world.steps import Order, Result, Step
 
-MOST_UNWRITTEN: Final = 10_000
-"""Events that wait in memory for room on the disk: an hour of a bad day. What comes then has the kernel's log only."""
+ROOM_FOR_ALL: Final = 10_000
+"""Events that wait in memory for room on the disk: an hour of a bad day. From then on nothing that can wait is taken:
+its source is held up, and says by itself what it could not keep (L10)."""
+
+MOST_UNWRITTEN: Final = 2 * ROOM_FOR_ALL
+"""The rest is for what cannot wait: some thousand uncorrected errors with all that is done about them, in 40 MB. What
+comes then is acted upon as well, and has the kernel's log only."""
 
 WRITTEN_AT_ONCE: Final = 256
-"""Events that waited, in one transaction: about half a megabyte of evidence."""
+"""Events that waited, in one transaction at a time: half a megabyte of evidence. All of them at one go would hold up
+for a second what must be acted upon."""
 
 RETRY_MS: Final = 500
 """Between two tries to write what waits: each try encodes all of it anew, and acting must not wait for that."""
@@ -42,6 +48,8 @@ class Ledger:
 
     Acting does not wait for a disk that is full, fails or is read-only: events count all the same, go to the last
     resort (the kernel's log), and are written once it takes them. Until then nothing is acknowledged (``is_durable``).
+    If even the memory for them was too small, this ledger ends then (``is_behind``), and what came after is taken up
+    by the next one as after a kill (law L9).
     """
 
     def __init__(self, host: Hypervisor, journal: Journal, last_resort: LastResort = to_kernel_log) -> None:
@@ -56,6 +64,8 @@ class Ledger:
         """What is written down of domains already, by this life."""
         self.unkept = 0
         """Events that are in the kernel's log only."""
+        self.fails = False
+        """Whether the disk took nothing when it was last asked to."""
 
     def write(self, *events: ev.Event) -> None:
         """Make events durable, and let them count; where there is no room, let them count all the same.
@@ -95,7 +105,8 @@ class Ledger:
         if not (events := self._held):
             return
         if not self._written(events):
-            self._last_resort(tuple(ev.to_text(event) for event in events))
+            if self.fails:
+                self._last_resort(tuple(ev.to_text(event) for event in events))
             room = max(0, MOST_UNWRITTEN - len(self._unwritten))
             self._unwritten.extend(events[:room])
             self.unkept += len(events[room:])
@@ -106,16 +117,31 @@ class Ledger:
         if self._unwritten and self.now_ms < self._retry_ms:
             return False
         try:
-            # In pieces: all of it may be more than there is room for now.
-            while some := tuple(islice(self._unwritten, WRITTEN_AT_ONCE)):
+            if some := tuple(islice(self._unwritten, WRITTEN_AT_ONCE)):
                 self.journal.append(*some)
+                self.fails = False
                 for _ in some:
                     self._unwritten.popleft()
+            if self._unwritten:
+                self._retry_ms = self.now_ms
+                return False
             self.journal.append(*events)
         except NotWrittenError:
-            self._retry_ms = self.now_ms + RETRY_MS
+            self.fails, self._retry_ms = True, self.now_ms + RETRY_MS
             return False
         return True
+
+    @property
+    def has_room(self) -> bool:
+        """Whether what can wait is to be taken; what cannot always is."""
+        return len(self._unwritten) < ROOM_FOR_ALL
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the journal lacks events that count here, and has room again: it is the truth, and one must begin
+        anew with what it has.
+        """
+        return bool(self.unkept) and not self._unwritten
 
     @property
     def unwritten(self) -> int:

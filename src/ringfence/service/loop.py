@@ -130,7 +130,7 @@ class Loop:
             self._ledger.note_domains()
             for each in _together(others or arrivals):
                 self._arrived(each)
-            if self._held:
+            if self._held or not self._ledger.has_room:
                 # The disk is full: the same arrivals would come again and again.
                 break
         self._campaigning.run()
@@ -165,10 +165,13 @@ class Loop:
         return min((*alarms, campaign) if campaign is not None else alarms, default=None)
 
     def stop(self, because: str) -> None:
-        """End this life in order."""
+        """End this life in order: what waits for room is written as far as there is any."""
         self._ledger.write(ev.Stopped(at_ms=self._ledger.now_ms, because=because))
+        for _ in range(self._ledger.unwritten):
+            if self._ledger.is_durable or self._ledger.fails:
+                break
 
-    def note(self, *events: ev.ConfigurationLoaded | ev.Cleared | ev.ModulesSeen) -> None:
+    def note(self, *events: ev.ConfigurationLoaded | ev.Cleared | ev.Lost | ev.ModulesSeen) -> None:
         """Write down what is known from elsewhere: what the service goes by, what parts there are, and their ends."""
         self._ledger.write(*events)
 
@@ -221,6 +224,16 @@ class Loop:
         return self._ledger.is_settled
 
     @property
+    def has_room(self) -> bool:
+        """Whether a source may hand in what can wait: not while the disk is full, and much waits for it already."""
+        return self._ledger.has_room
+
+    @property
+    def is_behind(self) -> bool:
+        """As ``Ledger.is_behind``: this loop is to end, and one that begins with the journal to go on."""
+        return self._ledger.is_behind
+
+    @property
     def is_durable(self) -> bool:
         """Whether everything that was written is on the disk; what is not is tried again."""
         return self._ledger.is_durable
@@ -235,6 +248,8 @@ class Loop:
             if isinstance(arrival, Ended):
                 self._order_ended(arrival.ended.order, arrival.ended.result)
                 continue
+            if isinstance(arrival, Telemetry) and not arrival.urgent and not self._ledger.has_room:
+                continue  # whoever keeps it says what he could not keep
             tokens.append(arrival.token)
             records = arrival.records if isinstance(arrival, Telemetry | LeftOver) else ()
             if arrival.token in self._held:

@@ -75,6 +75,8 @@ class Desk:
     journal: Journal
     policy: Loaded
     lives: list[Life] = field(default_factory=list)
+    unkept: int = 0
+    """Events that found no room at all before the loop began anew: the kernel's log has them."""
 
     def names(self) -> dict[DomainId, str]:
         """The names of the domains that are there now, or were in this boot."""
@@ -238,6 +240,18 @@ class Writer(threading.Thread):
         loop.load_policy(policy.policy, policy.digest, policy.text)
         return loop
 
+    def _begin_anew(self, desk: Desk) -> None:
+        """There is room again after events found none: go on as after a kill, with what the journal has."""
+        _, unkept = desk.loop.unwritten
+        desk.unkept += unkept
+        desk.loop = self._begin(desk.journal, desk.world, desk.policy, desk.lives)
+        why = "the disk had no room for them, nor the memory: they were acted upon, and are in the kernel's log"
+        desk.loop.note(
+            ev.Lost(
+                at_ms=desk.world.host.now_ms(), count=unkept, urgent=False, source="journal", unit="events", why=why
+            )
+        )
+
     def _hear(self, desk: Desk) -> None:
         """Wait until something is due or wanted, and do what is wanted."""
         wake_ms = desk.loop.wake_ms if desk.world.reset_ms is None else None
@@ -260,6 +274,8 @@ class Writer(threading.Thread):
             if desk.world.reset_ms is None:
                 if str(desk.world.host.boot) != desk.lives[-1].boot:
                     desk.loop = self._begin(desk.journal, desk.world, desk.policy, desk.lives)
+                elif desk.loop.is_behind:
+                    self._begin_anew(desk)
                 self._turn(desk)
             if not more or self._because is not None:
                 break
