@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,20 @@ def journal(tmp_path: Path) -> Path:
 
 def run(journal: Path, *options: str) -> Result:
     return CliRunner().invoke(main, ["badlist", "--journal", str(journal), *options])
+
+
+def test_of_a_damaged_journal_what_holds_is_printed_and_the_damage_is_said(journal: Path) -> None:
+    with closing(sqlite3.connect(journal)) as connection:
+        connection.execute("DROP TRIGGER no_update")
+        connection.execute("UPDATE event SET text = '{}' WHERE number = 4")
+        connection.commit()
+    result = run(journal, "--json")
+    assert result.exit_code == 3
+    assert "event 4 is not what was written" in result.stderr
+    assert "event 4 is lost; what holds is shown" in result.stderr
+    known = json.loads(result.stdout)
+    assert known["pages"] == [{"first_frame": 0x12345, "pages": 1}]
+    assert known["cpus"] == [7]
 
 
 def test_what_was_judged_bad_before_the_reboot_is_printed_with_what_to_write_where(journal: Path) -> None:

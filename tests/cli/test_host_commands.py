@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -297,3 +300,23 @@ def test_the_demo_leaves_the_journal_of_a_real_host_alone(tmp_path: Path) -> Non
     assert (result.exit_code, "no journal of a demo" in result.output) == (2, True)
     with Reader(path) as reader:
         assert reader.check() == 1
+
+
+def test_explain_lists_what_holds_of_a_damaged_journal_and_says_what_is_lost(
+    played: tuple[Path, str], tmp_path: Path
+) -> None:
+    path = tmp_path / "hurt.sqlite"
+    shutil.copy(played[0], path)
+    whole = run("explain", "--journal", str(path)).output
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DROP TRIGGER no_update")
+        connection.execute("UPDATE event SET text = '{}' WHERE number = 30")
+        connection.commit()
+    result = run("explain", "--journal", str(path))
+    assert result.exit_code == 3
+    assert "event 30 is lost; what holds is shown" in result.stderr
+    cases = [line for line in whole.splitlines() if line[:16].strip().isdecimal()]
+    assert len([line for line in cases if line in result.stdout]) >= len(cases) - 1
+    lines = [json.loads(line) for line in run("explain", "--journal", str(path), "--json").stdout.splitlines()]
+    assert len(lines) >= len(cases) - 2
+    assert sum("damaged" in line for line in lines) <= 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import sqlite3
 import threading
@@ -141,8 +143,17 @@ def test_what_stands_before_the_damage_is_exported_and_the_damage_is_said(small:
     assert [json.loads(line)["number"] for line in done.stdout.splitlines()] == [1, 3]
     done = run("export", "--journal", small)
     assert [json.loads(line)["number"] for line in done.stdout.splitlines()] == [1]
-    assert done.exit_code == 2
+    assert done.exit_code == 3
     assert "event 2 is not what was written" in done.stderr
+
+
+def test_csv_has_a_line_an_event_and_the_whole_event_in_its_last_column(small: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(run("export", "--journal", small, "--csv").stdout)))
+    assert [row["number"] for row in rows] == ["1", "2", "3", "4", "5"]
+    assert [row["kind"] for row in rows] == ["Started", "Lost", "Started", "Lost", "Lost"]
+    assert (rows[0]["time"], rows[3]["time"]) == ("", "2026-05-01T12:00:01.000Z")
+    lines = [json.loads(line) for line in run("export", "--journal", small).stdout.splitlines()]
+    assert [json.loads(row["event"]) for row in rows] == [line["event"] for line in lines]
 
 
 # --- backup ---------------------------------------------------------------------------------------------------------

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import click
 
+from ringfence.cli.exits import Exit
 from ringfence.cli.state_dir import JOURNAL, state_dir_option
 from ringfence.errors import JournalDamagedError, RingfenceError
 
-EXIT_DAMAGED = 1
-EXIT_UNREADABLE = 2
+EXIT_DAMAGED = Exit.NO
+EXIT_UNREADABLE = Exit.USAGE
 
 
 @click.command("backup", short_help="A checked copy of the journal, while the service runs.")

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ringfence.cli.exits import Exit, say_damage
 from ringfence.cli.state_dir import JOURNAL, state_dir_option
-from ringfence.errors import RingfenceError
+from ringfence.errors import JournalDamagedError, RingfenceError
 
 if TYPE_CHECKING:
     from ringfence.diagnosis.badlist import BadList, BootOption
 
-EXIT_UNREADABLE = 2
+EXIT_UNREADABLE = Exit.USAGE
+EXIT_IN_PART = Exit.PART
 
 
 @click.command("badlist", short_help="Pages, CPUs and DIMMs once judged bad, for the boot loader.")
@@ -32,16 +34,24 @@ def badlist_command(ctx: click.Context, form: str | None, journal: Path | None, 
     until then. A page that does not fit in a boot option is counted on standard error.
 
     \b
-    Exit codes: 0 printed; 2 usage, or the journal cannot be read.
+    Exit codes: 0 printed; 2 usage, or the journal cannot be read; 3 the journal is damaged: what holds of it is
+    printed, and something may be missing.
     """
     from ringfence.diagnosis import badlist as bad_lists  # noqa: PLC0415 (other commands start without it)
-    from ringfence.journal.state import replay  # noqa: PLC0415
+    from ringfence.journal.recall import recall  # noqa: PLC0415
+    from ringfence.journal.salvage import Found, state_of_what_holds  # noqa: PLC0415
     from ringfence.journal.store import Reader  # noqa: PLC0415
 
     path = journal if journal is not None else state_dir / JOURNAL
+    whole = True
     try:
-        with Reader(path) as reader:
-            bad = replay(reader.events()).faults.bad
+        try:
+            with Reader(path) as reader:
+                bad = recall(reader).state.faults.bad
+        except JournalDamagedError as error:
+            found, whole = Found(), False
+            bad = state_of_what_holds(path, found).faults.bad
+            say_damage(error, found)
     except RingfenceError as error:
         click.echo(f"{error}\n{error.advice}", err=True)
         ctx.exit(EXIT_UNREADABLE)
@@ -56,6 +66,8 @@ def badlist_command(ctx: click.Context, form: str | None, journal: Path | None, 
             click.echo(json.dumps(_as_json(bad), ensure_ascii=False))
         case _:
             click.echo(_text(bad), nl=False)
+    if not whole:
+        ctx.exit(EXIT_IN_PART)
 
 
 def _option(option: BootOption) -> None:

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from ringfence.cli.exits import Exit
 from ringfence.cli.state_dir import config_option, default_config, socket_option, socket_path, state_dir_option
 from ringfence.errors import FileError, RingfenceError
 
 if TYPE_CHECKING:
     from ringfence.service.configuration.file import ConfigurationFile, Setting
 
-EXIT_GOOD = 0
-EXIT_BAD = 1
-EXIT_UNREADABLE = 2
+EXIT_GOOD = Exit.DONE
+EXIT_BAD = Exit.NO
+EXIT_UNREADABLE = Exit.USAGE
 
 
 @click.group("config", short_help="Check, explain and print the configuration; load it again.")

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from ringfence.cli.exits import Exit
 from ringfence.cli.state_dir import socket_option, socket_path, state_dir_option
 
 if TYPE_CHECKING:
     from ringfence.service import control_protocol as say
 
-EXIT_REFUSED = 1
-EXIT_USAGE = 2
-EXIT_NOT_RUNNING = 3
+EXIT_REFUSED = Exit.NO
+EXIT_USAGE = Exit.USAGE
+EXIT_NOT_RUNNING = Exit.PART
 
 ANSWER_S = 30.0
 """The service answers within a turn; a disk that hangs is worth so much patience."""

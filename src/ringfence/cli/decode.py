@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from ringfence import api
+from ringfence.cli.exits import Exit
 from ringfence.cli.registers_option import Hexadecimal, ProcessorType
 from ringfence.decode.decoder import KnownProcessor
 from ringfence.decode.dimm import KnownDimms
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
     from ringfence.views.bulk_items import ItemWriter
     from ringfence.views.summary import Tally
 
-EXIT_READ = 0
-EXIT_FAIL_ON = 1
-EXIT_USAGE = 2
-EXIT_STRICT = 3
+EXIT_READ = Exit.DONE
+EXIT_FAIL_ON = Exit.NO
+EXIT_USAGE = Exit.USAGE
+EXIT_STRICT = Exit.PART
 EXIT_PIPE = 141
 """What a shell shows of a program that SIGPIPE ended: whoever read the output (head, less) had enough of it."""
 

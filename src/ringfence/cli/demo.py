@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ringfence.cli.exits import Exit
 from ringfence.cli.state_dir import state_dir_option
 from ringfence.decision.rows import Row
 from ringfence.errors import MissingExtraError, RingfenceError
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from ringfence.views.board import Board
     from ringfence.world.identities import DomainId
 
-EXIT_BROKEN = 1
-EXIT_UNREADABLE = 2
+EXIT_BROKEN = Exit.NO
+EXIT_UNREADABLE = Exit.USAGE
 MODELS = "model "
 """How the names of model hosts begin."""
 LONGEST_PAUSE_S = 1.0

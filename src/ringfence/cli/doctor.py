@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from ringfence.cli.exits import Exit
 from ringfence.cli.state_dir import (
     JOURNAL,
     config_option,
@@ -20,8 +21,8 @@ from ringfence.cli.state_dir import (
 if TYPE_CHECKING:
     from ringfence.service.doctor_findings import Checked, Finding
 
-EXIT_WELL = 0
-EXIT_NOT_WELL = 1
+EXIT_WELL = Exit.DONE
+EXIT_NOT_WELL = Exit.NO
 
 _COLOURS: Final = {"wrong": "red", "warning": "yellow", "note": "cyan"}
 

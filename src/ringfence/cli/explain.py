@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -10,16 +11,19 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from ringfence.cli.exits import Exit, say_damage
 from ringfence.cli.state_dir import JOURNAL, state_dir_option
-from ringfence.errors import RingfenceError
+from ringfence.errors import JournalDamagedError, RingfenceError
 
 if TYPE_CHECKING:
+    from ringfence.journal.lives import Life
     from ringfence.journal.store import Reader
-    from ringfence.views.chain import Chain
+    from ringfence.views.chain import Chain, Listed
     from ringfence.world.identities import DomainId
 
-EXIT_NO_SUCH_CASE = 1
-EXIT_UNREADABLE = 2
+EXIT_NO_SUCH_CASE = Exit.NO
+EXIT_UNREADABLE = Exit.USAGE
+EXIT_IN_PART = Exit.PART
 
 MOST_NUMBER: Final = 1 << 63
 """The journal's numbers are SQLite integers: signed, of 64 bits (https://sqlite.org/datatype3.html)."""
@@ -42,7 +46,8 @@ def explain_command(  # noqa: PLR0913, PLR0917 (one argument an option)
     (corrected errors).
 
     \b
-    Exit codes: 0 explained; 1 there is no such event; 2 usage, or the journal cannot be read.
+    Exit codes: 0 explained; 1 there is no such event; 2 usage, or the journal cannot be read; 3 the journal is
+    damaged: what holds of it is listed.
     """
     from ringfence.journal.store import Reader  # noqa: PLC0415 (other commands start without it)
 
@@ -50,8 +55,8 @@ def explain_command(  # noqa: PLR0913, PLR0917 (one argument an option)
     try:
         with Reader(path) as reader:
             if event is None:
-                _list(reader, as_json=as_json)
-                return
+                whole = _list(reader, as_json=as_json)
+                ctx.exit(Exit.DONE if whole else EXIT_IN_PART)
             shown = _explained(reader, event, as_event=as_event)
     except RingfenceError as error:
         click.echo(f"{error}\n{error.advice}", err=True)
@@ -124,22 +129,47 @@ def _names(reader: Reader, until: int) -> dict[DomainId, str]:
     return names_of(event for _, event in changes)
 
 
-def _list(reader: Reader, *, as_json: bool) -> None:
-    """Every case. Event by event, and as JSON case by case: a journal is larger than the memory of a Dom0."""
+def _listed(reader: Reader) -> tuple[Listed, bool]:
+    """What the journal's events come to, and whether all of them could be read. The damage is said."""
+    from ringfence.journal.salvage import Found, what_holds  # noqa: PLC0415 (other commands start without it)
+    from ringfence.views import chain as view  # noqa: PLC0415
+
+    listed = view.Listed()
+    try:
+        for number, event in reader.events():
+            listed.add(number, event)
+    except JournalDamagedError as error:
+        listed, found = view.Listed(), Found()
+        for number, event in what_holds(reader.path, found):
+            listed.add(number, event)
+        say_damage(error, found)
+        return listed, False
+    return listed, True
+
+
+def _list(reader: Reader, *, as_json: bool) -> bool:
+    """Every case. Event by event, and as JSON case by case: a journal is larger than the memory of a Dom0.
+
+    False if the journal is damaged: then what holds of it is listed.
+    """
     from ringfence.journal.lives import lives  # noqa: PLC0415 (other commands start without it)
     from ringfence.journal.telling import told_of  # noqa: PLC0415
     from ringfence.views import chain as view  # noqa: PLC0415
 
-    listed = view.Listed()
-    for number, event in reader.events():
-        listed.add(number, event)
+    listed, whole = _listed(reader)
     if not as_json:
         for line in view.listing(listed):
             click.echo(line)
-        return
-    known = lives(reader)
-    for case in listed.titles:
-        told = told_of(reader, case, known)
-        names = _names(reader, told.events[-1][0])
-        shown = view.chain(case, (each for _, each in told.events), names, told.epoch_ms)
-        click.echo(json.dumps(view.as_json(shown), ensure_ascii=False))
+        return whole
+    known: list[Life] = []
+    with suppress(JournalDamagedError):
+        known = lives(reader)
+    for case, title in listed.titles.items():
+        try:
+            told = told_of(reader, case, known)
+            names = _names(reader, told.events[-1][0])
+            shown = view.as_json(view.chain(case, (each for _, each in told.events), names, told.epoch_ms))
+        except JournalDamagedError as error:
+            shown = {"case": case, "title": title, "damaged": str(error)}
+        click.echo(json.dumps(shown, ensure_ascii=False))
+    return whole

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import re
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import click
 
+from ringfence.cli.exits import Exit
 from ringfence.cli.state_dir import JOURNAL, state_dir_option
-from ringfence.errors import RingfenceError
+from ringfence.errors import JournalDamagedError, RingfenceError
 
-EXIT_UNREADABLE = 2
+if TYPE_CHECKING:
+    from ringfence.journal.lives import Dated
+
+EXIT_UNREADABLE = Exit.USAGE
+EXIT_IN_PART = Exit.PART
+
+COLUMNS: Final = ("number", "time", "kind", "case", "domain", "summary", "event")
+"""Of a line of --csv: what most kinds of events have, and the whole event as JSON."""
 
 _AGO = re.compile(r"(\d{1,5})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -39,6 +51,7 @@ class Moment(click.ParamType[datetime]):
 @click.option("--after", type=click.IntRange(min=0), default=0, help="Only events after this number.")
 @click.option("--since", type=Moment(), metavar="TIME", help="Only events since then: ISO 8601 (UTC), or 15m, 12h, 7d.")
 @click.option("--kind", "kinds", multiple=True, metavar="KIND", help="Only events of this kind; may be given again.")
+@click.option("--csv", "as_csv", is_flag=True, help="As CSV: number, time, kind, case, domain, summary, event (JSON).")
 @click.option("--journal", type=click.Path(path_type=Path, dir_okay=False), help="A journal, instead of the state's.")
 @state_dir_option
 @click.pass_context
@@ -47,6 +60,7 @@ def export_command(  # noqa: PLR0913, PLR0917 (one argument an option)
     after: int,
     since: datetime | None,
     kinds: tuple[str, ...],
+    as_csv: bool,
     journal: Path | None,
     state_dir: Path,
 ) -> None:
@@ -54,10 +68,10 @@ def export_command(  # noqa: PLR0913, PLR0917 (one argument an option)
     event as the journal has it. docs/journal-upkeep.md says what is in a line; an event's kinds and fields are in
     docs/reference/journal.md. The service may run meanwhile.
 
-    To go on later, ask for what comes --after the last number.
+    To go on later, ask for what comes --after the last number. With --csv, a spreadsheet can read it (RFC 4180).
 
     \b
-    Exit codes: 0 written; 2 usage, or the journal cannot be read (all before the damage is written).
+    Exit codes: 0 written; 2 usage, or the journal cannot be read; 3 it is damaged: all before the damage is written.
     """
     from ringfence.journal.events import KINDS  # noqa: PLC0415 (other commands start without it)
     from ringfence.journal.lives import dated  # noqa: PLC0415
@@ -69,11 +83,28 @@ def export_command(  # noqa: PLR0913, PLR0917 (one argument an option)
     since_ms = None if since is None else round(since.timestamp() * 1000)
     try:
         with Reader(path) as reader:
-            for each in dated(reader, after, since_ms=since_ms, kinds=kinds):
-                sys.stdout.write(f'{{"number":{each.number},"time":{_time(each.wall_ms)},"event":{each.text}}}\n')
+            lines = dated(reader, after, since_ms=since_ms, kinds=kinds)
+            if as_csv:
+                _write_csv(lines)
+            else:
+                for each in lines:
+                    sys.stdout.write(f'{{"number":{each.number},"time":{_time(each.wall_ms)},"event":{each.text}}}\n')
+    except JournalDamagedError as error:
+        click.echo(f"ringfence: {error}\n  {error.advice}", err=True)
+        ctx.exit(EXIT_IN_PART)
     except RingfenceError as error:
         click.echo(f"ringfence: {error}\n  {error.advice}", err=True)
         ctx.exit(EXIT_UNREADABLE)
+
+
+def _write_csv(lines: Iterable[Dated]) -> None:
+    table = csv.writer(sys.stdout)
+    table.writerow(COLUMNS)
+    for each in lines:
+        event = json.loads(each.text)
+        shown = (event.get(name, "") for name in ("kind", "case", "domain", "summary"))
+        time = _time(each.wall_ms)
+        table.writerow((each.number, "" if time == "null" else time.strip('"'), *shown, each.text))
 
 
 def _time(wall_ms: int | None) -> str:

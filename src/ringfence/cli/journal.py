@@ -8,12 +8,13 @@ from typing import NoReturn
 
 import click
 
+from ringfence.cli.exits import Exit
 from ringfence.cli.state_dir import JOURNAL, state_dir_option
 from ringfence.errors import JournalDamagedError, RingfenceError
 
-EXIT_DAMAGED = 1
-EXIT_LOST = 1
-EXIT_UNREADABLE = 2
+EXIT_DAMAGED = Exit.NO
+EXIT_LOST = Exit.NO
+EXIT_UNREADABLE = Exit.USAGE
 
 journal_option = click.option(
     "--journal", type=click.Path(path_type=Path, dir_okay=False), help="A journal, instead of the state's."

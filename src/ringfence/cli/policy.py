@@ -7,11 +7,12 @@ from typing import NoReturn
 
 import click
 
+from ringfence.cli.exits import Exit
 from ringfence.errors import PolicyError, RingfenceError, SourceError
 
-EXIT_GOOD = 0
-EXIT_BAD = 1
-EXIT_UNREADABLE = 2
+EXIT_GOOD = Exit.DONE
+EXIT_BAD = Exit.NO
+EXIT_UNREADABLE = Exit.USAGE
 
 
 @click.group("policy", short_help="Check, explain and print policies.")

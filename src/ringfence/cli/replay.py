@@ -9,9 +9,10 @@ from pathlib import Path
 
 import click
 
+from ringfence.cli.exits import Exit
 from ringfence.errors import RingfenceError
 
-EXIT_UNREADABLE = 2
+EXIT_UNREADABLE = Exit.USAGE
 DEFAULT_NAME = "the default policy"
 
 

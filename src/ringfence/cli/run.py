@@ -8,11 +8,12 @@ from pathlib import Path
 
 import click
 
+from ringfence.cli.exits import Exit
 from ringfence.cli.state_dir import JOURNAL, config_option, default_config, socket_option, socket_path, state_dir_option
 from ringfence.errors import RingfenceError
 
-EXIT_FAILED = 1
-EXIT_UNREADABLE = 2
+EXIT_FAILED = Exit.NO
+EXIT_UNREADABLE = Exit.USAGE
 
 
 @click.command("run", short_help="The service: watch a host, decide, act, and remember.")

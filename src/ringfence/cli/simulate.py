@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ringfence.cli.exits import Exit
 from ringfence.errors import PolicyError, RingfenceError
 
 if TYPE_CHECKING:
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
     from ringfence.service.simulation.scenario import Scenario
     from ringfence.service.simulation.simulate import Report
 
-EXIT_GOOD = 0
-EXIT_BROKEN = 1
-EXIT_UNREADABLE = 2
+EXIT_GOOD = Exit.DONE
+EXIT_BROKEN = Exit.NO
+EXIT_UNREADABLE = Exit.USAGE
 
 REPLAY_FILE = "ringfence-broken-{scenario}-{seed}.jsonl"
 

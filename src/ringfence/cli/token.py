@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from ringfence.cli.exits import Exit
 from ringfence.cli.state_dir import state_dir_option
 from ringfence.errors import RingfenceError
 
 if TYPE_CHECKING:
     from ringfence.service.http.tokens import Token
 
-EXIT_REFUSED = 1
+EXIT_REFUSED = Exit.NO
 
 _SCOPES = ("read", "approve", "operate", "administer")
 """As ``service.http.routes.Scope``; a test holds them together. Completion starts without all that."""

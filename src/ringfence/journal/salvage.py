@@ -22,7 +22,7 @@ from typing import Final
 
 from ringfence.errors import FormatError, JournalDamagedError, JournalError
 from ringfence.journal.carving import carved
-from ringfence.journal.events import Salvaged, from_text
+from ringfence.journal.events import Salvaged, Stored, from_text
 from ringfence.journal.reading import Columns, Readable, Snapshot, crc_of
 from ringfence.journal.recall import recall
 from ringfence.journal.schema import BASE_IS_FOUNDED, FAULTS, IN_ORDER, failure
@@ -188,6 +188,35 @@ class Wreck:
                 continue
             with suppress(FormatError):
                 yield each.number, decode(data)
+
+
+def what_holds(path: Path, found: Found) -> Iterator[tuple[int, Stored]]:
+    """The events of a damaged journal that hold, oldest first; ``found`` is told what is lost as it comes to it.
+
+    The file may be in use. Raises ``JournalError`` if there is none.
+    """
+    wreck = Wreck(path)
+    try:
+        for columns, _, _ in wreck.events(found):
+            yield columns[0], from_text(columns[4])
+    finally:
+        wreck.close()
+
+
+def state_of_what_holds(path: Path, found: Found) -> State:
+    """What a damaged journal's events come to, from its newest good snapshot on; ``found`` is told what is lost.
+
+    Raises ``JournalError`` if there is no such file.
+    """
+    wreck = Wreck(path)
+    try:
+        since, state = next(wreck.snapshots(), (0, State()))
+        for columns, _, _ in wreck.events(found):
+            if columns[0] > since:
+                apply(state, from_text(columns[4]))
+    finally:
+        wreck.close()
+    return state
 
 
 def salvage(path: Path, into: Path, because: str) -> Salvaged:
