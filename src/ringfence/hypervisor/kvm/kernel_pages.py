@@ -8,6 +8,7 @@ alone (fs/proc/page.c, task_mmu.c).
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntFlag
 from pathlib import Path
@@ -56,9 +57,10 @@ _ALL: Final = PageFlag(sum(PageFlag))
 
 @dataclass(frozen=True, slots=True)
 class KernelPages:
-    """The files below ``root`` (tests: a directory)."""
+    """The files below ``root`` (tests: a directory), and how an order is written into one of them."""
 
     root: Path = Path("/")
+    write: Callable[[Path, str], object] = Path.write_text
 
     def _entry(self, name: str, frame: int) -> int | None:
         try:
@@ -139,7 +141,7 @@ class KernelPages:
             return Result(Status.REFUSED, f"frame {frame:#x}: there is no memory")
         path = self.root / "sys/devices/system/memory" / way
         try:
-            path.write_text(f"{frame << PAGE_SHIFT:#x}")
+            self.write(path, f"{frame << PAGE_SHIFT:#x}")
         except FileNotFoundError:
             return Result(Status.REFUSED, f"{path} is not there: the kernel is built without CONFIG_MEMORY_FAILURE")
         except OSError as error:
@@ -178,7 +180,7 @@ class KernelPages:
         try:
             if path.read_text().strip() == wanted:
                 return Result(Status.DONE)
-            path.write_text(wanted)
+            self.write(path, wanted)
         except FileNotFoundError:
             return Result(Status.REFUSED, f"the kernel does not let CPU {number} go (it has no {path.name} file)")
         except OSError as error:

@@ -49,7 +49,7 @@ class Story:
     @property
     def is_kernel_page(self) -> bool:
         """Whether the kernel could not give it up, for it is its own (or it cannot tell)."""
-        return any(word in self.page for word in ("kernel", "slab", "unknown page", "unhandlable"))
+        return any(word in self.page for word in ("kernel", "slab", "unknown page", "get hwpoison"))
 
 
 @dataclass(slots=True)

@@ -24,7 +24,7 @@ from itertools import combinations, product
 from typing import Final
 
 from ringfence.arch.cpuid import Vendor
-from ringfence.arch.mci_status import DEFERRED, UC
+from ringfence.arch.mci_status import ADDRV, DEFERRED, UC
 from ringfence.decode.decoder import decode
 from ringfence.decode.meaning import AddressKind
 from ringfence.record.evidence import ClaimedSeverity, Format, Record
@@ -34,6 +34,8 @@ WINDOW_S: Final = 2.5
 ``struct mce`` and rasdaemon's table have whole seconds, cut off, and clocks made wall time later differ a bit."""
 
 _LINE_SHIFT, _PAGE_SHIFT = 6, 12
+_PHYSICAL_BITS: Final = (1 << 52) - 1
+"""Of an address: no processor has more (SDM vol. 3A 4.1.4; APM vol. 2 5.3); what stands above is no address."""
 
 
 class Aspect(StrEnum):
@@ -212,7 +214,15 @@ def _device(seen: Seen) -> Hashable | None:
 
 
 def _page(seen: Seen) -> Hashable | None:
-    return None if seen.fact("corrected") is True else seen.fact("frame")
+    """The page of an uncorrected error. Of a bank whose MCi_ADDR is of no kind that the decoder knows, it is the frame
+    that the kernel makes of it: that one goes to memory_failure() (arch/x86/kernel/cpu/mce/core.c, uc_decode_notifier).
+    """
+    if seen.fact("corrected") is True:
+        return None
+    registers = seen.sighting.record.registers
+    if seen.fact("frame") is not None or seen.aspect is not Aspect.REGISTERS or registers.addr is None:
+        return seen.fact("frame")
+    return (registers.addr & _PHYSICAL_BITS) >> _PAGE_SHIFT if ADDRV.of(registers.status or 0) else None
 
 
 def _among(*aspects: Aspect) -> frozenset[frozenset[Aspect]]:
