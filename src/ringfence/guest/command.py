@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,6 +149,8 @@ _MAIN: Final = "from ringfence.guest.__main__ import main\nraise SystemExit(main
 
 def _pack(file: Path) -> int:
     """Write the agent as one file that Python runs (zipapp): this package, and nothing else."""
+    import zipfile  # noqa: PLC0415 (a guest that runs the agent does not need it)
+
     try:
         with file.open("wb") as out:
             out.write(b"#!/usr/bin/env python3\n")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -142,7 +141,7 @@ class Xenstore:
 
     def __init__(self, device: Path) -> None:
         self._store = xenstore.Store(device)
-        self._mailbox = Mailbox(secrets.randbits(32))
+        self._mailbox = Mailbox(int.from_bytes(os.urandom(4), "little"))
         self._written = b""
         try:
             self._store.watch(HOST_NODE)
