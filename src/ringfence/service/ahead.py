@@ -100,7 +100,8 @@ class ActingAhead:
             return
         done = part is not None and any(result.succeeded for result in case.ended_orders.values())
         end = State.OPERATED if done else State.NOT_OPERATED
-        self._ledger.write(part_ended(self._ledger.now_ms, number, None, end, Row.AHEAD, because))
+        row = part.row if part is not None else Row.AHEAD
+        self._ledger.write(part_ended(self._ledger.now_ms, number, None, end, row, because))
 
     def take_out_again(self) -> None:
         """Take out of use what was judged bad before a reboot; an owned page stays until it is let go (L3)."""

@@ -314,6 +314,18 @@ def test_a_cpu_leaves_use_and_comes_back_and_xens_own_list_is_asked(bench: Bench
     assert bench.done(OnlineCpu(CpuId(3))).status is Status.DONE
 
 
+def test_a_cpu_that_a_person_takes_out_of_use_ends_its_case_when_it_is_out(bench: Bench) -> None:
+    with Journal(bench.state_dir / "journal.sqlite") as journal:
+        loop = Loop(bench.host, journal, DEFAULT)
+        case, result = loop.instruct_step(OfflineCpu(CpuId(3)), "offline-cpu", "a person")
+        assert result.status is Status.RUNNING
+        bench.machine.advance(1_000)
+        loop.turn()
+        (closed,) = [each for _, each in journal.events() if isinstance(each, ev.Closed)]
+        assert closed.case == case
+        assert [(each.state, each.row) for each in closed.outcome] == [("operated", "II.3")]
+
+
 def test_a_cpu_that_is_said_to_be_out_of_use_and_is_not_is_a_failure(bench: Bench) -> None:
     given, _ = bench.order(OfflineCpu(CpuId(3)))
     bench.machine.carry_out(Order(StepId(1 << 43), OnlineCpu(CpuId(3))))
