@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 GREETING = (
@@ -43,6 +44,8 @@ class Qemu:
         """End."""
         for each in (self._client, self._listening):
             if each is not None:
+                with suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
                 each.close()
 
     def _send(self, data: bytes) -> None:

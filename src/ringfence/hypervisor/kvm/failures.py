@@ -69,6 +69,7 @@ class Failures:
     owners: Owners
     maps: Pagemaps = field(default_factory=Pagemaps)
     logs: Path = LOGS
+    proc: Path = Path("/proc")
     dropped: int = 0
     _waiting: deque[Failure] = field(default_factory=lambda: deque(maxlen=MOST_WAITING))
     _known: deque[Failure] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
@@ -159,7 +160,7 @@ class Failures:
         since_s, until_s = time.monotonic() - NEAR_S, time.monotonic() + RESOLVE_S
         while True:
             self.words.turn()
-            found = self.words.newest_of(threads_of(pid), since_s)
+            found = self.words.newest_of(threads_of(pid, self.proc), since_s)
             if found is not None or time.monotonic() > until_s:
                 return found
             time.sleep(0.05)
@@ -206,7 +207,7 @@ def of_line(line: str, key: str, path: Path) -> Failure | None:
     )  # fmt: skip
 
 
-def threads_of(pid: int, proc: Path = Path("/proc")) -> frozenset[int]:
+def threads_of(pid: int, proc: Path) -> frozenset[int]:
     """The threads of a process: the kernel signals one of them."""
     try:
         return frozenset(int(each.name) for each in (proc / str(pid) / "task").iterdir())

@@ -111,6 +111,7 @@ class Guests:
     changed: Callable[[], None] = lambda: None
     failed: Callable[[str, str, bool, str, bool], None] = lambda *_: None
     sight: Sight = field(default_factory=Sight)
+    proc: Path = Path("/proc")
     _wanted: threading.Event = field(default_factory=threading.Event)
     _looking: threading.Lock = field(default_factory=threading.Lock)
     _connection: Connection | None = None
@@ -149,7 +150,7 @@ class Guests:
             self.look()
 
     def _look(self) -> Sight:
-        running = processes()
+        running = processes(self.proc)
         by_qmp = self._by_qmp(running)
         found = self._by_libvirt({each.uuid: each for each in running if each.uuid})
         self._note_ends(running)

@@ -83,7 +83,9 @@ class KernelWords:
                 return
             if not raw:
                 return
-            self.heard(raw.partition(b";")[2].split(b"\n", 1)[0].decode("utf-8", "replace"))
+            for line in raw.split(b"\n"):
+                if not line.startswith(b" "):  # what is indented belongs to the record above
+                    self.heard(line.partition(b";")[2].decode("utf-8", "replace"))
 
     def heard(self, line: str) -> None:
         """One line of the log."""

@@ -6,13 +6,14 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ringfence.hypervisor.kvm.failures import Failure, Failures
+from ringfence.hypervisor.kvm.failures import LOGS, Failure, Failures
 from ringfence.hypervisor.kvm.guest_memory import Ask
 from ringfence.hypervisor.kvm.guests import Guest, Guests
 from ringfence.hypervisor.kvm.kernel_pages import KernelPages
 from ringfence.hypervisor.kvm.kernel_words import KernelWords
 from ringfence.hypervisor.kvm.libvirt import connected
 from ringfence.hypervisor.kvm.owners import Owners
+from ringfence.hypervisor.kvm.pagemap import Pagemaps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,20 +31,25 @@ class Settings:
 
 @dataclass(slots=True)
 class Parts:
-    """All of them. ``start`` once."""
+    """All of them, of the host whose files are below ``root`` (tests: a directory). ``start`` once."""
 
     settings: Settings
-    pages: KernelPages = field(default_factory=KernelPages)
-    words: KernelWords = field(default_factory=KernelWords)
+    root: Path = Path("/")
+    pages: KernelPages = field(init=False)
+    words: KernelWords = field(init=False)
     guests: Guests = field(init=False)
     owners: Owners = field(init=False)
     failures: Failures = field(init=False)
     _started: bool = False
 
     def __post_init__(self) -> None:
-        self.guests = Guests(self.settings.libvirt, self.settings.monitors)
-        self.owners = Owners(lambda: self.guests.sight.guests, self.words.story, self.ask, self.pages)
-        self.failures = Failures(self.guests, self.words, self.owners)
+        proc = self.root / "proc"
+        maps = Pagemaps(proc)
+        self.pages = KernelPages(self.root)
+        self.words = KernelWords(self.root / "dev/kmsg")
+        self.guests = Guests(self.settings.libvirt, self.settings.monitors, proc=proc)
+        self.owners = Owners(lambda: self.guests.sight.guests, self.words.story, self.ask, self.pages, maps, proc)
+        self.failures = Failures(self.guests, self.words, self.owners, maps, self.root / LOGS.relative_to("/"), proc)
         self.guests.failed = self._failed
 
     def start(self) -> None:

@@ -1,0 +1,237 @@
+"""A KVM host behind the port: its files as Linux has them, and a QEMU at a real socket."""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ringfence.action.carry import carry_out
+from ringfence.arch.cpuid import Vendor
+from ringfence.hypervisor.boot import Boot
+from ringfence.hypervisor.kvm.host import KvmHost
+from ringfence.hypervisor.kvm.kernel_pages import KernelPages, PageFlag
+from ringfence.hypervisor.kvm.parts import Parts, Settings
+from ringfence.hypervisor.kvm.processor import Processor
+from ringfence.hypervisor.port import Capability, Ended, Hypervisor
+from ringfence.record.evidence import Format, Origin, Record, Registers
+from ringfence.world.domain import DomainKind, DomainState
+from ringfence.world.frames import FrameUse
+from ringfence.world.identities import DOM0, DomainId, Frame, GuestFrame, StepId
+from ringfence.world.situation import Deed
+from ringfence.world.steps import (
+    DestroyDomain,
+    ExchangeFrame,
+    InjectVmce,
+    IsolateFrame,
+    MigrateDomain,
+    OfflineFrame,
+    OnlineFrame,
+    Order,
+    PauseDomain,
+    SaveDomain,
+    ShutDownDomain,
+    Status,
+    Step,
+    UnpauseDomain,
+)
+from tests.hypervisor.kvm.files import GUEST_AT, HostFiles, poisoned, present
+from tests.hypervisor.kvm.qemu import Qemu
+
+FRAME, GUEST = Frame(0x77B9), DomainId(1)
+LRU = PageFlag.LRU | PageFlag.ANON | PageFlag.MMAP
+UUID = "11111111-2222-3333-4444-555555555555"
+MTREE = f"""FlatView #0
+ AS "memory", root: system
+  0000000000000000-{(16 << 12) - 1:016x} (prio 0, ram): pc.ram
+"""
+
+
+@dataclass(slots=True)
+class World:
+    """A host with one guest, whose QEMU is this very process by the socket's word."""
+
+    files: HostFiles
+    qemu: Qemu
+    parts: Parts
+    host: KvmHost
+    written: list[tuple[str, int]]
+    order: int = 0
+
+    def give(self, step: Step) -> Status:
+        """Order a step, as the loop does."""
+        self.order += 1
+        return carry_out(self.host, Order(StepId(self.order), step)).status
+
+    def ended(self) -> dict[StepId, Status]:
+        """What ends next."""
+        found: dict[StepId, Status] = {}
+        while not found:
+            assert select.select([self.host.ready], [], [], 30)[0]
+            found = {each.ended.order: each.ended.result.status for each in self.host.arrivals()
+                     if isinstance(each, Ended)}  # fmt: skip
+        return found
+
+    def says(self, line: str) -> None:
+        """The kernel logs a line."""
+        with (self.files.root / "dev/kmsg").open("a") as log:
+            log.write(f"6,1,1,-;{line}\n")
+
+    def poison(self) -> None:
+        """What the kernel does with an uncorrected error in the guest's page, and QEMU after it."""
+        self.files.process(os.getpid(), {3: poisoned(FRAME)})
+        self.files.flag(FRAME, PageFlag.HWPOISON)
+        self.says(f"Memory failure: {FRAME:#x}: Sending SIGBUS to qemu:{os.getpid()} due to hardware memory corruption")
+        self.says(f"Memory failure: {FRAME:#x}: recovery action for dirty LRU page: Recovered")
+        flags = {"recursive": False, "action-required": False}
+        self.qemu.event("MEMORY_FAILURE", flags=flags, recipient="guest", action="inject")
+
+
+def _made(root: Path, state: Path, socket: Path, written: list[tuple[str, int]]) -> tuple[Parts, KvmHost]:
+    files = HostFiles(root)
+    real = files.pages()
+
+    def write(path: Path, text: str) -> None:
+        written.append((path.name, int(text, 16) >> 12))
+        real.write(path, text)
+
+    parts = Parts(Settings(libvirt="", monitors=(socket,)), root)
+    parts.pages = parts.owners.pages = KernelPages(root, write)
+    intel = Processor("GenuineIntel", frozenset())
+    return parts, KvmHost(Boot(number=1, id="b", base_ms=0), state, parts, intel)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    root, state, socket = tmp_path / "root", tmp_path / "state", tmp_path / "q"
+    state.mkdir()
+    files = HostFiles(root)
+    home = root / "proc" / str(os.getpid())
+    files.process(os.getpid(), {3: present(FRAME)})
+    (root / "proc/self").symlink_to(str(os.getpid()))
+    (home / "cmdline").write_bytes(b"qemu-system-x86_64\0-name\0web\0")
+    (home / "stat").write_text("1 (qemu) S " + " ".join(str(at) for at in range(4, 30)))
+    (home / "task" / str(os.getpid())).mkdir(parents=True)
+    (root / "dev").mkdir()
+    (root / "dev/kmsg").touch()
+    files.flag(0, 0)
+    files.flag(FRAME, LRU)
+    files.count(FRAME, 1)
+    qemu = Qemu(socket, name="web", uuid=UUID)
+    qemu.human = {"info mtree -f": MTREE, "info registers": "CR4=000006f0"} | {
+        f"gpa2hva {page << 12:#x}": f"Host virtual address for {page << 12:#x} (pc.ram) is {GUEST_AT + (page << 12):#x}"
+        for page in range(16)
+    }
+    written: list[tuple[str, int]] = []
+    parts, host = _made(root, state, socket, written)
+    yield World(files, qemu, parts, host, written)
+    qemu.close()
+
+
+def _record(status: int) -> Record:
+    return Record(
+        origin=Origin("test"), format=Format.STRUCT_MCE, raw=b"", cpu=0, bank=7, time=time.time(), vendor=Vendor.INTEL,
+        registers=Registers(status=status, addr=FRAME << 12, misc=0x8C),
+    )  # fmt: skip
+
+
+CORRECTED = 0x9C00_0040_0001_0090
+SRAO = 0xBD00_0000_0000_00C0
+
+
+def test_it_is_a_hypervisor(world: World) -> None:
+    host: Hypervisor = world.host
+    assert host.name == "KVM" and host.boot == 1
+    assert {Capability.PAUSE, Capability.FRAME_OWNER, Capability.EXCHANGE_FRAME, Capability.INJECT_VMCE} <= set(
+        host.capabilities
+    )
+    assert not host.capabilities & (Capability.TREATS | Capability.SAVE | Capability.MIGRATE)
+
+
+def test_the_guest_is_there_with_a_number_that_stays(world: World) -> None:
+    dom0, guest = world.host.situation(None).domains
+    assert (dom0.id, dom0.kind) == (DOM0, DomainKind.DOM0)
+    assert (guest.id, guest.name, guest.uuid, guest.kind) == (GUEST, "web", UUID, DomainKind.HVM)
+    assert (guest.vcpus, guest.memory_pages, guest.state) == (2, 64 << 8, DomainState.RUNNING)
+
+
+def test_a_corrected_error_names_the_guest_s_page_and_touches_nothing(world: World) -> None:
+    seen = world.host.situation(_record(CORRECTED))
+    (facts,) = seen.frames
+    assert (facts.owner, facts.guest_frame, facts.broken) == (GUEST, GuestFrame(3), False)
+    assert seen.already_done == () and world.written == []
+    assert seen.domains[1].mca_enabled  # by CR4.MCE, asked with the map
+
+
+def test_what_kernel_and_qemu_did_about_an_uncorrected_error_is_seen(world: World) -> None:
+    # The kernel marks the page a moment after its report is out.
+    threading.Timer(0.1, world.poison).start()
+    seen = world.host.situation(_record(SRAO))
+    (facts,) = seen.frames
+    assert (facts.owner, facts.guest_frame, facts.broken, facts.mappings) == (GUEST, GuestFrame(3), True, ())
+    assert [each.deed for each in seen.already_done] == [
+        Deed.OFFLINED_FRAME, Deed.ISOLATED_FRAME, Deed.INJECTED_VMCE
+    ]  # fmt: skip
+
+
+def test_a_free_page_is_nobody_s(world: World) -> None:
+    world.files.flag(FRAME, PageFlag.HWPOISON)
+    world.says(f"Memory failure: {FRAME:#x}: recovery action for free buddy page: Recovered")
+    (facts,) = world.host.situation(_record(SRAO)).frames
+    assert facts.use is FrameUse.OFFLINE
+
+
+def test_a_page_that_is_still_good_is_moved_and_a_lost_one_is_given_up(world: World) -> None:
+    world.host.situation(_record(CORRECTED))
+    assert world.give(OfflineFrame(FRAME)) is Status.DONE
+    assert world.give(ExchangeFrame(GUEST, Frame(FRAME + 1))) is Status.DONE
+    assert world.written == [("soft_offline_page", FRAME), ("soft_offline_page", FRAME + 1)]
+    world.files.flag(FRAME, PageFlag.NOPAGE)  # nothing for the kernel to mark: nobody waits for it
+    world.host.situation(_record(SRAO))
+    world.files.flag(FRAME, LRU)
+    assert world.give(OfflineFrame(FRAME)) is Status.DONE
+    assert world.written[2:] == [("hard_offline_page", FRAME)]
+    assert world.give(IsolateFrame(FRAME)) is Status.DONE and len(world.written) == 3
+    assert world.give(OnlineFrame(FRAME)) is Status.REFUSED
+
+
+def test_a_guest_is_paused_and_let_run_and_ended(world: World) -> None:
+    assert world.give(PauseDomain(GUEST)) is Status.DONE
+    assert world.host.situation(None).domains[1].state is DomainState.PAUSED
+    assert world.give(UnpauseDomain(GUEST)) is Status.DONE
+    assert world.give(DestroyDomain(GUEST)) is Status.DONE
+    assert world.host.situation(None).domain(GUEST) is None
+
+
+def test_what_takes_long_ends_later_and_is_known_then(world: World) -> None:
+    assert world.give(ShutDownDomain(GUEST)) is Status.RUNNING
+    assert world.ended() == {StepId(1): Status.DONE}
+    assert world.host.probe(Order(StepId(1), ShutDownDomain(GUEST))).status is Status.DONE
+    assert world.host.probe(Order(StepId(9), ShutDownDomain(GUEST))).status is Status.UNKNOWN
+
+
+def test_what_qemu_alone_cannot_do_is_refused_and_nothing_is_sent(world: World) -> None:
+    world.qemu.said.clear()
+    for step in (SaveDomain(GUEST), MigrateDomain(GUEST, "x"), PauseDomain(DOM0), PauseDomain(DomainId(7))):
+        assert world.give(step) is Status.REFUSED
+    assert set(world.qemu.said) <= {"query-status"}
+
+
+def test_a_vmce_of_one_s_own_makes_no_evidence(world: World) -> None:
+    assert world.give(InjectVmce(GUEST, GuestFrame(3))) is Status.DONE
+    flags = {"recursive": False, "action-required": False}
+    world.qemu.event("MEMORY_FAILURE", flags=flags, recipient="guest", action="inject")
+    assert world.qemu.said[-1] == "human-monitor-command" and world.parts.failures.take() == ()
+
+
+def test_another_life_has_the_same_numbers(world: World, tmp_path: Path) -> None:
+    world.host.situation(None)
+    host = KvmHost(Boot(number=1, id="b", base_ms=0), tmp_path / "state", world.parts, Processor())
+    assert [each.id for each in host.situation(None).domains] == [DOM0, GUEST]
+    assert host.situation(None).domains[1].incarnation == 0
