@@ -5,7 +5,7 @@ They are other bugs than those of ``tests.decision.bugs``, or the same place see
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,22 +16,26 @@ from ringfence.decision import decide, flow, orders
 from ringfence.decision.flow import Event, State
 from ringfence.decision.laws import Law
 from ringfence.decision.rows import Row
+from ringfence.diagnosis import containment, containment_facts, containment_grounds
 from ringfence.hypervisor.model import operations, queues, vmce
 from ringfence.hypervisor.model.domains import DomainSpec
 from ringfence.hypervisor.model.door import Door
 from ringfence.journal import events as ev
 from ringfence.journal.state import apply
 from ringfence.service import resumption, treatment
+from ringfence.service.evidence import Evidence, Piece
 from ringfence.service.ledger import Ledger
 from ringfence.service.loop import Loop
 from ringfence.service.simulation.acts import Act, Busy, Instructed, Kill, MemoryHit, Place, Script, Way, Wrong
 from ringfence.service.simulation.scenario import SCENARIOS, Scenario
+from ringfence.service.simulation.witness import is_uncorrected
 from ringfence.world.domain import DomainKind, McaHandler
-from ringfence.world.identities import DomainId, GuestFrame
+from ringfence.world.identities import DomainId, Frame, GuestFrame
 from ringfence.world.steps import (
     DestroyDomain,
     IsolateFrame,
     NotifyGuest,
+    OfflineFrame,
     Order,
     PauseDomain,
     Result,
@@ -332,3 +336,52 @@ BUGS: tuple[Bug, ...] = (
     Bug("nonurgent telemetry takes what is kept for urgent", Law.L10, _lent, script=_STORM_THEN_UE),
     Bug("what is dropped is not counted", Law.L10, _uncounted, script=_STORM_THEN_UE),
 )
+
+
+# --- where the hypervisor acts alone ----------------------------------------------------------------------------------
+
+_XEN = SCENARIOS["xen-4.20"]
+_XEN_FATAL = replace(SCENARIOS["last-words"], name="last-words under xen-4.20", personality="xen-4.20")
+
+
+def _history_is_news(patch: pytest.MonkeyPatch) -> None:
+    for module in (decide, containment, containment_facts, containment_grounds):
+        patch.setattr(module, "is_past", lambda finding, situation: False)
+
+
+def _evidence_is_dropped(patch: pytest.MonkeyPatch) -> None:
+    take = Evidence.take
+
+    def careless(self: Evidence, pieces: Sequence[Piece], **given: Any) -> None:
+        take(self, [each for each in pieces if not is_uncorrected(each.record)], **given)
+
+    patch.setattr(Evidence, "take", careless)
+
+
+ALSO_FOUND_ALONE = (
+    "a killed domain is not destroyed",
+    "an outcome is not written",
+    "an arrival is acknowledged before it is durable",
+    "a corrected error pauses a domain",
+    "a restore that is refused has paused the domain",
+    "an intent is written after its effect",
+    "the end of an order is written twice",
+)
+"""Of the bugs above, those that the laws find on a host on which Xen acts alone as well."""
+
+BUGS_ALONE: tuple[Bug, ...] = (
+    *(replace(bug, scenario=_XEN) for bug in BUGS if bug.name in ALSO_FOUND_ALONE),
+    Bug("uncorrected errors are not written", Law.L2, _evidence_is_dropped, _XEN),
+    Bug("what an earlier boot left halts the host again", Law.L4, _history_is_news, _XEN_FATAL),
+    Bug(
+        "the page beside is taken out of use",
+        Law.L6,
+        _steps(
+            lambda steps, _: tuple(
+                OfflineFrame(Frame(step.frame + 1)) if isinstance(step, OfflineFrame) else step for step in steps
+            )
+        ),
+        _XEN,
+    ),
+)
+"""Bugs in Dom0's seat, on a host on which Xen acts alone."""

@@ -70,7 +70,12 @@ TWO_ERRORS = short(
 HALT = short("hvm-plain", MemoryHit(at_ms=2_000, way=Way.WRITTEN_BACK, place=Place.XEN_VITAL, domain="pv-trap", page=1))
 
 
-@pytest.mark.parametrize("case", [TWO_ERRORS, HALT], ids=["an operation and a notification", "a halt"])
+ALONE = (replace(TWO_ERRORS[0], personality="xen-4.20"), TWO_ERRORS[1])
+
+
+@pytest.mark.parametrize(
+    "case", [TWO_ERRORS, HALT, ALONE], ids=["an operation and a notification", "a halt", "Xen acts alone"]
+)
 def test_a_kill_at_any_call_breaks_no_law(case: tuple[Scenario, Script]) -> None:
     scenario, acts = case
     whole, broken = play(scenario, acts, seed=1, hours=0)

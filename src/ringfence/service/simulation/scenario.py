@@ -17,6 +17,7 @@ from ringfence.errors import SourceError
 from ringfence.hypervisor.model.domains import DomainSpec
 from ringfence.hypervisor.model.guests import BEHAVIOURS
 from ringfence.hypervisor.model.machine import Patrol
+from ringfence.hypervisor.model.personality import BEHAVIOURS as PERSONALITIES
 from ringfence.hypervisor.model.platforms import PLATFORMS
 from ringfence.service.policy_source import load as load_policy
 from ringfence.service.simulation.acts import Place, Unit, Way
@@ -70,6 +71,8 @@ class Machine:
 class Scenario:
     """All that a script is drawn from, and that a run needs besides it. Rates are per hour.
 
+    ``personality``: which hypervisor it is, a key of ``personality.BEHAVIOURS``; where that acts alone, the laws are
+    checked that are Ringfence's to keep (``laws.story.Story.alone``).
     ``handler``: Dom0 has an MCA handler at all. ``other_host``: there is a second host to migrate to.
     """
 
@@ -278,6 +281,18 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         ),
         replace(
             _DEFAULT,
+            name="xen-4.17",
+            says="Xen 4.17 acts alone, and its #MC handler sees no bank; Ringfence is in Dom0 only",
+            personality="xen-4.17",
+        ),
+        replace(
+            _DEFAULT,
+            name="xen-4.20",
+            says="Xen 4.20 acts alone; Ringfence is in Dom0 only",
+            personality="xen-4.20",
+        ),
+        replace(
+            _DEFAULT,
             name="no-dom0",
             says="Dom0 has no MCA handler, ever: every row without it",
             handler=False,
@@ -334,6 +349,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     based_on: str = "default"
     says: str | None = None
     machine: Machine | None = None
+    personality: str | None = None
     handler: bool | None = None
     other_host: bool | None = None
     guests: tuple[_Guest, ...] | None = None
@@ -347,8 +363,9 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 _ADVICE: Final = (
-    "A scenario file has the keys based_on, says, handler, other_host, policy and policy_text, the tables machine, "
-    "memory.<way>, units and mishaps, and [[guests]]; what it does not say is as in the scenario that it is based on."
+    "A scenario file has the keys based_on, says, personality, handler, other_host, policy and policy_text, the tables "
+    "machine, memory.<way>, units and mishaps, and [[guests]]; what it does not say is as in the scenario that it is "
+    "based on."
 )
 
 
@@ -385,6 +402,9 @@ def _made(path: Path, given: _File) -> Scenario:
         raise ValueError(f"machine.platform: no platform {machine.platform!r}; allowed: {', '.join(PLATFORMS)}")
     if not 0 <= machine.patrol_hours <= MAX_PATROL_HOURS:
         raise ValueError(f"machine.patrol_hours: {machine.patrol_hours}; allowed: 0 (off) to {MAX_PATROL_HOURS}")
+    personality = given.personality or base.personality
+    if personality not in PERSONALITIES:
+        raise ValueError(f"personality: no hypervisor {personality!r}; allowed: {', '.join(PERSONALITIES)}")
     for key, rate in _rates(given):
         if not 0 <= rate <= MAX_PER_HOUR:
             raise ValueError(f"{key}: {rate} per hour; allowed: 0 to {MAX_PER_HOUR:.0f}")
@@ -393,6 +413,7 @@ def _made(path: Path, given: _File) -> Scenario:
         name=path.name,
         says=given.says if given.says is not None else base.says,
         machine=machine,
+        personality=personality,
         handler=base.handler if given.handler is None else given.handler,
         other_host=base.other_host if given.other_host is None else given.other_host,
         guests=base.guests if given.guests is None else _guests(given.guests),

@@ -2,7 +2,8 @@
 
 The truth is taken from the machine (what it logged, at which address) and from the model's own tables (whose the page
 is, who maps it) at the moment at which the hypervisor reports the error and before anybody has done anything about it.
-Nothing of Ringfence is asked. A watched seat hands everything on unchanged.
+Nothing of Ringfence is asked. A watched seat hands everything on unchanged. Where the hypervisor acts alone there is no
+seat: the truth is taken as the machine check arrives, before Xen has done anything.
 """
 
 from __future__ import annotations
@@ -15,9 +16,20 @@ from ringfence.arch.cpuid import Vendor
 from ringfence.arch.mci_status import ADDRV, DEFERRED, EN, OVER, PADDRV, POISON, UC, VAL
 from ringfence.hypervisor.model.host import ModelHost
 from ringfence.hypervisor.model.machine import Access, LoggedError
-from ringfence.hypervisor.model.observer import DomainChanged, Fact, Halted, Injected, Ran, Rebooted, Touched
+from ringfence.hypervisor.model.observer import (
+    DomainChanged,
+    Fact,
+    Halted,
+    Injected,
+    MachineChecked,
+    Ran,
+    Rebooted,
+    Reported,
+    Touched,
+)
 from ringfence.hypervisor.model.templates import Meant
-from ringfence.record.evidence import HypervisorReport, Record
+from ringfence.hypervisor.port import Capability
+from ringfence.record.evidence import Record
 from ringfence.service.simulation.trace import Trace, Truth
 from ringfence.service.treatment import Treatment
 from ringfence.world.domain import LIVING
@@ -76,6 +88,8 @@ class Witness:
     _news: bool = False
     _mapped: dict[Frame, dict[Mapping, None]] = field(default_factory=dict)
     _touched: dict[Frame, tuple[int, DomainId]] = field(default_factory=dict)
+    _before: dict[tuple[int, Frame], FrameFacts] = field(default_factory=dict)
+    """Of the machine check that is being treated by Xen alone: when, and whose each page was."""
 
     def watch(self, host: ModelHost) -> None:
         """The host whose truth is asked for."""
@@ -90,6 +104,8 @@ class Witness:
         if isinstance(fact, Ran):
             self.trace.ran.append(fact)
             return
+        if self._host is not None and Capability.TREATS not in self._host.capabilities:
+            self._see_alone(self._host, fact)
         self.trace.happened.append(fact)
         self._news = self._news or not isinstance(fact, _UNHEARD)
         if isinstance(fact, DomainChanged) and (fact.after not in LIVING or fact.because in BEGUN_ANEW):
@@ -107,6 +123,17 @@ class Witness:
                 self._halted = True
             case Touched(access=Access.MACHINE_CHECK, frame=frame) if frame is not None:
                 self._touched[frame] = (fact.at_ns, fact.domain)
+            case _:
+                pass
+
+    def _see_alone(self, host: ModelHost, fact: Fact) -> None:
+        match fact:
+            case MachineChecked(at_ns=at_ns):
+                frames = _frames_hit(host, at_ns - CONSUMED_NS)
+                self._before = {(at_ns, frame): host.frame_facts(frame) for frame in frames}
+            case Reported(record=record, dropped=False):
+                if (truth := self.truth(record)) is not None:
+                    self.note(truth, None)
             case _:
                 pass
 
@@ -131,8 +158,8 @@ class Witness:
 
     # --- the truth ---------------------------------------------------------------------------------------------------
 
-    def truth(self, record: Record, situation_of: Callable[[Record], Situation]) -> Truth | None:
-        """The truth about a report that is about to be handed to the seat, None if it is of no uncorrected error."""
+    def truth(self, record: Record) -> Truth | None:
+        """The truth about a report that is about to be handed on, None if it is of no uncorrected error."""
         host = self._host
         if host is None or not is_uncorrected(record):
             return None
@@ -143,7 +170,7 @@ class Witness:
         frame = Frame(error.addr >> PAGE_SHIFT)
         pages: tuple[FrameFacts, ...] = ()
         if names(record, frame):
-            pages = situation_of(replace(record, hypervisor=HypervisorReport(machine_frame=frame))).frames
+            pages = (self._before.get((now_ns, frame)) or host.frame_facts(frame),)
         consumer = self._consumer(frame, now_ns) if error.meant is Meant.SRAR else None
         known = self._mapped.setdefault(frame, {})
         now = [mapping for facts in pages for mapping in facts.mappings]
@@ -158,7 +185,7 @@ class Witness:
                 del known[mapping]
 
     def note(self, truth: Truth, case: CaseId | None) -> None:
-        """The seat has judged it."""
+        """It has been judged."""
         self.lost.update(range(facts.frame, facts.frame + facts.pages) for facts in truth.pages)
         self.trace.happened.append(replace(truth, case=case))
 
@@ -181,6 +208,18 @@ def _logged(host: ModelHost, record: Record) -> LoggedError | None:
     return None
 
 
+def _frames_hit(host: ModelHost, since_ns: int) -> set[Frame]:
+    """The frames at which uncorrected errors were logged since then."""
+    found: set[Frame] = set()
+    for each in reversed(host.machine.trace):
+        if isinstance(each, LoggedError):
+            if each.at_ns < since_ns:
+                break
+            if each.addr is not None and each.meant is not Meant.CORRECTED:
+                found.add(Frame(each.addr >> PAGE_SHIFT))
+    return found
+
+
 _LATER: Final = OVER.mask | EN.mask | (0x7FFF << 38)
 """What the bank itself adds to a logged status: overflow, that it is enabled, the count of corrected errors."""
 
@@ -201,7 +240,7 @@ class WatchedSeat:
         self, records: Sequence[Record], situation_of: Callable[[Record], Situation]
     ) -> tuple[tuple[CaseId | None, ...], tuple[Wanted, ...]]:
         """As ``TreatingSeat.reported``."""
-        truths = [self._witness.truth(record, situation_of) for record in records]
+        truths = [self._witness.truth(record) for record in records]
         cases, wanted = self.treatment.reported(records, situation_of)
         for truth, case in zip(truths, cases, strict=True):
             if truth is not None:

@@ -43,8 +43,11 @@ ANSWERS = frozenset({Dom0Says.NOTIFY, Dom0Says.OPERATE, Dom0Says.BOTH, Dom0Says.
 
 def check(story: Story) -> Iterator[Broken]:
     """The laws of this module, over a whole run."""
-    yield from _halts(story)
-    yield from _dom0(story)
+    if story.alone:
+        yield from _halted_for_history(story)
+    else:
+        yield from _halts(story)
+        yield from _dom0(story)
     yield from _refused(story)
     yield from _telemetry(story)
 
@@ -92,6 +95,19 @@ def _halts(story: Story) -> Iterator[Broken]:  # noqa: PLR0912 (one arm a fact)
                 known.clear()
             case _:
                 pass
+
+
+def _halted_for_history(story: Story) -> Iterator[Broken]:
+    """Where Dom0's seat halts the host, it is for an error of this boot."""
+    for what in story.happened(Carried):
+        if not (isinstance(what, Carried) and isinstance(what.order.step, HaltHost) and what.order.case is not None):
+            continue
+        boot = story.boot_at(what.at_ns)
+        truths = story.truths.get(what.order.case, [])
+        # Banks outlive a warm reset, and Xen reports what it finds in them as if it were new.
+        errors = [truth.at_ns if truth.error is None else truth.error.at_ns for truth in truths]
+        if not any(story.boot_at(at_ns) == boot for at_ns in errors):
+            yield story.broken(Law.L4, f"case {what.order.case} halts, and is no error of this boot", what.at_ns)
 
 
 def _last_words(story: Story, at_ns: int, said: dict[Sink, list[Said]], broken: set[str]) -> Iterator[Broken]:
@@ -191,7 +207,7 @@ def _telemetry(story: Story) -> Iterator[Broken]:  # noqa: PLR0912 (one arm a fa
                 waiting[urgent] += 1
             case Acknowledged(token=token) if token in shown:
                 waiting[shown.pop(token)] -= 1
-            case Dropped(urgent=urgent):
+            case Dropped(urgent=urgent) if not story.alone:  # of what Xen drops, nobody is told
                 dropped[urgent] += 1
                 ever[urgent] += 1
                 # Others of the same machine check have their entries already, and are told of after this.

@@ -13,13 +13,17 @@ from collections import Counter
 from collections.abc import Iterator
 
 from ringfence.decision.laws import Broken, Law
-from ringfence.hypervisor.model.observer import Caller, Carried, Channel
+from ringfence.hypervisor.model.observer import Caller, Carried, Channel, Reported
 from ringfence.journal import events as ev
 from ringfence.journal.state import State, apply
 from ringfence.service.simulation.laws.story import Story, losses, ms_of
-from ringfence.service.simulation.trace import Acknowledged, Ordered, Truth
+from ringfence.service.simulation.trace import Acknowledged, Dom0Is, Down, Ordered, Truth
+from ringfence.service.simulation.witness import CONSUMED_NS, is_uncorrected
 from ringfence.world.identities import DOM0, CaseId, DomainId, Frame, StepId
-from ringfence.world.steps import Repeat, Status
+from ringfence.world.steps import HaltHost, IsolateFrame, LastWords, PauseDomain, Repeat, Status
+
+FIRST_AID = (PauseDomain, IsolateFrame, LastWords, HaltHost)
+"""What Dom0's seat does before it writes where it treats errors itself: who must act never waits for a disk."""
 
 BEGUN = frozenset({Status.RUNNING, Status.DONE, Status.PENDING})
 """What has so much become of must not be ordered again, unless that changes nothing."""
@@ -42,9 +46,13 @@ def check(story: Story) -> Iterator[Broken]:
 def _outcomes(story: Story) -> Iterator[Broken]:
     ends = story.journaled(ev.Closed, ev.Superseded)
     closed = Counter(event.case for _, event in ends if isinstance(event, ev.Closed | ev.Superseded))
-    for what in story.happened(Truth):
-        if isinstance(what, Truth) and what.case is None:
-            yield story.broken(Law.L2, "an uncorrected error was reported, and the seat made no case of it", what.at_ns)
+    if story.alone:
+        yield from _reports(story)
+    else:
+        for what in story.happened(Truth):
+            if isinstance(what, Truth) and what.case is None:
+                which = "an uncorrected error was reported, and the seat made no case of it"
+                yield story.broken(Law.L2, which, what.at_ns)
     for case, events in story.by_case.items():
         if closed[case] > 1:
             yield story.broken(Law.L2, f"case {case} has {closed[case]} outcomes", ms_of(events[-1].at_ms) or 0)
@@ -54,18 +62,39 @@ def _outcomes(story: Story) -> Iterator[Broken]:
     for case, truths in story.truths.items():
         if closed[case]:
             yield from _entries(story, case, truths)
-        elif case not in story.by_case and _was_heard(story, truths[0]):
+        elif case not in story.by_case and _was_heard(story, truths[0].at_ns):
             yield story.broken(Law.L2, f"case {case} is not in the journal", truths[0].at_ns)
+
+
+def _reports(story: Story) -> Iterator[Broken]:
+    """What a hypervisor that acts alone reports is in the journal, if there was time.
+
+    Of what an interrupt or a poll finds while Dom0 has no handler, Xen makes no telemetry: that never arrives.
+    """
+    received = {event.record.raw for _, event in story.journaled(ev.Received) if isinstance(event, ev.Received)}
+    handler = False
+    for what in story.happened(Dom0Is, Down, Reported):
+        match what:
+            case Dom0Is():
+                handler = what.handler
+            case Down():
+                handler = False
+            case Reported(record=record, dropped=False) if is_uncorrected(record) and (what.urgent or handler):
+                if record.raw not in received and _was_heard(story, what.at_ns):
+                    which = "an uncorrected error was reported, and the journal has none of it"
+                    yield story.broken(Law.L2, which, what.at_ns)
+            case _:
+                pass
 
 
 def _last(events: list[ev.Event]) -> str:
     return ", ".join(type(event).__name__ for event in events[-3:])
 
 
-def _was_heard(story: Story, truth: Truth) -> bool:
+def _was_heard(story: Story, at_ns: int) -> bool:
     """Whether Ringfence had a whole turn after a report, before its boot ended."""
-    at = bisect_left(story.turns, truth.at_ns + 1)
-    ends_ns = story.boot_ends(truth.at_ns)
+    at = bisect_left(story.turns, at_ns + 1)
+    ends_ns = story.boot_ends(at_ns)
     return at < len(story.turns) and (ends_ns is None or story.turns[at] < ends_ns)
 
 
@@ -87,12 +116,14 @@ def _entries(story: Story, case: CaseId, truths: list[Truth]) -> Iterator[Broken
         return  # the boot ended before: what was heard of it is what there is
     hit = {loss.domain for truth in truths for loss in losses(truth)}
     hit |= {truth.consumer for truth in truths if truth.consumer is not None}
-    missing = hit - {DOM0} - entries.keys()
+    missing = hit - {DOM0} - entries.keys() if not story.alone else set()  # Xen does not tell who else has a page
     if missing and (missing := missing - _dealt_with(story, {truth.frame for truth in truths}, case)):
         yield story.broken(Law.L2, f"case {case} hit domain {sorted(missing)}, and has no entry for it", at_ns)
     for domain, entry in entries.items():
         if domain is not None:
-            yield from _is_true(story, case, domain, entry, truths[0].at_ns, at_ns)
+            # What Xen does alone comes before it reports.
+            from_ns = truths[0].at_ns - (CONSUMED_NS if story.alone else 0)
+            yield from _is_true(story, case, domain, entry, from_ns, at_ns)
 
 
 def _dealt_with(story: Story, frames: set[Frame | None], but: CaseId) -> set[DomainId | None]:
@@ -199,7 +230,8 @@ def _carried_out(story: Story, steps: dict[StepId, ev.StepWire]) -> Iterator[Bro
     for what in story.happened(Ordered, Carried):
         if isinstance(what, Ordered):
             order = what.order
-            if intended_at.get(order.id, what.durable + 1) > what.durable:
+            is_first_aid = story.alone and isinstance(order.step, FIRST_AID)
+            if intended_at.get(order.id, what.durable + 1) > what.durable and not is_first_aid:
                 yield story.broken(Law.L9, f"{order.step} was ordered before its intent was durable", what.at_ns)
             if became.get(order.id) in BEGUN and order.step.repeat is not Repeat.IDEMPOTENT:
                 repeated = f"order {order.id} ({order.step}) was {became[order.id]}, and was ordered again"

@@ -53,14 +53,16 @@ FOREVER = 1 << 62
 
 
 def check(story: Story) -> Iterator[Broken]:
-    """The laws of this module, over a whole run."""
+    """The laws of this module, over a whole run. Who runs under a hypervisor that acts alone is that one's affair."""
+    yield from _touched(story)
+    if story.alone:
+        return
     for truths in story.truths.values():
         for truth in truths:
             yield from _consumer(story, truth)
             yield from _losers(story, truth)
     yield from _reached(story)
     yield from _retried(story)
-    yield from _touched(story)
     yield from _halted_for_one(story)
 
 

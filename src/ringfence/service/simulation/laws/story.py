@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TypeVar
 
 from ringfence.decision.laws import Broken, Law
 from ringfence.hypervisor.model.clock import MILLISECOND
 from ringfence.hypervisor.model.observer import Carried, DomainChanged, GuestTold, Halted, MappingsChanged, Ran
+from ringfence.hypervisor.model.personality import BEHAVIOURS
 from ringfence.journal import events as ev
 from ringfence.journal.events import Stored
 from ringfence.service.simulation.scenario import Scenario
@@ -72,6 +73,8 @@ class Story:
     declared: set[int] = field(default_factory=set)
     """Instants at which a step said that it could not take something away."""
     has_failing_steps: bool = False
+    alone: bool = False
+    """The hypervisor treats errors by itself, as Xen does: what it does is no doing of Ringfence's."""
     _happened: dict[type[Happening], list[tuple[int, Happening]]] = field(default_factory=lambda: defaultdict(list))
     _journal: dict[type[Stored], list[tuple[int, Stored]]] = field(default_factory=lambda: defaultdict(list))
     """Both by kinds, with their places: most laws look at some few."""
@@ -122,17 +125,15 @@ _OF_THE_STORY = (Truth, GuestTold, DomainChanged, MappingsChanged, Carried, Halt
 
 def tell(trace: Trace, scenario: Scenario) -> Story:  # noqa: PLR0912 (one arm a fact)
     """Read a run once."""
-    story = Story(trace, scenario)
+    story = Story(trace, scenario, alone=not BEHAVIOURS[scenario.personality].treats)
+    cases = _cases_by_evidence(trace) if story.alone else {}
     for what in story.happened(*_OF_THE_STORY):
         match what:
-            case Truth(case=case) if case is not None:
-                story.truths[case].append(what)
-                story.involved[case].update(loss.domain for loss in losses(what))
-                story.involved[case].update(
-                    each.owner for each in what.pages if each.owner is not None and each.use is FrameUse.DOMAIN
-                )
-                if what.consumer is not None:
-                    story.involved[case].add(what.consumer)
+            case Truth(case=None):
+                for case in cases.get(what.record.raw, ()):
+                    _belongs(story, replace(what, case=case), case)
+            case Truth(case=case):
+                _belongs(story, what, case)
             case GuestTold(domain=domain):
                 story.told[domain].append(what)
             case DomainChanged(domain=domain, after=after, because=because):
@@ -159,6 +160,25 @@ def tell(trace: Trace, scenario: Scenario) -> Story:  # noqa: PLR0912 (one arm a
             story.by_case[case_number].append(event)
     story.has_failing_steps = any(type(act).__name__ == "StepsFail" for act in trace.script)
     return story
+
+
+def _belongs(story: Story, truth: Truth, case: CaseId) -> None:
+    story.truths[case].append(truth)
+    story.involved[case].update(loss.domain for loss in losses(truth))
+    story.involved[case].update(
+        each.owner for each in truth.pages if each.owner is not None and each.use is FrameUse.DOMAIN
+    )
+    if truth.consumer is not None:
+        story.involved[case].add(truth.consumer)
+
+
+def _cases_by_evidence(trace: Trace) -> dict[bytes, set[CaseId]]:
+    """Which cases Dom0's seat made of which evidence, where no other seat has numbered them."""
+    found: dict[bytes, set[CaseId]] = defaultdict(set)
+    for _, event in trace.journal:
+        if isinstance(event, ev.Received) and event.case is not None:
+            found[event.record.raw].add(event.case)
+    return found
 
 
 def _is_telling(what: Happening) -> bool:
