@@ -181,7 +181,14 @@ def domains(found: say.DomainList) -> str:
         )
         for each in found.domains
     )
-    return table(("ID", "NAME", "KIND", "STATE", "VCPUS", "MIB", "HANDLER", "MCA", "OPEN CASES"), rows, _STATES)
+    thrown = "".join(
+        f"\n{each.name}: thrown away of what its agent said: {', '.join(f'{n} {why}' for why, n in each.thrown)}\n"
+        for each in found.domains
+        if each.thrown
+    )
+    return (
+        table(("ID", "NAME", "KIND", "STATE", "VCPUS", "MIB", "HANDLER", "MCA", "OPEN CASES"), rows, _STATES) + thrown
+    )
 
 
 def approvals(found: say.ApprovalList) -> str:

@@ -14,7 +14,7 @@ How a backend uses it::
     link.heard(sock.recv(room), now_ms)                 # in any pieces; a mailbox has ``said`` for a whole message
     for line in link.outgoing(): sock.sendall(line)     # each with its newline
     link.disconnected()                                 # what is unanswered is told again after the next hello
-    Domain(..., handler=link.handler(now_ms))           # in the situation
+    domains = links.seen(domains, now_ms)               # in the situation
     result = link.tell(order, now_ms)                   # in carry_out, for NotifyGuest: RUNNING or REFUSED
     links.ended(now_ms)                                 # in arrivals: (order, result) of each that has ended
     links.probe(order)                                  # in probe
@@ -33,7 +33,8 @@ from typing import Final
 
 from ringfence.guest import protocol
 from ringfence.guest.protocol import Alive, Answer, Hello, Outcome, ProtocolError, Range, Told, Unwelcome, Welcome, What
-from ringfence.world.domain import McaHandler
+from ringfence.quick import changed
+from ringfence.world.domain import Domain, McaHandler
 from ringfence.world.identities import DOM0, PAGE_BYTES, DomainId, GuestFrame, StepId
 from ringfence.world.steps import NotifyGuest, Order, Result, Status
 
@@ -228,6 +229,15 @@ class GuestLink:
             return McaHandler.NONE
         return McaHandler.AGENT
 
+    def seen(self, domain: Domain, now_ms: int) -> Domain:
+        """Its domain with the handler that has registered, and what was thrown away."""
+        handler = self.handler(now_ms)
+        if handler is McaHandler.NONE and not self.thrown:
+            return domain
+        name = "" if self.agent is None else self.agent.name
+        thrown = tuple((str(why), self.thrown[why]) for why in Thrown if self.thrown[why])
+        return changed(domain, handler=handler, agent=name, thrown=thrown)
+
     @property
     def is_busy(self) -> bool:
         """Whether an answer is waited for."""
@@ -392,6 +402,13 @@ class GuestLinks:
         """The handler of a domain, for the situation."""
         link = self._links.get(domain)
         return McaHandler.NONE if link is None else link.handler(now_ms)
+
+    def seen(self, domains: Iterable[Domain], now_ms: int) -> tuple[Domain, ...]:
+        """Domains with what their agents have made known of themselves, for the situation."""
+        return tuple(
+            each if (link := self._links.get(each.id)) is None or link.uuid != each.uuid else link.seen(each, now_ms)
+            for each in domains
+        )
 
     def tell(self, order: Order, now_ms: int) -> Result:
         """Carry a NotifyGuest out."""

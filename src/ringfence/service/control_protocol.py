@@ -309,7 +309,9 @@ class CaseList(_Reply, frozen=True, kw_only=True, tag="cases"):
 
 
 class DomainLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One domain. ``cases`` are the open ones about it, ``handler`` its PV MCA handler."""
+    """One domain. ``cases`` are the open ones about it, ``handler`` its PV MCA handler; ``agent`` is what an agent in
+    it calls itself, ``thrown`` why and how often something that it said was thrown away.
+    """
 
     domain: int
     name: str
@@ -317,6 +319,8 @@ class DomainLine(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     uuid: str = ""
     handler: str = ""
+    agent: str = ""
+    thrown: tuple[tuple[str, int], ...] = ()
     mca_enabled: bool = False
     vcpus: int = 0
     memory_mib: int = 0

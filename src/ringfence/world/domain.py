@@ -63,6 +63,7 @@ class Domain:
 
     ``mca_enabled``: the guest set CR4.MCE and left a bank's control on. ``in_machine_check``: MCIP of one of its vCPUs
     is still set. ``serves`` are the domains that need this one (driver domain, stub domain, device model).
+    ``agent`` is what an agent in it calls itself, ``thrown`` how much of what it said was thrown away, by the reason.
     ``incarnation`` counts how often its memory was made anew (restart, restore): it has not lost what was lost before.
     ``dirty_pages_per_s`` is how fast it rewrites its memory, None if unknown. ``may_migrate`` is false with passed
     through devices or other things that tie it to this host.
@@ -75,6 +76,8 @@ class Domain:
     labels: frozenset[str] = frozenset()
     state: DomainState = DomainState.RUNNING
     handler: McaHandler = McaHandler.NONE
+    agent: str = ""
+    thrown: tuple[tuple[str, int], ...] = ()
     mca_enabled: bool = False
     in_machine_check: bool = False
     vcpus: int = 1

@@ -16,8 +16,7 @@ from typing import Final
 from ringfence.guest.mailbox import GUEST_NODE, HOST_NODE, Mailbox
 from ringfence.guest.xenstore import DEVICES, Store
 from ringfence.hypervisor.guest_link import GuestLink, GuestLinks
-from ringfence.quick import changed
-from ringfence.world.domain import Domain, McaHandler
+from ringfence.world.domain import Domain
 from ringfence.world.identities import DomainId, StepId
 from ringfence.world.steps import Order, Result
 
@@ -80,12 +79,7 @@ class GuestStore:
     def seen(self, domains: tuple[Domain, ...], now_ms: int) -> tuple[Domain, ...]:
         """The domains, which are those that are there now, with the handlers that they have registered."""
         self.keep(domains)
-        return tuple(
-            each
-            if (handler := self._links.handler(each.id, now_ms)) is McaHandler.NONE
-            else changed(each, handler=handler)
-            for each in domains
-        )
+        return self._links.seen(domains, now_ms)
 
     def tell(self, order: Order, now_ms: int) -> Result:
         """Carry a NotifyGuest out."""
