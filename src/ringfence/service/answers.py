@@ -193,6 +193,8 @@ def domains(desk: Desk) -> say.DomainList:
             state=each.state,
             uuid=each.uuid,
             handler=each.handler,
+            agent=each.agent,
+            thrown=each.thrown,
             mca_enabled=each.mca_enabled,
             vcpus=each.vcpus,
             memory_mib=each.memory_pages * PAGE_BYTES >> 20,
