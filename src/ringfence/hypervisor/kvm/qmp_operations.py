@@ -81,7 +81,11 @@ class QmpOperations:
 def _ended(qmp: Qmp, within_s: float) -> Result:
     until_s = time.monotonic() + within_s
     while time.monotonic() < until_s:
-        if qmp.is_over or qmp.status == "shutdown":
-            return Result(Status.DONE)
+        try:
+            if qmp.is_over or qmp.status == "shutdown":
+                return Result(Status.DONE)
+        except QmpError:
+            if qmp.is_over:
+                return Result(Status.DONE)  # it has hung up in between
         time.sleep(min(LOOK_S, within_s / 10))
     return Result(Status.FAILED, f"it has not ended within {within_s:g} s")
