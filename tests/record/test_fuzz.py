@@ -52,7 +52,7 @@ _OCTAL = re.compile(r"0[0-7]+")
 _MAIL = re.compile(rb"=[ \t]*\r?\n")
 _MAIL_BYTE = re.compile(rb"=([0-9A-F]{2})")
 _HALVES = re.compile(r"\b([0-9A-F]{8}) (?=[0-9A-F]{8}\b)")
-_WRAPPED = re.compile(r"([0-9a-fA-F]{1,16})[ \t\r]*\n[>\s]*(?=([0-9a-fA-F]{1,16})\b)")
+_WRAPPED = re.compile(r"([0-9a-fA-F]{1,16})[^\S\n]*\n[>\s]*(?=([0-9a-fA-F]{1,16})\b)")
 LONGEST_NUMBER: Final = 40
 """No register has as many digits, with as many zeros before them as any log prints."""
 _SMCA_BASE: Final = 0xC000_2000
@@ -93,7 +93,9 @@ def excused(name: str, value: int, record: Record, standing: set[int]) -> bool:
     if any(assumption.startswith(f"{'CPU' if name == 'cpu' else name} {value}: ") for assumption in record.assumptions):
         return True
     if name == "bank" and record.format is Format.MCELOG:
-        return any(text.encode() in record.raw and bank == value for text, bank in _EXTENDED_BANKS.items())
+        return any(
+            text.encode() in _MAIL.sub(b"", record.raw) and bank == value for text, bank in _EXTENDED_BANKS.items()
+        )
     if name == "bank" and record.format is Format.GHES:
         return _SMCA_BASE + 16 * value + 1 in standing
     if record.format is Format.MCE_INJECT and name in {"status", "mcg_status"}:

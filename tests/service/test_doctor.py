@@ -29,6 +29,8 @@ from ringfence.service.doctor_facts import (
 )
 from ringfence.service.doctor_findings import Severity
 from ringfence.service.others import Fact
+from ringfence.service.sources.host_facts import HostFiles
+from ringfence.service.sources.interrupt_throttle import throttle
 from ringfence.service.sources.source import Availability, Presence
 from ringfence.service.xen_facts import XenFacts
 from tests.service.processes import PATIENCE_S, RINGFENCE, service
@@ -118,6 +120,7 @@ UNWELL: list[tuple[str, Facts, list[Severity]]] = [
     ("polling", replace(SOUND, machine_check={"check_interval": "0", "cmci_disabled": "1"}), [N, W]),
     ("polling", replace(SOUND, machine_check={"dont_log_ce": "1"}), [W]),
     ("polling", replace(SOUND, machine_check={}), [N]),
+    ("throttle", replace(SOUND, throttle=throttle(HostFiles(Path("/nonexistent")))), [N]),
     ("edac", replace(configured(HOST), edac_controllers=0), [W]),
     ("pstore", replace(SOUND, pstore_backend=""), [N]),
     ("pstore", replace(SOUND, pstore_records=64), [W]),

@@ -132,6 +132,9 @@ def test_a_name_that_is_none_is_refused_with_what_may_be_meant(running: Service)
     assert done.returncode == 1
     assert f"Did you mean {DIMM}" in done.stderr
     assert ringfence(running, "acquit", DIMM).returncode == 2
+    page = ringfence(running, "repaired", "page 0x900", "--replaced")
+    assert page.returncode == 1
+    assert "page 0x900 is no part that can be replaced" in page.stderr
     serial = ringfence(running, "repaired", DIMM, "--serial", "Unknown")
     assert serial.returncode == 1
     assert "is no serial number" in serial.stderr

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ringfence.diagnosis.fault_case import Ending
 from ringfence.journal import events as ev
-from ringfence.views.chain import link
-from ringfence.world.identities import CaseId, CpuId, DomainId
+from ringfence.record.evidence import Format, Origin, Record
+from ringfence.views.chain import Listed, link, listing
+from ringfence.world.identities import CaseId, CpuId, DomainId, Frame
 from ringfence.world.situation import Seat, Suspect
 
 CASE, NAMES = CaseId(1), {DomainId(5): "web1"}
@@ -18,6 +21,19 @@ def impact(party: str, certainty: str, *losers: DomainId) -> ev.Impacted:
     hits = tuple(ev.Hit(party="DomU", certainty=certainty, domain=each) for each in losers)
     return ev.Impacted(
         at_ms=0, case=CASE, consumer=ev.Hit(party=party, certainty=certainty), losers=hits, certainty=certainty
+    )
+
+
+def storm(reports: int, **more: Any) -> ev.Repeated:
+    record = Record(origin=Origin("-"), format=Format.STRUCT_MCE, raw=b"")
+    return ev.Repeated(
+        at_ms=0,
+        record=record,
+        severity="CORRECTED",
+        summary="a corrected error",
+        reports=reports,
+        corrected=True,
+        **more,
     )
 
 
@@ -46,6 +62,15 @@ def impact(party: str, certainty: str, *losers: DomainId) -> ev.Impacted:
         (
             ev.TrendSeen(at_ms=0, suspect=Suspect.PAGE, name="page 0x5", count=10, distinct=1, window_ms=86_400_000),
             "10 corrected errors of page 0x5 within 24 h, 1 distinct syndrome",
+        ),
+        (
+            storm(1_234, pages=((Frame(5), 1_000), (Frame(6), 234)), packed=b"x"),
+            "1,234 reports together: a corrected error; 2 pages named",
+        ),
+        (
+            storm(70_000, count=2, alike=False),
+            "70,000 reports together, of 2 errors each: a corrected error (the first of them; the others are of its "
+            "kind); kept by number and page, not one by one",
         ),
         (
             ev.Progressed(at_ms=0, case=CASE, domain=GUEST, event="trend", state="carrying_out", row="II.1"),
@@ -78,3 +103,10 @@ def test_what_ends_a_fault_and_what_outlives_a_reboot_are_told() -> None:
     assert swapped is not None
     assert again.text == "3 pages and CPU 7, judged bad before the reboot, leave use again"
     assert swapped.text == "DIMM A1: replaced by root"
+
+
+def test_a_storm_stands_in_the_listing_with_all_of_its_reports() -> None:
+    listed = Listed()
+    listed.add(7, storm(1_234))
+    listed.add(9, storm(6))
+    assert list(listing(listed))[-1].strip() == "9  a corrected error (1240 times; the last)"

@@ -91,8 +91,15 @@ def _text(checked: tuple[Checked, ...], *, everything: bool) -> str:
     good = [one for one in checked if not one.findings]
     if everything:
         lines += [f"{click.style('good', fg='green')}     {one.check.id}: {one.check.question}" for one in good]
-    lines.append(f"{len(checked)} checks: {counts[0]} wrong, {counts[1]} warnings, {counts[2]} notes, {len(good)} good")
+    lines.append(
+        f"{len(checked)} checks: {counts[0]} wrong, {_counted(counts[1], 'warning')}, {_counted(counts[2], 'note')}, "
+        f"{len(good)} good"
+    )
     return "".join(f"{line}\n" for line in lines)
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}{'s' * (number != 1)}"
 
 
 def _finding(one: Checked, each: Finding) -> list[str]:

@@ -11,6 +11,7 @@ from ringfence.cli.control_text import when
 from ringfence.service import control_protocol as say
 from ringfence.service.control_protocol import PartState
 from ringfence.views.text import printable
+from ringfence.world.situation import Suspect
 
 _COLOURS: Final = {
     PartState.FAULTY: "red",
@@ -20,10 +21,17 @@ _COLOURS: Final = {
     PartState.CLEARED: "green",
 }
 
-_WHAT_TO_DO: Final = {
-    PartState.FAULTY: "replace it, then: ringfence repaired '{part}' --replaced",
-}
-"""What only a person can do, by state."""
+_REPLACE: Final = "replace it, then: ringfence repaired '{part}' --replaced"
+_PAGE: Final = "take it out of use: ringfence page offline {frame}; what is replaced is its DIMM"
+
+
+def _what_to_do(each: say.PartLine) -> str:
+    """What only a person can do; empty if there is nothing. A page is no part that can be exchanged."""
+    if each.state is not PartState.FAULTY:
+        return ""
+    if each.suspect == Suspect.PAGE:
+        return _PAGE.format(frame=printable(each.name.removeprefix("page ")))
+    return _REPLACE.format(part=printable(each.part))
 
 
 def parts(found: say.PartList, *, everything: bool) -> str:
@@ -60,8 +68,8 @@ def _part(each: say.PartLine) -> Iterator[str]:
         yield f"    {each.stage}{by}, {when(each.since_wall_ms)}"
     if each.serial:
         yield f"    serial number {printable(each.serial)}"
-    if each.state in _WHAT_TO_DO:
-        yield f"    {_WHAT_TO_DO[each.state].format(part=printable(each.part))}"
+    if todo := _what_to_do(each):
+        yield f"    {todo}"
 
 
 def _counted(each: say.PartLine) -> str:

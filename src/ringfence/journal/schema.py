@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from pathlib import Path
 from typing import Final
@@ -101,11 +102,37 @@ def code_of(error: Exception) -> int | None:
     return None if code is None else code & 0xFF
 
 
+ROOM_LEFT: Final = 64 << 20
+"""With so much free, it is not the disk that is full: SQLite's cache and a group of events need far less."""
+
+
+SQLITE_SAYS_FULL: Final = "database or disk is full"
+"""The words of SQLITE_FULL (sqlite3_errstr)."""
+
+
+def full_in_words(path: Path) -> tuple[str, str]:
+    """What is full when SQLite says that the database or the disk is, and what can be done about it.
+
+    SQLite has one code for both (SQLITE_FULL): the journal's own limit is told by the room that the disk has.
+    """
+    try:
+        free = shutil.disk_usage(path.parent).free
+    except OSError:
+        free = 0
+    if free > ROOM_LEFT:
+        said = "the journal has reached its limit, journal.limit-bytes in the configuration"
+        return said, "Raise journal.limit-bytes, or keep events for less time (the keys of [journal])."
+    return f"the disk is full: {free >> 20} MiB are free", "Make room on the disk of the state directory."
+
+
 def failure(path: Path, error: Exception) -> JournalError:
     """The error of this house for one of ``FAULTS``."""
     # Python's own errors (a text that is no UTF-8) carry no code
     if code_of(error) in {None, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}:
         return damaged(path, error)
+    if code_of(error) == sqlite3.SQLITE_FULL:
+        said, advice = full_in_words(path)
+        return JournalError(path, said, advice=advice)
     return JournalError(path, str(error), advice="See that the disk works and has room, and that the file is writable.")
 
 

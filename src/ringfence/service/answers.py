@@ -17,6 +17,7 @@ from ringfence.decision.policy import Operation
 from ringfence.diagnosis.fault_case import Fault
 from ringfence.hypervisor.port import Capability
 from ringfence.journal.case import Case, Outcome
+from ringfence.journal.schema import SQLITE_SAYS_FULL, full_in_words
 from ringfence.service import control_protocol as say
 from ringfence.service.writer import Desk
 from ringfence.views.chain import part_in_words
@@ -109,6 +110,8 @@ def _problems(desk: Desk, *, dom0: str, halted: bool, policy_problem: str) -> It
     waiting, unkept = desk.loop.unwritten
     if waiting:
         trouble = desk.journal.trouble or "it was full"
+        if SQLITE_SAYS_FULL in trouble:
+            trouble, _ = full_in_words(desk.journal.path)
         held = (
             ""
             if desk.loop.has_room

@@ -257,6 +257,12 @@ def _polling(facts: Facts) -> Iterator[Finding]:
         yield warning("corrected errors are cleared unlogged (dont_log_ce)", "No trend is ever seen.")
 
 
+def _throttle(facts: Facts) -> Iterator[Finding]:
+    """What the kernel gives back of its own settings; under Xen they are Xen's, which gives none (``doctor_xen``)."""
+    for each in facts.throttle:
+        yield note(each.text, f"{each.consequence}.", evidence=f"{each.file}: {each.evidence}")
+
+
 PSTORE_FULL: Final = 64
 """Records: ERST and EFI variables hold some dozen to some hundred before a crash finds no room."""
 
@@ -312,6 +318,7 @@ CHECKS: Final = (
     Check("sources", "Can every source be followed that is switched on?", _sources),
     Check("others", "Who else acts on the same errors?", _others),
     Check("polling", "Does the kernel look for corrected errors?", _polling),
+    Check("throttle", "What limits the interrupts of corrected errors?", _throttle),
     Check("edac", "Are DIMMs known by name?", _edac),
     Check("pstore", "Is there room for last words?", _pstore),
     Check("kdump", "Would a panic leave a dump?", _kdump),

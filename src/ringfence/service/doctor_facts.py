@@ -25,7 +25,8 @@ from ringfence.service.configured import Asked, in_force
 from ringfence.service.http.tokens import FILE as TOKENS
 from ringfence.service.intake_plan import followed
 from ringfence.service.others import Fact, facts_of, kernel_log
-from ringfence.service.sources.host_facts import HostFiles, statements, what_runs
+from ringfence.service.sources.host_facts import HostFiles, Statement, statements, what_runs
+from ringfence.service.sources.interrupt_throttle import throttle
 from ringfence.service.sources.source import Availability
 from ringfence.service.xen_facts import XenFacts, scans_seen, xen_facts
 
@@ -106,6 +107,7 @@ class Facts:
     sources: tuple[SourceFact, ...] = ()
     others: tuple[Fact, ...] = ()
     machine_check: Mapping[str, str] = field(default_factory=dict)
+    throttle: tuple[Statement, ...] = ()
     edac_controllers: int = 0
     pstore_backend: str = ""
     pstore_records: int | None = None
@@ -144,6 +146,7 @@ def gather(  # noqa: PLR0913 (one argument a place)
         sources=_sources(wanted) if wanted is not None else (),
         others=facts_of(sources, statements(HostFiles(root, log))),
         machine_check=dict(_settings(host)),
+        throttle=throttle(host) if xen is None else (),
         edac_controllers=len(_names(root / "sys/devices/system/edac/mc", "mc")),
         pstore_backend=_pstore_backend(host),
         pstore_records=_pstore_records(root),

@@ -14,7 +14,7 @@ from typing import Final
 from ringfence.decision.policy import DEFAULT, Trends
 from ringfence.decision.policy_file import PolicyFile
 from ringfence.decision.policy_keys import BY_PATH
-from ringfence.diagnosis.fault_case import Fault, Stage, threshold
+from ringfence.diagnosis.fault_case import Ending, Fault, Stage, threshold
 from ringfence.diagnosis.serd import KNOWN, Engine, SerdRule, fold_all
 from ringfence.diagnosis.spread import Sighting, controller_of, spread_of
 from ringfence.diagnosis.suspects import Grade, Suspected, suspects
@@ -261,6 +261,10 @@ _DEFAULTS: Final[Trends] = DEFAULT.trends
 def clear(desk: Desk, asked: say.Clear, key: Key, who: str) -> say.Done | say.Refused:
     """End what is held against a part: by a person's word it is mended, replaced, or was not at fault."""
     serial = serial_of(asked.serial)
+    if key[0] is Suspect.PAGE and asked.how is Ending.REPLACED:
+        message = f"{part_in_words(*key)} is no part that can be replaced"
+        advice = "Say it of the DIMM that was replaced; of the page, leave --replaced out if it is good again."
+        return say.Refused(code=say.Code.REFUSED, message=message, advice=advice)
     if asked.serial and not serial:
         message = f"{asked.serial!r} is no serial number that tells one module from another"
         return say.Refused(code=say.Code.REFUSED, message=message, advice="Leave --serial out if it has none.")

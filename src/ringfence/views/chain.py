@@ -188,6 +188,8 @@ def link(  # noqa: PLR0912, PLR0915 (an arm a kind of event)
     match event:
         case ev.Received():
             return _received(event)[0]
+        case ev.Repeated():
+            return _repeated(event)
         case ev.Impacted():
             return _impacted(event, names)
         case ev.Decided():
@@ -355,6 +357,18 @@ def _received(event: ev.Received) -> list[Link]:
     return [Link(event.at_ms, "finding", row, text, (*reasons, *finding.assumptions)), raw]
 
 
+def _repeated(event: ev.Repeated) -> Link:
+    """Many reports of one kind, told as one."""
+    errors = f", of {event.count} errors each" if event.count > 1 else ""
+    pages = f"; {len(event.pages)} page{'s' * (len(event.pages) != 1)} named" if event.pages else ""
+    kept = "" if event.packed else "; kept by number and page, not one by one"
+    like = "" if event.alike else " (the first of them; the others are of its kind)"
+    return Link(
+        event.at_ms, "finding", "I.2a" if event.corrected else "I.1",
+        f"{event.reports:,} reports together{errors}: {event.summary}{like}{pages}{kept}",
+    )  # fmt: skip
+
+
 def _also_seen(event: ev.AlsoSeen) -> Link:
     """A further piece of evidence, and what it adds."""
     adds = f", and names its {', '.join(event.adds)}" if event.adds else ""
@@ -488,9 +502,10 @@ class Listed:
             self.titles[case] = self.titles.get(case) or _title(event, self._names)
             if isinstance(event, ev.Closed):
                 self.outcomes[case] = tuple(outcome_in_words(entry, self._names) for entry in event.outcome)
-        elif isinstance(event, ev.Received):
+        elif isinstance(event, ev.Received | ev.Repeated):
             count, _ = self.records.get(event.summary, (0, 0))
-            self.records[event.summary] = count + 1, number
+            more = event.reports if isinstance(event, ev.Repeated) else 1
+            self.records[event.summary] = count + more, number
 
 
 def listing(listed: Listed) -> Iterator[str]:
