@@ -7,13 +7,16 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 from uuid import UUID
 
 from ringfence.hypervisor.boot import Boot
 from ringfence.hypervisor.model.host import ModelHost
+from ringfence.hypervisor.xen.guest_store import GuestStore
 from ringfence.hypervisor.xen.host import XenHost
+from ringfence.hypervisor.xen.numbers import Numbers
 from ringfence.hypervisor.xen.parts import Elsewhere, Parts
 from ringfence.world.domain import Domain, DomainKind, DomainState
 from ringfence.world.identities import DOM0, CpuId, DomainId, Frame, StepId
@@ -337,11 +340,17 @@ class ModelBoot(Boot, frozen=True, kw_only=True):
 
 
 def xen_host(
-    host: ModelHost, state_dir: Path, gate: ModelXen | None = None, elsewhere: Elsewhere | None = None
+    host: ModelHost,
+    state_dir: Path,
+    gate: ModelXen | None = None,
+    elsewhere: Elsewhere | None = None,
+    guests: tuple[GuestStore, Numbers] | None = None,
 ) -> tuple[XenHost, ModelXen, ModelStore, ModelOperations]:
     """XenHost on a Xen that the model plays, with the parts that a test looks into."""
     gate = gate or ModelXen(host)
     store, operations = ModelStore(host), ModelOperations(host)
     parts = Parts(gate=gate, channel=Bell(), store=store, operations=operations, elsewhere=elsewhere)
+    if guests is not None:
+        parts = replace(parts, guests=guests[0], numbers=guests[1])
     boot = ModelBoot(number=1, id="a boot", base_ms=0, clock=host.now_ms)
     return XenHost(boot, state_dir, parts, "4.20.3"), gate, store, operations

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Final
+
+import msgspec
 
 from ringfence.arch import mci_misc
 from ringfence.arch.mci_status import ADDRV, MISCV
@@ -84,7 +85,9 @@ def numbered(facts: FrameFacts, domains: Sequence[Domain], numbers: Numbers | No
         return facts
     number = numbers.of(facts.frame)
     mappings = tuple(
-        replace(each, guest_frame=number) if each.domain == owner.id and each.guest_frame is None else each
+        msgspec.structs.replace(each, guest_frame=number)
+        if each.domain == owner.id and each.guest_frame is None
+        else each
         for each in facts.mappings
     )
     return changed(facts, guest_frame=number, mappings=mappings)
