@@ -17,13 +17,16 @@ GREETING = (
 
 
 class Qemu:
-    """Answers commands; ``status`` is what the guest does, ``said`` what was asked, ``human`` the monitor's answers."""
+    """Answers commands; ``status`` is what the guest does, ``said`` the commands that came, ``human`` the human monitor's answers
+    and ``asked`` what it was asked.
+    """
 
     def __init__(self, path: Path, *, name: str = "plain", uuid: str = "00000000-0000-0000-0000-000000000000") -> None:
         self.path, self.name, self.uuid = path, name, uuid
         self.status = "running"
         self.said: list[str] = []
         self.human: dict[str, str] = {}
+        self.asked: list[str] = []
         self.refuses: set[str] = set()
         self._listening = socket.socket(socket.AF_UNIX)
         self._listening.bind(str(path))
@@ -91,6 +94,7 @@ class Qemu:
             case "human-monitor-command":
                 arguments = asked["arguments"]
                 assert isinstance(arguments, dict)
+                self.asked.append(arguments["command-line"])
                 return self.human.get(arguments["command-line"], "")
             case "stop":
                 self.status = "paused"
