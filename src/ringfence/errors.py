@@ -88,6 +88,10 @@ class JournalDamagedError(JournalError):
     """The journal's file is not what was written into it."""
 
 
+class JournalUnwritableError(JournalError):
+    """The journal cannot be opened for writing, because its disk takes nothing: it is read-only, full, or fails."""
+
+
 class NotWrittenError(JournalError):
     """Events could not be made durable, and none of them is written. ``unwritten`` are they, one encoded line each.
 

@@ -7,6 +7,7 @@ own as well. A disk that is full is met with a reserve, kept beside the journal.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -18,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from ringfence.errors import JournalError, JournalFullError, NotWrittenError
+from ringfence.errors import JournalError, JournalFullError, JournalUnwritableError, NotWrittenError
 from ringfence.journal.events import Compacted, Event, to_text
 from ringfence.journal.reading import Base, Readable, crc_of
 from ringfence.journal.schema import FAULTS, code_of, damaged, failure, migrate, version_of
@@ -70,6 +71,31 @@ _DISK_FAILS: Final = frozenset(
 lock that somebody's tool holds, memory.)"""
 
 
+DISK_TAKES_NOTHING: Final = frozenset({errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO})
+"""What the kernel says of a disk that may be written to again later, and of none that is named wrongly."""
+
+
+def connected(path: Path) -> sqlite3.Connection:
+    """A connection that only reads. Raises ``sqlite3.Error``.
+
+    On a disk that is read-only SQLite cannot read a file in WAL mode that was closed in order, as it can make none of
+    the files beside it (SQLite, "Write-Ahead Logging", section 5): it is told then that nobody changes the file.
+    """
+    name = f"{path.absolute().as_uri()}?mode=ro"
+    connection = sqlite3.connect(name, uri=True, isolation_level=None)
+    try:
+        connection.execute("PRAGMA application_id").fetchone()
+    except sqlite3.OperationalError as error:
+        connection.close()
+        if code_of(error) != sqlite3.SQLITE_CANTOPEN or path.with_name(f"{path.name}-wal").exists():
+            raise
+        connection = sqlite3.connect(f"{name}&immutable=1", uri=True, isolation_level=None)
+    return connection
+
+
+_TAKES_NOTHING: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY})
+
+
 class Reader(Readable):
     """A journal opened for reading, while its writer goes on or after it ended. Raises ``JournalError``."""
 
@@ -78,8 +104,8 @@ class Reader(Readable):
         if not path.exists():
             raise JournalError(path, "there is no such journal", advice="See the path, or start Ringfence first.")
         try:
-            connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
-        except sqlite3.Error as error:
+            connection = connected(path)
+        except FAULTS as error:
             raise failure(path, error) from error
         super().__init__(connection, path)
         try:
@@ -125,7 +151,8 @@ def _lock(path: Path) -> int:
     try:
         lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise JournalError(
+        kind = JournalUnwritableError if error.errno in DISK_TAKES_NOTHING else JournalError
+        raise kind(
             path, error.strerror or str(error), advice="See that the directory exists and may be written."
         ) from error
     try:
@@ -182,15 +209,20 @@ class Journal(Readable):
                 self._connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
                 migrate(self._connection, self.path)
                 self._last, self._crc = self._end()
+                self._connection.execute("BEGIN IMMEDIATE")  # whether it can be written at all
+                self._connection.execute("ROLLBACK")
                 self._connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
             except BaseException:
                 self._connection.close()
                 raise
         except BaseException as error:
             os.close(self._lock)
-            if isinstance(error, FAULTS):
-                raise failure(self.path, error) from error
-            raise
+            if not isinstance(error, FAULTS):
+                raise
+            found = failure(self.path, error)
+            if code_of(error) in _TAKES_NOTHING:
+                raise JournalUnwritableError(self.path, str(error), advice=found.advice) from error
+            raise found from error
         if fsync:
             self._sync_directory()
         self.refill()
@@ -223,6 +255,11 @@ class Journal(Readable):
     def last(self) -> int:
         """The number of the last event, 0 if there is none."""
         return self._last
+
+    @property
+    def crc_of_last(self) -> int:
+        """The CRC of the last event, 0 if there is none."""
+        return self._crc
 
     @property
     def has_reserve(self) -> bool:

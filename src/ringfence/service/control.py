@@ -124,7 +124,8 @@ class Control:
             self._server.close()
         for task in self._tasks:
             task.cancel()
-        self.path.unlink(missing_ok=True)
+        with suppress(OSError):  # a disk that is read-only: the next start makes its way
+            self.path.unlink(missing_ok=True)
 
     @property
     def counted(self) -> Doorkeeping:

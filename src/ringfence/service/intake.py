@@ -381,6 +381,8 @@ def _first_look(batch: Batch) -> str:
 def recalled(journal: Path, next_number: int) -> Attaching:
     """The errors that sources have told of by the journal's newest events: later reports are compared with them."""
     attaching = Attaching(next_number)
+    if not journal.exists():
+        return attaching  # its disk takes nothing yet
     with closing(Reader(journal)) as reader:
         known = [
             event

@@ -22,6 +22,8 @@ from ringfence.decision.policy import DEFAULT
 from ringfence.errors import RingfenceError, SourceError
 from ringfence.journal import events as ev
 from ringfence.journal.salvage import opened
+from ringfence.journal.store import DISK_TAKES_NOTHING
+from ringfence.journal.waiting import opened_or_waiting
 from ringfence.service import answers, plugins
 from ringfence.service.answers import Doorkeeping, wall_ms
 from ringfence.service.attendants import Attendant, House, Problems, keep
@@ -44,6 +46,8 @@ from ringfence.service.wiring import kvm_parts, kvm_source, kvm_world, xen_world
 from ringfence.service.writer import BusyError, Desk, World, Writer
 from ringfence.views.metrics import Sample
 
+OPEN_AGAIN_S: Final = 1.0
+"""Between two tries to let clients in where the disk takes no socket."""
 STOPPING_S: Final = 20.0
 """The writer's last turn and the journal's end; systemd waits 90 s (DefaultTimeoutStopSec)."""
 
@@ -143,7 +147,10 @@ class Process:
             told=lambda last: _in_loop(loop, lambda: told(last)),
             ended=lambda error: _in_loop(loop, lambda: over(error)),
             measures=self._measures,
-            opening=partial(opened, refuse=kept.on_damage == "refuse", limit_bytes=kept.limit_bytes),
+            opening=partial(
+                opened_or_waiting,
+                opening=partial(opened, refuse=kept.on_damage == "refuse", limit_bytes=kept.limit_bytes),
+            ),
             pages_left_to=left_to_others(self._in_force.configuration.sources),
         )
         self._heed_signals(writer)
@@ -175,8 +182,8 @@ class Process:
         with suppress(BusyError):  # it has ended by now
             writer.ask(lambda desk: desk.configured(_loaded(desk.world.host.now_ms(), self._in_force, (), "")))
         async with asyncio.TaskGroup() as group:
-            await control.open(group)
             tasks = [
+                await self._open(control, group),
                 group.create_task(self._reloads(writer, control)),
                 group.create_task(watch(self._notifier, lambda: writer.beat_s)),
                 *(group.create_task(keep(each, house), name=each.name) for each in self._attendants),
@@ -188,6 +195,31 @@ class Process:
                 for task in tasks:
                     task.cancel()
                 control.close()
+
+    async def _open(self, control: Control, group: asyncio.TaskGroup) -> asyncio.Task[None]:
+        """Let clients in. Where a disk takes no socket, it is tried again beside all else: a service that acts must not
+        end for the want of one who asks. Raises SourceError for a path that is wrong.
+        """
+
+        async def later() -> None:
+            while not await is_open():
+                await asyncio.sleep(OPEN_AGAIN_S)
+
+        async def is_open() -> bool:
+            try:
+                await control.open(group)
+            except SourceError as error:
+                if getattr(error.__cause__, "errno", None) not in DISK_TAKES_NOTHING:
+                    raise
+                self._problems.says("the control socket", f"{error}; it is tried again")
+                return False
+            self._problems.says("the control socket", "")
+            return True
+
+        if await is_open():
+            return group.create_task(asyncio.sleep(0))
+        _say(f"no client can be let in, and everything else goes on; {'; '.join(self._problems)}")
+        return group.create_task(later())
 
     def _house(self, writer: Writer, control: Control) -> House:
         def samples(desk: Desk) -> tuple[Sample, ...]:
