@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 
@@ -114,7 +115,12 @@ def test_what_is_restored_takes_the_place_of_who_is_there(
     assert (tmp_path / "did").read_text() == f"{before}restored {file}\n"
 
 
-def test_a_cpu_is_switched_in_a_process_of_its_own_that_says_why_it_cannot(acting: Toolstack) -> None:
+def test_a_cpu_is_switched_in_a_process_of_its_own_that_says_why_it_cannot(acting: Toolstack, tmp_path: Path) -> None:
+    """It finds its modules however this process was started: without site packages, too."""
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    python.chmod(0o755)
+    acting.python = str(python)
     assert acting.cpu(ORDER, 3, online=False).status is Status.RUNNING
     ((_, result),) = until_ended(acting)
     assert result.status is Status.FAILED

@@ -6,6 +6,7 @@ of it (law L9). Nothing here waits.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -85,7 +86,10 @@ class Toolstack:
 
     def cpu(self, order: StepId, cpu: int, *, online: bool) -> Result:
         """Take a CPU out of use, or into use: in a process of its own, as the hypercall may last."""
-        command = (self.python, "-P", "-m", "ringfence.hypervisor.xen.cpu_hotplug", str(cpu), str(int(online)))
+        # Where this process has its modules from, that one has, too: how it was started need not tell.
+        path = f"PYTHONPATH={os.pathsep.join(each for each in sys.path if each)}"
+        module = "ringfence.hypervisor.xen.cpu_hotplug"
+        command = ("env", path, self.python, "-P", "-m", module, str(cpu), str(int(online)))
         return self._begin(order, command, LONGEST_CPU_S)
 
     def _begin(self, order: StepId, command: Sequence[str], longest_s: float = LONGEST_S) -> Result:
