@@ -12,7 +12,9 @@ from ringfence.decision.flow import Event, State
 from ringfence.decision.laws import Law
 from ringfence.hypervisor.model.observer import Carried, GuestTold, Halted
 from ringfence.journal.events import Closed, Unread, to_text
+from ringfence.journal.store import Journal
 from ringfence.service import simulation
+from ringfence.service.loop import Loop
 from ringfence.service.simulation import run as run_module
 from ringfence.service.simulation.acts import Act, Busy, MemoryHit, Place, Script, Unit, Way
 from ringfence.service.simulation.scenario import SCENARIOS, Mishap, Scenario
@@ -94,6 +96,20 @@ def test_the_enumerated_scripts_do_what_they_are_for() -> None:
     halted, _ = play(*HALT, seed=1, hours=0)
     assert any(isinstance(what, Halted) for what in halted.happened)
     assert any(isinstance(event, Closed) for _, event in halted.journal)
+
+
+def test_a_run_that_the_simulator_cannot_go_on_with_leaves_no_journal_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(loop: Loop) -> None:
+        raise OSError("the simulator's own")
+
+    monkeypatch.setattr(Loop, "turn", fails)
+    run = run_module.Run(*TWO_ERRORS, seed=1, hours=0, path=tmp_path / "journal")
+    with pytest.raises(OSError, match="own"):
+        run.play()
+    with Journal(tmp_path / "journal", fsync=False, reserve_bytes=0) as journal:  # its lock is free
+        assert journal.last > 0
 
 
 # --- a run is a function ----------------------------------------------------------------------------------------------

@@ -145,6 +145,14 @@ class Run:
     def play(self) -> Trace:
         """Play the whole script, and what follows from it. A fault of the code under test ends it, and is kept."""
         try:
+            self._play_to_a_fault()
+            self._finish()
+        finally:
+            self._drop()
+        return self.trace
+
+    def _play_to_a_fault(self) -> None:
+        try:
             self._play()
         except (
             RingfenceError,
@@ -156,8 +164,6 @@ class Run:
             AssertionError,
         ) as error:
             self.trace.fault = _where(error)
-        self._finish()
-        return self.trace
 
     def _play(self) -> None:
         for guest in self.scenario.guests:
