@@ -1,6 +1,6 @@
 """Sends a storm of corrected errors through a socket to a real ``ringfence run``, with uncorrected ones in its midst.
 
-    python bench/storm.py [--rate 100000] [--seconds 60] [--errors 5] [--spread bank] [--quiet]
+    python -m bench.storm [--rate 100000] [--seconds 60] [--errors 5] [--spread bank] [--quiet] [--outlets]
 
 The service runs in a process of its own, on the model host standing in for this machine, with a state directory on the
 disk that TMPDIR names. What is measured, and missed if it is not so (exit 1):
@@ -11,6 +11,10 @@ disk that TMPDIR names. What is measured, and missed if it is not so (exit 1):
 - the machine stays usable: the control socket answers within a second, asked ten times a second; and a process beside
   it that only computes gets at least half of the CPU time that it gets while the service is idle;
 - the number is exact: received (and in the journal, counted anew from its events) + lost = sent.
+
+With ``--outlets`` all that tells others is on as well, and used: the HTTP API on a unix socket with one who follows its
+stream of events and one who asks for the metrics each second, a webhook for every event whose receiver answers at once,
+and the metrics' file, each second. How much of it came is printed.
 
 The rate is what the sender was to send; what it could send is said. On a machine that does other work as well, times
 are worse than they are at rest: its load is printed.
@@ -94,11 +98,83 @@ def send(path: str, rate: int, seconds: float, errors: int, spread: str) -> None
 # --- the service ------------------------------------------------------------------------------------------------------
 
 
+OUTLETS: Final = """
+[http]
+enabled = true
+listen = ["{directory}/http.sock"]
+[[webhook]]
+name = "bench"
+url = "http://127.0.0.1:{port}/"
+events = ["*"]
+allow-http = true
+[textfile]
+path = "{directory}/metrics.prom"
+interval-s = 1
+"""
+
+
+@dataclass(slots=True)
+class Outlets:
+    """Those who listen to the service: a webhook's receiver, one who follows events, one who asks for the metrics."""
+
+    directory: Path
+    posts: int = 0
+    streamed: int = 0
+    asked: int = 0
+    over: bool = False
+    _server: socket.socket = field(default_factory=lambda: socket.create_server(("127.0.0.1", 0)))
+
+    @property
+    def configuration(self) -> Path:
+        """The service's configuration, with all of them on."""
+        path = self.directory / "bench.toml"
+        path.write_text(OUTLETS.format(directory=self.directory, port=self._server.getsockname()[1]))
+        return path
+
+    def begin(self) -> None:
+        """Listen, each in a thread, until the process ends."""
+        for each in (self._receive, self._follow, self._ask):
+            threading.Thread(target=each, daemon=True).start()
+
+    def _receive(self) -> None:
+        """Take each POST (one on a connection) and say that it was heard."""
+        while True:
+            client, _ = self._server.accept()
+            with client, client.makefile("rb") as file, suppress(OSError):
+                length = 0
+                while (line := file.readline().strip()) != b"":
+                    if line.lower().startswith(b"content-length:"):
+                        length = int(line.partition(b":")[2])
+                file.read(length)
+                client.sendall(b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                self.posts += 1
+
+    def _get(self, path: str) -> Iterator[bytes]:
+        """The lines of an answer, as they come."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            client.connect(str(self.directory / "http.sock"))
+            client.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+            with client.makefile("rb") as file:
+                yield from file
+
+    def _follow(self) -> None:
+        with suppress(OSError):
+            for line in self._get("/api/v1/events/stream"):
+                self.streamed += line.startswith(b"id:")
+
+    def _ask(self) -> None:
+        while not self.over:
+            with suppress(OSError):
+                self.asked += any(line.startswith(b"ringfence_") for line in self._get("/metrics"))
+            time.sleep(1)
+
+
 @contextmanager
-def service(directory: Path, *sources: str) -> Iterator[subprocess.Popen[bytes]]:
+def service(directory: Path, *sources: str, config: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
     """A ``ringfence run`` on a state directory, from when it listens until it has ended."""
     words = [word for source in sources for word in ("--source", source)]
     command = [RINGFENCE, "run", "--hypervisor", "model", "--state-dir", str(directory), *words]
+    command += ["--config", str(config)] if config is not None else []
     with (directory / "stderr").open("wb") as errors:
         process = subprocess.Popen(command, stderr=errors)
     try:
@@ -203,7 +279,11 @@ def measure(asked: argparse.Namespace, directory: Path) -> bool:
     """One storm; whether all goals were met."""
     watched, idle, busy = Watched(), list[float](), list[float]()
     journal = directory / "journal.sqlite"
-    with service(directory, f"socket:{directory / 'in'}") as process:
+    outlets = Outlets(directory) if asked.outlets else None
+    config = outlets.configuration if outlets is not None else None
+    with service(directory, f"socket:{directory / 'in'}", config=config) as process:
+        if outlets is not None:
+            outlets.begin()
         beside = subprocess.Popen([sys.executable, "-c", COUNTING], stdout=subprocess.PIPE, text=True)
         shares = idle if not asked.quiet else []
         reading = threading.Thread(target=counted, args=(beside, shares), daemon=True)
@@ -231,6 +311,11 @@ def measure(asked: argparse.Namespace, directory: Path) -> bool:
         settled_s = SETTLE_S - (end - time.monotonic())
         took_s = cpu_s(process.pid) - before_s
         watched.done.set()
+        if outlets is not None:
+            outlets.over = True
+            print(
+                f"outlets: {outlets.posts} posts, {outlets.streamed} of the stream, {outlets.asked} times the metrics"
+            )
         beside.kill()
         beside.wait()
         memory_kb = peak_kb(process.pid)
@@ -307,6 +392,7 @@ def main() -> int:
     parser.add_argument("--errors", type=int, default=5, help="uncorrected ones in the midst")
     parser.add_argument("--spread", choices=SPREADS, default="bank")
     parser.add_argument("--quiet", action="store_true", help="no process that computes beside it")
+    parser.add_argument("--outlets", action="store_true", help="HTTP, a webhook and the metrics' file are on, and used")
     asked = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="rf-"))
     try:
