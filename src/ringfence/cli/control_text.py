@@ -11,6 +11,7 @@ from typing import Final
 import click
 
 from ringfence.service import control_protocol as say
+from ringfence.views.capabilities import CAPABILITIES
 from ringfence.views.chain import clock
 from ringfence.views.text import printable
 from ringfence.views.times import to_the_ms
@@ -30,28 +31,6 @@ _SORTS: Final = {
     "approval": "magenta",
     "instruction": "magenta",
 }
-
-
-_CAPABILITIES: Final = {
-    "TREATS": "treat errors in the hypervisor itself (Dom0's seat does)",
-    "PAUSE": "pause",
-    "SAVE": "save",
-    "RESTORE": "restore",
-    "MIGRATE": "migrate",
-    "SHUT_DOWN": "shut down",
-    "RESTART": "restart",
-    "DESTROY": "destroy",
-    "NOTIFY_GUEST": "tell a guest's handler",
-    "INJECT_VMCE": "inject a vMCE",
-    "ISOLATE_FRAME": "take mappings away",
-    "OFFLINE_FRAME": "take a page out of use",
-    "EXCHANGE_FRAME": "exchange a page",
-    "OFFLINE_CPU": "take a CPU out of use",
-    "HALT": "halt the host",
-    "FRAME_OWNER": "tell whose a page is",
-    "MAPPINGS": "tell who maps a page",
-}
-"""What each ``hypervisor.port.Capability`` lets one do."""
 
 
 def when(wall_ms: int | None, at_ms: int = 0) -> str:
@@ -120,7 +99,7 @@ def status(health: say.Health) -> str:
             else ()
         ),
         ("you", f"{health.you}: you may {', '.join(health.you_may)}"),
-        ("cannot do", ", ".join(_CAPABILITIES.get(each, each) for each in health.lacks) or "-"),
+        ("cannot do", ", ".join(CAPABILITIES.get(each, each) for each in health.lacks) or "-"),
         (
             "clients",
             f"{health.clients} now; {health.turned_away} turned away, {health.slow_readers} dropped as too slow, "

@@ -13,8 +13,10 @@ from typing import Final
 from ringfence import __version__
 from ringfence.service.doctor_facts import Facts
 from ringfence.service.doctor_findings import Check, Checked, Finding, Severity, note, warning, wrong
+from ringfence.service.doctor_kvm import under_kvm
 from ringfence.service.doctor_xen import under_xen
 from ringfence.service.sources.source import Presence
+from ringfence.views.capabilities import CAPABILITIES
 
 # --- the program ------------------------------------------------------------------------------------------------------
 
@@ -62,7 +64,9 @@ def _service(facts: Facts) -> Iterator[Finding]:
             advice="systemctl restart ringfence",
         )
     for missing in health.lacks:
-        yield note(f"the hypervisor cannot {missing.lower().replace('_', ' ')}", "What needs it falls to the next row.")
+        yield note(
+            f"the hypervisor cannot {CAPABILITIES.get(missing, missing)}", "What needs it falls to the next row."
+        )
 
 
 def _unit(facts: Facts) -> Iterator[Finding]:
@@ -315,6 +319,7 @@ CHECKS: Final = (
     Check("http", "Who can reach the HTTP API?", _http),
     Check("hypervisor", "What does Ringfence run on?", _hypervisor),
     Check("xen", "What does this Xen do, and what does it keep to itself?", under_xen),
+    Check("kvm", "What do this kernel and its QEMUs do with poisoned memory?", under_kvm),
     Check("sources", "Can every source be followed that is switched on?", _sources),
     Check("others", "Who else acts on the same errors?", _others),
     Check("polling", "Does the kernel look for corrected errors?", _polling),
