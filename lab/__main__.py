@@ -13,6 +13,7 @@ from lab.debian import LabError, cache
 from lab.machine import Machine
 from lab.passed import PASSED
 from lab.remote import Remote
+from lab.xen.dom0 import install
 from lab.xen.image import image
 from lab.xen.machine import CPU_MODELS, Hardware, start
 
@@ -53,7 +54,10 @@ def up(*, cpu: str, memory_mib: int, dom0_mib: int, reboots: bool, erst: bool, k
     hardware = Hardware(
         cpu=cpu, memory_mib=memory_mib, dom0_mib=dom0_mib, reboots=reboots, erst=erst, kernel_driver=kernel_driver
     )
-    start(machine, image(), hardware, extra=wheel.archive("3.13"), tied=False)
+    made = image()
+    start(machine, made, hardware, extra=wheel.archive(made.choice.python, made.tree), tied=False)
+    with Remote(machine) as dom0:
+        install(dom0)
     click.echo(f"It is up; its files are in {machine.home}.")
 
 

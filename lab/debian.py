@@ -116,13 +116,19 @@ def unpacked(packages: tuple[Package, ...]) -> Path:
     making.mkdir()
     for file in files:
         subprocess.run([tool("dpkg-deb", "dpkg"), "-x", file, making], check=True)
-    # What base-files would have made: /bin is /usr/bin, and so on (Debian's merged /usr).
     for name in ("bin", "sbin", "lib", "lib64"):
-        (making / "usr" / name).mkdir(parents=True, exist_ok=True)
-        if not (making / name).exists():
-            (making / name).symlink_to(f"usr/{name}")
+        _merge(making, name)
     making.rename(root)
     return root
+
+
+def _merge(root: Path, name: str) -> None:
+    """Make /bin a link to /usr/bin, and so on: packages of Debian 12 have files in both, and rely on base-files."""
+    (root / "usr" / name).mkdir(parents=True, exist_ok=True)
+    if (root / name).is_dir():
+        shutil.copytree(root / name, root / "usr" / name, symlinks=True, dirs_exist_ok=True)
+        shutil.rmtree(root / name)
+    (root / name).symlink_to(f"usr/{name}")
 
 
 def _fetched(package: Package) -> Path:
@@ -139,6 +145,27 @@ def _fetched(package: Package) -> Path:
         making.write_bytes(data)
         making.rename(path)
     return path
+
+
+def compile_python(root: Path, python: str, folder: Path, there: str) -> None:
+    """Compile the modules under ``folder`` with the Python ("3.13") of an unpacked tree, as Debian's packages do when
+    they are installed: under emulation it takes minutes. ``there`` is what the folder is called on the machine.
+    """
+    home = root / "usr"
+    libraries = home / "lib" / "x86_64-linux-gnu"
+    loader = next(libraries.glob("ld-linux-x86-64.so.*"))
+    # An archive for the kernel has no times: what is compiled is taken as it is (PEP 552).
+    done = subprocess.run(
+        [
+            loader, "--library-path", libraries, home / "bin" / f"python{python}", "-m", "compileall", "-q",
+            "--invalidation-mode", "unchecked-hash", "-s", folder, "-p", there, folder,
+        ],
+        env={"PYTHONHOME": str(home), "PATH": os.environ.get("PATH", "")}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise LabError(
+            f"Python {python} of Debian cannot compile {folder}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+        )
 
 
 # --- kernel modules ---------------------------------------------------------------------------------------------------

@@ -6,12 +6,13 @@ import hashlib
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 from typing import Final
 
 from lab import cpio
-from lab.debian import LabError, cache
+from lab.debian import LabError, cache, compile_python
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PLACE: Final = "opt/ringfence"
@@ -25,24 +26,23 @@ main()
 """
 
 
-def archive(python: str) -> bytes:
-    """A cpio archive with Ringfence under /opt and ``ringfence`` in /usr/local/bin, for a Python as "3.13"."""
+def archive(python: str, root: Path) -> bytes:
+    """A cpio archive with Ringfence under /opt and ``ringfence`` in /usr/bin, for the Python ("3.13") of a Debian."""
     found = cpio.Archive()
-    found.tree(_needed(python), PLACE)
-    with zipfile.ZipFile(_wheel()) as wheel:
-        for name in wheel.namelist():
-            if not name.endswith("/"):
-                found.file(f"{PLACE}/{name}", wheel.read(name))
-    found.directory("usr/local/bin")
-    found.file("usr/local/bin/ringfence", _START.encode(), 0o755)
+    with tempfile.TemporaryDirectory() as place:
+        into = Path(place, "ringfence")
+        shutil.copytree(_needed(python), into)
+        with zipfile.ZipFile(_wheel(Path(place, "wheel"))) as wheel:
+            wheel.extractall(into)
+        compile_python(root, python, into, f"/{PLACE}")
+        found.tree(into, PLACE)
+    found.file("usr/lib/python3/dist-packages/ringfence.pth", f"/{PLACE}\n".encode())
     found.file("usr/bin/ringfence", _START.encode(), 0o755)
     return found.packed()
 
 
-def _wheel() -> Path:
+def _wheel(into: Path) -> Path:
     """The wheel of the tree as it is now."""
-    into = cache() / "wheel"
-    shutil.rmtree(into, ignore_errors=True)
     _uv("build", "--wheel", "--out-dir", str(into), str(ROOT))
     (wheel,) = into.glob("*.whl")
     return wheel

@@ -20,32 +20,47 @@ class Choice:
 
     suite: str
     version: str
+    python: str
 
     @property
     def packages(self) -> tuple[str, ...]:
         """What is fetched."""
         xen = (f"xen-hypervisor-{self.version}-amd64", f"xen-utils-{self.version}", "xenstore-utils")
-        return (*xen, "linux-image-amd64", "python3", "busybox-static")
+        return (*xen, "linux-image-amd64", "python3", "busybox-static", "e2fsprogs")
 
 
-TRIXIE: Final = Choice("trixie", "4.20")
-BOOKWORM: Final = Choice("bookworm", "4.17")
+TRIXIE: Final = Choice("trixie", "4.20", python="3.13")
+BOOKWORM: Final = Choice("bookworm", "4.17", python="3.11")
 """Its Xen does not scan the banks (upstream 532988dccc is missing): the case that must be detected."""
 
 _MODULES: Final = (
     "xen-privcmd", "xenfs", "xen-evtchn", "xen-gntdev", "xen-gntalloc", "xen-blkback", "xen-netback", "loop", "ext4",
+    "ahci", "sd_mod",
 )  # fmt: skip
 
-_KEEP: Final = ("etc/", "usr/bin/python3", "usr/bin/busybox", "usr/lib/", "usr/lib64/", "usr/sbin/xen")
+_KEEP: Final = (
+    "etc/",
+    "usr/bin/python3",
+    "usr/bin/busybox",
+    "usr/lib/",
+    "usr/lib64/",
+    "usr/sbin/xen",
+    "usr/sbin/mke2fs",
+)
+_UNUSED: Final = ("test", "pydoc_data", "idlelib", "ensurepip", "lib2to3", "tkinter")
 _DROP: Final = (
     "usr/lib/modules", "usr/lib/systemd", "usr/lib/udev", "usr/lib/x86_64-linux-gnu/gconv",
     "usr/lib/x86_64-linux-gnu/perl-base", "usr/lib/x86_64-linux-gnu/systemd", "usr/lib/klibc", "usr/lib/dracut",
-    "usr/lib/python3.13/test", "usr/lib/python3.13/pydoc_data", "usr/lib/python3.13/idlelib",
-    "usr/lib/python3.13/ensurepip",
-    "usr/lib/python3.13/lib2to3", "etc/init.d", "etc/systemd", "etc/udev", "etc/kernel",
-    "usr/lib/python3.13/unittest", "usr/lib/x86_64-linux-gnu/libmvec", "usr/lib/x86_64-linux-gnu/libdb-5",
-    "usr/lib/xen-4.20/boot", "usr/lib/x86_64-linux-gnu/ossl", "usr/lib/x86_64-linux-gnu/engines",
+    "usr/lib/x86_64-linux-gnu/libmvec", "usr/lib/x86_64-linux-gnu/libdb-5", "usr/lib/x86_64-linux-gnu/ossl",
+    "usr/lib/x86_64-linux-gnu/engines", "usr/lib/xen-{version}/boot", "etc/init.d", "etc/systemd", "etc/udev",
+    "etc/kernel",
+    *(f"usr/lib/python{{python}}/{each}" for each in _UNUSED),
 )  # fmt: skip
+
+
+def _dropped(choice: Choice) -> tuple[str, ...]:
+    return tuple(each.format(version=choice.version, python=choice.python) for each in _DROP)
+
 
 _INIT: Final = """\
 #!/bin/busybox sh
@@ -64,6 +79,13 @@ mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null
 mount -t debugfs debugfs /sys/kernel/debug 2>/dev/null
 while read each; do insmod /modules/$each.ko; done < /modules/order
 mount -t xenfs xenfs /proc/xen
+mkdir -p /var/lib/ringfence
+tries=0; until [ -b /dev/sda -a -b /dev/sdb ] || [ $tries = 100 ]; do tries=$((tries + 1)); sleep 0.2; done
+if [ -b /dev/sda ]; then
+  # By its path: busybox has a mke2fs of its own, which makes no journal.
+  mount -t ext4 /dev/sda /var/lib/ringfence 2>/dev/null ||
+    {{ /usr/sbin/mke2fs -q -t ext4 /dev/sda && mount -t ext4 /dev/sda /var/lib/ringfence; }}
+fi
 hostname dom0
 ip link set lo up
 mkdir -p /var/log/xen/console
@@ -82,6 +104,8 @@ class Image:
     root: Path
     guest_kernel: Path
     choice: Choice
+    tree: Path
+    """The packages, unpacked."""
 
 
 def image(choice: Choice = TRIXIE) -> Image:
@@ -98,11 +122,14 @@ def image(choice: Choice = TRIXIE) -> Image:
         root=home / "dom0.cpio",
         guest_kernel=tree / "boot" / f"vmlinuz-{kernel}",
         choice=choice,
+        tree=tree,
     )
     if not home.exists():
         making = home.with_suffix(".making")
         making.mkdir(exist_ok=True)
         (making / "xen").write_bytes(gzip.decompress((tree / "boot" / f"xen-{choice.version}-amd64.gz").read_bytes()))
+        modules = f"usr/lib/python{choice.python}"
+        debian.compile_python(tree, choice.python, tree / modules, f"/{modules}")
         (making / "dom0.cpio").write_bytes(_dom0(tree, choice).packed())
         making.rename(home)
     return made
@@ -138,7 +165,7 @@ def _dom0(tree: Path, choice: Choice) -> cpio.Archive:
         root.link(each, f"usr/{each}")
     root.directory("usr/bin")
     root.directory("usr/sbin")
-    root.tree(tree, keep=_KEEP, drop=_DROP)
+    root.tree(tree, keep=_KEEP, drop=_dropped(choice))
     loaded = debian.modules(tree, *_MODULES)
     for name, code in loaded:
         root.file(f"modules/{name}.ko", code)

@@ -1,8 +1,8 @@
-"""A machine that runs Xen: switched on, with its Dom0 up, and what a test does to it."""
+"""A machine that runs Xen: switched on until its Dom0 is up, or thawed as it was frozen."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -10,8 +10,13 @@ from typing import Final
 from lab.machine import Machine
 from lab.xen.image import Image
 
-UP_S: Final = 120.0
+UP_S: Final = 300.0
 """Until Dom0's agent answers; 8 to 20 s were seen where nothing else ran."""
+ERST_BYTES: Final = 0x10000
+DISK_BYTES: Final = 512 << 20
+"""For the state of Ringfence, saved guests among it: the file has holes, and grows with what is written."""
+EXTRA_BYTES: Final = 32 << 20
+"""Of the disk that brings Ringfence: as large for every wheel, or a frozen machine would not know it again."""
 
 CPU_MODELS: Final = {
     "intel": "Nehalem",
@@ -22,51 +27,120 @@ CPU_MODELS: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hardware:
-    """What the machine is made of. ``erst``: a file of the machine's own that keeps its last words over a reset."""
+    """What the machine is made of, and how it boots. ``erst``: a store of error records that outlives its reboots."""
 
     cpu: str = "intel"
     cpus: int = 2
     memory_mib: int = 1536
     dom0_mib: int = 512
-    reboots: bool = False
-    erst: bool = False
+    reboots: bool = True
+    """Whether it comes up again after Xen's end, where it would else be switched off."""
+    erst: bool = True
     kernel_driver: bool = False
     """Whether Dom0's kernel takes the telemetry itself (xen_late_init_mcelog, for /dev/mcelog)."""
-    more: Sequence[str] = ()
+    xen: str = ""
+    """More for Xen's command line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """What a machine is made of, in files. ``private``: memory and disk are read, and written to elsewhere."""
+
+    home: Path
+    private: bool = False
+
+    @property
+    def state(self) -> Path:
+        """The state of a frozen machine's devices."""
+        return self.home / "state"
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """A machine as it was at one moment. Any number of copies go on from there; none changes it."""
+
+    image: Image
+    hardware: Hardware
+    files: Files
 
 
 def start(
     machine: Machine, image: Image, hardware: Hardware = Hardware(), *, extra: bytes = b"", tied: bool = True
 ) -> None:
-    """Boot, until Dom0's agent is there. ``extra`` is another cpio archive for Dom0's root. Raises LabError."""
-    root = image.root
-    if extra:
-        machine.home.mkdir(parents=True, exist_ok=True)
-        root = machine.home / "root.cpio"
-        root.write_bytes(image.root.read_bytes() + extra)
-    machine.start(arguments(machine.home, image, hardware, root), tied=tied)
+    """Boot, until Dom0's agent is there. ``extra`` is a cpio archive on the second disk. Raises LabError."""
+    machine.home.mkdir(parents=True, exist_ok=True)
+    files = Files(machine.home)
+    for name, size in (("memory", hardware.memory_mib << 20), ("disk", DISK_BYTES), ("erst", ERST_BYTES)):
+        with (machine.home / name).open("wb") as file:
+            file.truncate(size)
+    _extra(machine.home, extra)
+    machine.start(arguments(machine.home, image, hardware, files), tied=tied)
     machine.until("^ready", UP_S, "com2")
 
 
-def arguments(home: Path, image: Image, hardware: Hardware, root: Path) -> list[str]:
+def freeze(machine: Machine, image: Image, hardware: Hardware) -> Frozen:
+    """Keep a machine as it is now, and switch it off."""
+    files = Files(machine.home, private=True)
+    machine.freeze(files.state)
+    return Frozen(image, hardware, files)
+
+
+def thaw(
+    machine: Machine, frozen: Frozen, *, extra: bytes | None = None, again: bool = False, tied: bool = True
+) -> None:
+    """Go on from a frozen machine. ``again``: the copy can be frozen in its turn. Raises LabError."""
+    machine.home.mkdir(parents=True, exist_ok=True)
+    files = frozen.files
+    copied = ["erst"]
+    if again:
+        files = Files(machine.home)
+        copied += ["memory", "disk"]
+    if extra is None:
+        copied.append("extra")
+    else:
+        _extra(machine.home, extra)
+    for name in copied:
+        source, target = frozen.files.home / name, machine.home / name
+        subprocess.run(["cp", "--sparse=always", "--reflink=auto", source, target], check=True)
+    given = arguments(machine.home, frozen.image, frozen.hardware, files)
+    machine.thaw(given, frozen.files.state, tied=tied)
+
+
+def _extra(home: Path, archive: bytes) -> None:
+    with (home / "extra").open("wb") as file:
+        file.write(archive)
+        file.truncate(EXTRA_BYTES)
+
+
+def arguments(home: Path, image: Image, hardware: Hardware, files: Files) -> list[str]:
     """QEMU's command line."""
     driver = "" if hardware.kernel_driver else " initcall_blacklist=xen_late_init_mcelog"
     xen = (
         f"console=com1 com1=115200,8n1 loglvl=all guest_loglvl=all mce_verbosity=verbose noirqbalance"
-        f" dom0_mem={hardware.dom0_mib}M,max:{hardware.dom0_mib}M" + ("" if hardware.reboots else " noreboot")
+        f" dom0_mem={hardware.dom0_mib}M,max:{hardware.dom0_mib}M"
+        + ("" if hardware.reboots else " noreboot")
+        + (f" {hardware.xen}" if hardware.xen else "")
     )
     dom0 = f"console=hvc0 loglevel=7 rdinit=/init panic=0{driver}"
+    shared = "off" if files.private else "on"
     given = [
-        "-M", "q35", "-accel", "tcg", "-cpu", CPU_MODELS[hardware.cpu], "-smp", str(hardware.cpus),
-        "-m", str(hardware.memory_mib),
-        "-kernel", str(image.xen), "-append", xen, "-initrd", f"{image.kernel} {dom0},{root}",
+        "-M", "q35,memory-backend=memory", "-accel", "tcg", "-cpu", CPU_MODELS[hardware.cpu],
+        "-smp", str(hardware.cpus), "-m", str(hardware.memory_mib),
+        "-object", f"memory-backend-file,id=memory,mem-path={files.home / 'memory'},size={hardware.memory_mib}M,"
+        f"share={shared}",
+        "-kernel", str(image.xen), "-append", xen, "-initrd", f"{image.kernel} {dom0},{image.root}",
     ]  # fmt: skip
     if not hardware.reboots:
         given.append("-no-reboot")
-    if hardware.erst:
-        kept = home / "erst"
+    snapshot = "on" if files.private else "off"
+    for bus, (path, snapped) in enumerate(((files.home / "disk", snapshot), (home / "extra", "on"))):
         given += [
-            "-object", f"memory-backend-file,id=erst,mem-path={kept},size=0x10000,share=on",
+            "-drive", f"id=disk{bus},file={path},format=raw,if=none,cache=unsafe,snapshot={snapped},file.locking=off",
+            "-device", f"ide-hd,drive=disk{bus},bus=ide.{bus}",
+        ]  # fmt: skip
+    if hardware.erst:
+        given += [
+            "-object", f"memory-backend-file,id=erst,mem-path={home / 'erst'},size={ERST_BYTES},share=on",
             "-device", "acpi-erst,memdev=erst",
         ]  # fmt: skip
-    return [*given, *hardware.more]
+    return given

@@ -1,0 +1,49 @@
+"""Uncorrected errors on real Xen 4.20, Intel: what Xen does alone is understood, and what is left to Dom0 is done."""
+
+from __future__ import annotations
+
+from lab.tests.conftest import SRAO, SRAO_MCG, SRAR, SRAR_MCG, XenLab
+from lab.xen import dom0 as xen
+
+
+def test_an_error_in_a_free_page_is_nobodys_loss(xen_lab: XenLab) -> None:
+    """I.2n: Xen has taken the page out; Ringfence sees that it has, and asks for it no second time."""
+    xen_lab.mce(5, SRAO, xen_lab.pages.free[0] << 12, SRAO_MCG)
+    found = xen_lab.until("the host: taken out by I.2n")
+    assert [each["row"] for each in found if each["kind"] == "Decided"] == ["I.2n"]
+    assert any("taken it out of use already" in each["text"] for each in found)
+    # QEMU puts a status of its own into the banks of the other processors.
+    xen_lab.until("No hardware error")
+    assert "crashed" not in xen_lab.machine.said()
+
+
+def test_an_error_in_a_pv_guests_page_ends_the_guest_by_xens_own_hand(xen_lab: XenLab) -> None:
+    """I.2c: Xen cannot unmap a PV guest's page, and crashes it before Dom0 hears of it: nothing is left to be done."""
+    xen_lab.mce(5, SRAO, xen_lab.pages.guests["pv1"][80] << 12, SRAO_MCG)
+    found = xen_lab.until("pv1: killed")
+    assert any(each["text"] == "pv1 is crashed" for each in found)
+    assert any(each["kind"] == "Impacted" and "pv1 lost something (proven)" in each["text"] for each in found)
+    assert not [each for each in found if each["kind"] == "Intended" and "Destroy" in each["text"]]
+
+
+def test_an_error_in_a_page_of_dom0_is_told_to_dom0s_kernel_which_takes_the_page_away(xen_lab: XenLab) -> None:
+    """I.2b: Xen injects a vMCE into Dom0; its kernel unmaps the page, and who has it is killed when it looks."""
+    _, frame = xen.process(xen_lab.dom0, "victim", xen_lab.pages)
+    xen_lab.mce(5, SRAO, frame << 12, SRAO_MCG)
+    xen_lab.machine.until("Memory failure: .*recovery action for .*: Recovered", xen.SERVICE_S)
+    xen_lab.until("Dom0")
+
+
+def test_an_error_in_a_page_of_xens_own_is_said_to_be_beyond_repair_and_the_page_stays(xen_lab: XenLab) -> None:
+    """I.2a: Xen goes on, and takes nothing out of use; nobody has the page but Xen."""
+    xen_lab.mce(5, SRAO, xen_lab.pages.xen << 12, SRAO_MCG)
+    xen_lab.until("Uncorrected error")
+
+
+def test_an_error_that_dom0s_kernel_must_have_consumed_ends_dom0_and_the_machine_comes_up_again(
+    xen_lab: XenLab,
+) -> None:
+    """I.2b: action required, in a page of a process of Dom0: its kernel panics, and Xen restarts the machine."""
+    _, frame = xen.process(xen_lab.dom0, "victim", xen_lab.pages)
+    xen_lab.mce(5, SRAR, frame << 12, SRAR_MCG)
+    xen_lab.machine.until("Kernel panic|Hardware Dom0 crashed", xen.SERVICE_S)
