@@ -67,6 +67,10 @@ def test_a_key_is_explained_with_its_value_and_where_it_comes_from(tmp_path: Pat
     assert "rights.operate.groups = []  [default]" in ringfence("explain", "rights", "--config", str(path)).output
     assert 'policy.deadlines.dom0  [default "2s"]' in ringfence("explain", "policy.deadlines.dom0").output
     assert ringfence("explain", "right").exit_code == 2
+    (key,) = json.loads(ringfence("explain", "rights.read.users", "--config", str(path), "--json").output)["keys"]
+    assert (key["key"], key["origin"], set(key)) == (
+        "rights.read.users", key["origin"], {"key", "value", "origin", "meaning", "allowed", "applies"},
+    )  # fmt: skip
 
 
 def test_the_file_that_is_taken_without_being_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -154,6 +155,23 @@ def test_csv_has_a_line_an_event_and_the_whole_event_in_its_last_column(small: P
     assert (rows[0]["time"], rows[3]["time"]) == ("", "2026-05-01T12:00:01.000Z")
     lines = [json.loads(line) for line in run("export", "--journal", small).stdout.splitlines()]
     assert [json.loads(row["event"]) for row in rows] == [line["event"] for line in lines]
+
+
+def test_what_is_found_out_about_a_journal_comes_as_json_too(small: Path, tmp_path: Path) -> None:
+    def told(*arguments: object) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(run(*map(str, arguments), "--json").stdout)
+        return answer
+
+    assert told("journal", "check", "--journal", small) == {"journal": str(small), "sound": True, "events": 5}
+    info = told("journal", "info", "--journal", small)
+    assert (info["base"], info["last"], info["starts"], info["snapshots"]) == (0, 5, 2, [])
+    copy = tmp_path / "copy.sqlite"
+    assert told("backup", copy, "--journal", small) == {"file": str(copy), "events": 5, "bytes": copy.stat().st_size}
+    hurt(small)
+    damaged = told("journal", "check", "--journal", small)
+    assert (damaged["sound"], "event 2 is not what was written" in damaged["problem"]) == (False, True)
+    saved = told("journal", "salvage", tmp_path / "new.sqlite", "--journal", small)
+    assert (saved["events"], saved["lost"], saved["lost_from"]) == (4, 1, 2)
 
 
 # --- backup ---------------------------------------------------------------------------------------------------------

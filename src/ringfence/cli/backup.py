@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -18,10 +19,13 @@ EXIT_UNREADABLE = Exit.USAGE
 @click.command("backup", short_help="A checked copy of the journal, while the service runs.")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--journal", type=click.Path(path_type=Path, dir_okay=False), help="A journal, instead of the state's.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @state_dir_option
 @click.option("--force", is_flag=True, help="Replace FILE if it is there.")
 @click.pass_context
-def backup_command(ctx: click.Context, file: Path, journal: Path | None, state_dir: Path, force: bool) -> None:
+def backup_command(  # noqa: PLR0913, PLR0917 (one argument an option)
+    ctx: click.Context, file: Path, journal: Path | None, as_json: bool, state_dir: Path, force: bool
+) -> None:
     """Copy the journal to FILE: all of it as it is at one moment, read again and checked before it gets its name.
 
     To restore one, stop the service, put the copy in the journal's place, and take away journal.sqlite-wal and -shm.
@@ -46,4 +50,8 @@ def backup_command(ctx: click.Context, file: Path, journal: Path | None, state_d
     except RingfenceError as error:
         click.echo(f"ringfence: {error}\n  {error.advice}", err=True)
         ctx.exit(EXIT_DAMAGED if isinstance(error, JournalDamagedError) else EXIT_UNREADABLE)
-    click.echo(f"{file}: {events} events, checked, {file.stat().st_size / 1e6:.1f} MB")
+    size = file.stat().st_size
+    if as_json:
+        click.echo(json.dumps({"file": str(file), "events": events, "bytes": size}))
+    else:
+        click.echo(f"{file}: {events} events, checked, {size / 1e6:.1f} MB")

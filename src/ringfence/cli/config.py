@@ -82,9 +82,10 @@ def check_command(ctx: click.Context, file: Path | None, as_json: bool) -> None:
 
 @config_command.command("explain")
 @click.argument("key", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @config_option
 @click.pass_context
-def explain_command(ctx: click.Context, key: str | None, config: Path | None) -> None:
+def explain_command(ctx: click.Context, key: str | None, as_json: bool, config: Path | None) -> None:
     """Say what KEY means (http.enabled), or every key of a table (http), or of all; its value, and where that comes
     from: a line of the file, or the default.
 
@@ -105,7 +106,10 @@ def explain_command(ctx: click.Context, key: str | None, config: Path | None) ->
         known = ", ".join(_names())
         click.echo(f"ringfence: there is no key {key}\n  Keys and tables: {known}", err=True)
         ctx.exit(EXIT_UNREADABLE)
-    click.echo("\n".join(said))
+    if as_json:
+        click.echo(json.dumps({"file": found.path, "keys": said}, ensure_ascii=False))
+    else:
+        click.echo("\n".join(_in_words(each) for each in said))
 
 
 def _names() -> list[str]:
@@ -114,12 +118,24 @@ def _names() -> list[str]:
     return [".".join(path) for path, _ in all_keys()]
 
 
-def _explained(found: ConfigurationFile, wanted: str) -> list[str]:
+Key = dict[str, str]
+"""What is said of a key: its name, value, origin, meaning, what is allowed, and when a change applies."""
+
+
+def _in_words(key: Key) -> str:
+    value = f" = {key['value']}" if "value" in key else ""
+    return (
+        f"{key['key']}{value}  [{key['origin']}]\n  {key['meaning']}\n"
+        f"  Allowed: {key['allowed']}. A change applies {key['applies']}."
+    )
+
+
+def _explained(found: ConfigurationFile, wanted: str) -> list[Key]:
     """The keys that are wanted, those of tables that are not there among them."""
     from ringfence.service.configuration.file import Setting, all_keys, settings  # noqa: PLC0415
 
     present = tuple(settings(found.configuration))
-    lines: list[str] = []
+    lines: list[Key] = []
     for path, key in all_keys():
         name = ".".join(path)
         if key.table is not None or not (not wanted or name == wanted or name.startswith(f"{wanted}.")):
@@ -131,16 +147,19 @@ def _explained(found: ConfigurationFile, wanted: str) -> list[str]:
     return lines + _policy_key(wanted.removeprefix("policy.")) if wanted.startswith("policy.") else lines
 
 
-def _setting(setting: Setting, origin: str) -> str:
+def _setting(setting: Setting, origin: str) -> Key:
     key = setting.key
-    value = setting.shown or "(nothing)"
-    return (
-        f"{setting.name} = {value}  [{origin}]\n  {key.meaning}\n"
-        f"  Allowed: {key.allowed}. A change applies {key.applies}."
-    )
+    return {
+        "key": setting.name,
+        "value": setting.shown or "(nothing)",
+        "origin": origin,
+        "meaning": key.meaning,
+        "allowed": key.allowed,
+        "applies": str(key.applies),
+    }
 
 
-def _policy_key(path: str) -> list[str]:
+def _policy_key(path: str) -> list[Key]:
     """A key of the policy; `ringfence policy explain` says what the policy does."""
     from ringfence.decision.policy_keys import BY_PATH  # noqa: PLC0415 (other commands start without it)
 
@@ -149,8 +168,13 @@ def _policy_key(path: str) -> list[str]:
         return []
     why = f" ({key.why})" if key.why else ""
     return [
-        f"policy.{key.path}  [default {key.kind.write(key.default)}]\n  {key.meaning}\n"
-        f"  Allowed: {key.kind.allowed}{why}. A change applies at once."
+        {
+            "key": f"policy.{key.path}",
+            "origin": f"default {key.kind.write(key.default)}",
+            "meaning": key.meaning,
+            "allowed": f"{key.kind.allowed}{why}",
+            "applies": "at once",
+        }
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
@@ -26,6 +27,14 @@ def journal_command() -> None:
     """Look after the journal's file. The running service does all of this by itself but a check of all that is old."""
 
 
+_json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+
+
+def _tell(as_json: bool, text: str, **facts: object) -> None:
+    """What was found or done: in words, or as one JSON object."""
+    click.echo(json.dumps(facts, ensure_ascii=False) if as_json else text)
+
+
 def _path(journal: Path | None, state_dir: Path) -> Path:
     return journal if journal is not None else state_dir / JOURNAL
 
@@ -36,10 +45,11 @@ def _fail(ctx: click.Context, error: RingfenceError) -> NoReturn:
 
 
 @journal_command.command("check")
+@_json_option
 @journal_option
 @state_dir_option
 @click.pass_context
-def check_command(ctx: click.Context, journal: Path | None, state_dir: Path) -> None:
+def check_command(ctx: click.Context, as_json: bool, journal: Path | None, state_dir: Path) -> None:
     """Read the whole journal and check every event, the chain of their CRCs, and the snapshots. The service may run.
 
     \b
@@ -51,16 +61,21 @@ def check_command(ctx: click.Context, journal: Path | None, state_dir: Path) -> 
     try:
         with Reader(path) as reader:
             events = reader.check()
+    except JournalDamagedError as error:
+        if as_json:
+            _tell(as_json, "", journal=str(path), sound=False, problem=str(error))
+        _fail(ctx, error)
     except RingfenceError as error:
         _fail(ctx, error)
-    click.echo(f"{path}: sound, {events} events")
+    _tell(as_json, f"{path}: sound, {events} events", journal=str(path), sound=True, events=events)
 
 
 @journal_command.command("info")
+@_json_option
 @journal_option
 @state_dir_option
 @click.pass_context
-def info_command(ctx: click.Context, journal: Path | None, state_dir: Path) -> None:
+def info_command(ctx: click.Context, as_json: bool, journal: Path | None, state_dir: Path) -> None:
     """What is in the journal, since when, and how much room it takes. Nothing is checked. The service may run.
 
     \b
@@ -96,8 +111,14 @@ def info_command(ctx: click.Context, journal: Path | None, state_dir: Path) -> N
         )
         lines.append(("snapshot", f"after event {each.number}, {each.bytes / 1e6:.2f} MB{use}"))
     lines += [("damaged", f"{each}: set aside, look at it and take it away") for each in set_aside(path)]
-    for name, said in lines:
-        click.echo(f"{name:<10} {said}")
+    text = "\n".join(f"{name:<10} {said}" for name, said in lines)
+    _tell(
+        as_json, text, journal=str(path), bytes=path.stat().st_size, used_bytes=used, base=base, kept=len(kept),
+        last=last, since_wall_ms=first, starts=len(begun),
+        snapshots=[{"event": each.number, "bytes": each.bytes, "usable": each.fits and each.version == SHAPE}
+                   for each in snapshots],
+        set_aside=[str(each) for each in set_aside(path)],
+    )  # fmt: skip
 
 
 @journal_command.command("compact")
@@ -161,10 +182,11 @@ def compact_command(  # noqa: PLR0913, PLR0917 (one argument an option)
 
 @journal_command.command("salvage")
 @click.argument("new", type=click.Path(path_type=Path, dir_okay=False))
+@_json_option
 @journal_option
 @state_dir_option
 @click.pass_context
-def salvage_command(ctx: click.Context, new: Path, journal: Path | None, state_dir: Path) -> None:
+def salvage_command(ctx: click.Context, new: Path, as_json: bool, journal: Path | None, state_dir: Path) -> None:
     """Make the journal NEW of what a damaged one still holds; the damaged one is not touched. Each event has the number
     that it had; none is made up. The service does this by itself when it starts.
 
@@ -179,7 +201,10 @@ def salvage_command(ctx: click.Context, new: Path, journal: Path | None, state_d
     except RingfenceError as error:
         click.echo(f"ringfence: {error}\n  {error.advice}", err=True)
         ctx.exit(EXIT_UNREADABLE)
-    click.echo(f"{new}: {said.read} events")
+    _tell(
+        as_json, f"{new}: {said.read} events", journal=str(new), events=said.read, lost=said.lost,
+        lost_from=said.lost_from, lost_to=said.lost_to,
+    )  # fmt: skip
     if said.lost:
         click.echo(f"{said.lost} events are lost, between {said.lost_from} and {said.lost_to}", err=True)
         ctx.exit(EXIT_LOST)

@@ -403,7 +403,7 @@ def _rule_keys(table: Table) -> tuple[Key, ...]:
             name="inform_of_ce",
             field="inform_of_ce",
             kind=Switch(),
-            meaning="The guest's agent hears of corrected errors as well.",
+            meaning="The guest's agent hears of corrected errors as well, once for each page; not of a storm's.",
             rows=(Row.COUNT, Row.INFORM),
         ),
     )

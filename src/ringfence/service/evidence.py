@@ -179,7 +179,12 @@ class Evidence:
         self._storms.counted(told.repeats, storms)
 
     def _inform(self, event: ev.Received) -> None:
-        """Tell the guest whose page it is, if the policy wants it to hear of corrected errors: once for each page."""
+        """Tell the guest whose page it is, if the policy wants it to hear of corrected errors: once for each page.
+
+        Not of what comes together in a storm (``ev.Repeated``): each telling is an order of its own, and a storm names
+        thousands of pages while an uncorrected error may wait behind them. A page that passes its threshold in a storm
+        is acted upon (II.1), and what that means for the guest it is told.
+        """
         if not self._informs or event.frame is None or event.frame in self._informed:
             return
         for step in inform(self._campaigning.situation(event.record), self._policy):
