@@ -237,6 +237,16 @@ def test_a_guest_that_never_answers_is_told_so_much_and_no_more() -> None:
     assert given == [Status.RUNNING] * guest_link.MOST_OPEN + [Status.REFUSED]
 
 
+def test_ends_are_remembered_up_to_a_bound() -> None:
+    link = registered()
+    for number in range(3 * guest_link.ENDS_KEPT):
+        link.tell(order(number), number * 1_000)
+        link.heard(answer(number), number * 1_000)
+    assert len(link._ended) == guest_link.ENDS_KEPT
+    assert link.probe(StepId(0)) is None
+    assert link.probe(StepId(3 * guest_link.ENDS_KEPT - 1)) is not None
+
+
 def test_a_flood_is_counted_and_does_not_take_the_place_of_what_comes_later() -> None:
     link = registered()
     link.heard(HELLO * 500, 1)

@@ -141,6 +141,7 @@ def test_a_node_of_nonsense_is_counted_and_seen_once(rig: Rig, node: bytes) -> N
     for _ in range(5):
         rig.turn(ABSENT_MS)
     assert rig.thrown == {Thrown.NOT_JSON: 1}
+    assert (rig.guest.read(HOST_NODE) is None) == (not node.endswith(b"[[["))
     assert rig.host.seen(DOMAINS, rig.now_ms)[1].thrown == (("no message at all", 1),)
     assert rig.handlers()[1] is McaHandler.NONE
 
