@@ -117,8 +117,8 @@ def scans_seen(event: ev.Stored, *, before: bool) -> bool:
             return before
 
 
-_SOFTIRQ: Final = re.compile(r"CPU\d{1,5} (?:enter softirq|handling errors)$", re.MULTILINE)
-"""With mce_verbosity=verbose, at the end of every machine check (mce_softirq), whatever was found."""
+_SOFTIRQ: Final = re.compile(r"CPU\d{1,5} handling errors$", re.MULTILINE)
+"""With mce_verbosity=verbose, on one CPU at the end of every machine check (mce_softirq), whatever was found."""
 _FOUND: Final = re.compile(
     r"Machine Check Exception|Bank \d{1,3}: |Enter UCR recovery|Fatal machine check|error page is own|vMCE",
     re.MULTILINE,
