@@ -84,7 +84,7 @@ def _scanning(facts: Facts, xen: XenFacts) -> Iterator[Finding]:
     silent = silent_checks(xen.console or "")
     if silent:
         yield wrong(
-            f"Xen went through {silent} machine check{'s' * (silent != 1)} and read no bank: its bank scanning is broken",
+            f"Xen went through {silent} machine check{'s' * (silent != 1)} and read no bank: its scanning is broken",
             "Every machine check, even a fatal one, passes in silence: nothing is reported, nothing is done.",
             _UPGRADE, "Xen's console: softirq of a machine check, and no bank (mce_verbosity=verbose)",
         )  # fmt: skip
