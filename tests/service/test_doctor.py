@@ -28,6 +28,7 @@ from ringfence.service.doctor_facts import (
     gather,
 )
 from ringfence.service.doctor_findings import Severity
+from ringfence.service.kvm_facts import KvmFacts
 from ringfence.service.others import Fact
 from ringfence.service.sources.host_facts import HostFiles
 from ringfence.service.sources.interrupt_throttle import throttle
@@ -129,6 +130,7 @@ UNWELL: list[tuple[str, Facts, list[Severity]]] = [
     ("clock", replace(SOUND, keeps_time=False), [W]),
     ("lockdown", replace(SOUND, lockdown="integrity"), [N]),
     ("xen", replace(SOUND, xen=XenFacts(version="4.20.1", guest_type="PV")), [B, N, N]),
+    ("kvm", replace(SOUND, kvm=KvmFacts(offlines=False)), [N, B, N]),
 ]
 
 

@@ -24,6 +24,7 @@ from ringfence.service.configuration.configuration import Configuration
 from ringfence.service.configured import Asked, in_force
 from ringfence.service.http.tokens import FILE as TOKENS
 from ringfence.service.intake_plan import followed
+from ringfence.service.kvm_facts import KvmFacts, kvm_facts
 from ringfence.service.others import Fact, facts_of, kernel_log
 from ringfence.service.sources.host_facts import HostFiles, Statement, statements, what_runs
 from ringfence.service.sources.interrupt_throttle import throttle
@@ -85,7 +86,7 @@ class SourceFact:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """All that the checks know. ``configuration`` is None if it cannot be read, ``unit`` if there is none;
-    ``keeps_time`` and ``crash_kernel`` are None where it cannot be told, ``xen`` where there is none.
+    ``keeps_time`` and ``crash_kernel`` are None where it cannot be told, ``xen`` and ``kvm`` where there is none.
     """
 
     state_dir: Path
@@ -115,6 +116,7 @@ class Facts:
     keeps_time: bool | None = None
     lockdown: str = ""
     xen: XenFacts | None = None
+    kvm: KvmFacts | None = None
 
 
 def gather(  # noqa: PLR0913 (one argument a place)
@@ -154,6 +156,7 @@ def gather(  # noqa: PLR0913 (one argument a place)
         keeps_time=_keeps_time(root, host),
         lockdown=_lockdown(host),
         xen=xen,
+        kvm=kvm_facts(host),
     )
 
 

@@ -17,8 +17,8 @@ GREETING = (
 
 
 class Qemu:
-    """Answers commands; ``status`` is what the guest does, ``said`` the commands that came, ``human`` the human monitor's answers
-    and ``asked`` what it was asked.
+    """Answers commands. ``status`` is what the guest does, ``said`` the commands that came; ``human`` has the human
+    monitor's answers, ``asked`` what it was asked.
     """
 
     def __init__(self, path: Path, *, name: str = "plain", uuid: str = "00000000-0000-0000-0000-000000000000") -> None:

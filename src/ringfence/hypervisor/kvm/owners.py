@@ -26,8 +26,8 @@ from ringfence.hypervisor.kvm.libvirt import LibvirtError
 from ringfence.hypervisor.kvm.pagemap import Pagemaps, Place
 from ringfence.hypervisor.kvm.qmp import QmpError
 
-URGENT_S: Final = 10.0
-"""A search of 1 TiB of guests takes some 6 s; systemd's watchdog of the unit wants a sign of life every 30 s."""
+URGENT_S: Final = 15.0
+"""A search of 1 TiB of guests takes 5 to 13 s; systemd's watchdog of the unit wants a sign of life every 30 s."""
 PATIENT_S: Final = 0.1
 """For a corrected error, and so much in all within each second: there may be thousands of them."""
 QUEUE: Final = 256

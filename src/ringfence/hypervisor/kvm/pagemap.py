@@ -6,8 +6,8 @@ bits 0 to 4, frame from bit 5 on, include/linux/swapops.h make_hwpoison_entry). 
 entry at all (pagemap_hugetlb_range). Frames are shown to CAP_SYS_ADMIN alone: others read zeros.
 
 There is no way from a frame to its users but to look at all of them. What it costs: 8 bytes a page, 2 GiB for 1 TiB of
-guests, at some 18 ns a page in the kernel and 0.5 ns a byte here: docs/kvm.md has what was measured. ``ahead`` says
-where to look first, so that the whole is seldom read.
+guests, at some 20 to 50 ns a page: docs/kvm.md has what was measured. Who knows where to look first gives the
+processes in that order, so that the whole is seldom read.
 """
 
 from __future__ import annotations
