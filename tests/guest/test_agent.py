@@ -14,6 +14,7 @@ import pytest
 
 from ringfence.guest.agent import ANSWERS_KEPT, MOST_WAITING, Agent
 from ringfence.guest.healing import Healed
+from ringfence.guest.mailbox import GUEST_NODE, HOST_NODE, Mailbox
 from ringfence.guest.protocol import (
     Alive,
     Answer,
@@ -28,6 +29,7 @@ from ringfence.guest.protocol import (
     Who,
     encoded,
 )
+from ringfence.guest.transports import Xenstore
 from ringfence.guest.xenstore import Store
 from ringfence.hypervisor.guest_link import GuestLinks, Thrown
 from ringfence.hypervisor.guest_stream import GuestStream
@@ -173,6 +175,24 @@ def test_a_guest_is_told_by_the_xenstore_and_the_host_may_begin_anew(tmp_path: P
             assert result == Result(Status.DONE, "its agent says: healed; hard-offlined")
             host.close()
     assert kernel.taken(kernel.hard_offline) == [5, 6]
+
+
+def test_a_domain_that_was_restored_writes_its_empty_node_anew_and_reads_what_no_watch_told(tmp_path: Path) -> None:
+    with stored(tmp_path) as server:
+        transport = Xenstore(server.guest_socket(GUEST))
+        transport.send(encoded(Alive()))
+        transport.receive()
+        before = dict(server.nodes)
+        server.nodes.clear()  # the domain has another number, and another home
+        host = Mailbox(9)
+        host.look(next(iter(before.values())))
+        host.put(b"for you")
+        server.nodes[f"/local/domain/{GUEST}/{HOST_NODE}"] = host.node
+        assert transport.receive() == []
+        transport.beat()
+        assert server.nodes[f"/local/domain/{GUEST}/{GUEST_NODE}"] == before[f"/local/domain/{GUEST}/{GUEST_NODE}"]
+        assert transport.receive() == [b"for you"]
+        transport.close()
 
 
 def test_bytes_without_end_are_left_in_the_socket_and_the_host_goes_on(tmp_path: Path) -> None:

@@ -245,6 +245,7 @@ class Service:
                 self._say(transport, self._agent.healed(told, healed))
             if time.monotonic() >= beat_at:
                 transport.beat()
+                self._take(transport)
                 self._say(transport, self._agent.beat())
                 beat_at = time.monotonic() + self._agent.beat_s
 

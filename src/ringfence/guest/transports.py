@@ -64,7 +64,7 @@ class Transport(Protocol):
         ...
 
     def beat(self) -> None:
-        """See after it, now and then. Raises OSError if it is lost."""
+        """See after it, now and then; ``receive`` afterwards. Raises OSError if it is lost."""
         ...
 
     def close(self) -> None:
@@ -143,6 +143,7 @@ class Xenstore:
         self._store = xenstore.Store(device)
         self._mailbox = Mailbox(int.from_bytes(os.urandom(4), "little"))
         self._written = b""
+        self._is_due = False
         try:
             self._store.watch(HOST_NODE)
         except OSError:
@@ -166,7 +167,8 @@ class Xenstore:
     def receive(self) -> list[bytes]:
         """As ``Transport.receive``."""
         found = []
-        if self._store.fired():
+        if self._store.fired() or self._is_due:
+            self._is_due = False
             node = self._store.read(HOST_NODE)
             if node and (message := self._mailbox.look(node)) is not None:
                 found.append(message)
@@ -186,7 +188,10 @@ class Xenstore:
         """As ``Transport.flush``."""
 
     def beat(self) -> None:
-        """As ``Transport.beat``: a domain that was restored or migrated has another, empty node."""
+        """As ``Transport.beat``: a domain that was restored or migrated has another, empty node, and may have missed
+        what stands in the host's.
+        """
+        self._is_due = True
         if self._store.read(GUEST_NODE) != self._mailbox.node:
             self._written = b""
         self._write()
