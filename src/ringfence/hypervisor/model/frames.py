@@ -306,7 +306,10 @@ class FrameTable:
         if self._firsts is None:
             self._firsts = [run.first for run in self._runs]
         at = bisect_right(self._firsts, frame) - 1
-        return self._runs[at] if at >= 0 and frame < self._runs[at].end else None
+        if at < 0:
+            return None
+        run = self._runs[at]
+        return run if frame < run.first + run.pages else None
 
     def _put(self, run: _Run) -> None:
         insort(self._runs, run)

@@ -83,6 +83,8 @@ class Witness:
     lost: set[range] = field(default_factory=set)
     """Runs of frames that were reported as lost in this boot."""
     _host: ModelHost | None = None
+    _alone: ModelHost | None = None
+    """The same, if its hypervisor acts alone."""
     _ended: list[DomainId] = field(default_factory=list)
     _halted: bool = False
     _news: bool = False
@@ -94,6 +96,7 @@ class Witness:
     def watch(self, host: ModelHost) -> None:
         """The host whose truth is asked for."""
         self._host = host
+        self._alone = host if Capability.TREATS not in host.capabilities else None
 
     def struck(self) -> None:
         """As ``strikes.Onlooker.struck``."""
@@ -104,8 +107,8 @@ class Witness:
         if isinstance(fact, Ran):
             self.trace.ran.append(fact)
             return
-        if self._host is not None and Capability.TREATS not in self._host.capabilities:
-            self._see_alone(self._host, fact)
+        if self._alone is not None:
+            self._see_alone(self._alone, fact)
         self.trace.happened.append(fact)
         self._news = self._news or not isinstance(fact, _UNHEARD)
         if isinstance(fact, DomainChanged) and (fact.after not in LIVING or fact.because in BEGUN_ANEW):

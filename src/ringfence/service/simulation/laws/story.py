@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from itertools import chain
+from operator import itemgetter
 from typing import TypeVar
 
 from ringfence.decision.laws import Broken, Law
@@ -117,7 +118,7 @@ _Numbered = TypeVar("_Numbered", bound=tuple[int, object])
 
 def _in_order(lists: Iterable[list[_Numbered]]) -> list[_Numbered]:
     """What stands in several lists, by its number, of which there are no two."""
-    return sorted(chain.from_iterable(lists), key=lambda each: each[0])
+    return sorted(chain.from_iterable(lists), key=itemgetter(0))
 
 
 _OF_THE_STORY = (Truth, GuestTold, DomainChanged, MappingsChanged, Carried, Halted, Down, Turned)
