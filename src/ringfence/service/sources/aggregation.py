@@ -34,8 +34,8 @@ from ringfence.service.sources.source import may_be_uncorrected
 HELD_STRUCTS: Final = 65_536
 """Eight MiB of the longest form: two thirds of a second of 100,000 a second, while the disk takes its time."""
 RELEASED_STRUCTS: Final = 1_024
-"""Handed over at a time: an uncorrected error waits at most for the writing of so many: some five milliseconds, ten where
-each is of a kind of its own."""
+"""Handed over at a time. An uncorrected error waits at most for the writing of so many: some five milliseconds, or ten
+where each is of a kind of its own."""
 SINGLES_AT_ONCE: Final = 20
 SINGLES_A_SECOND: Final = 2
 """Reports that are handed over as records, each compared with what other sources tell. What comes more often is a
