@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ringfence.arch.cpuid import Vendor
+from ringfence.diagnosis.finding import diagnose
 from ringfence.record.evidence import ClaimedSeverity, Delivery, Format, Location, Record, Registers, Unrecognised
 from tests.record.texts import evidence, record, records, said
 
@@ -104,6 +105,7 @@ def test_what_firmware_reports_of_memory_is_a_record_with_its_place() -> None:
     assert (one.memory.severity, one.memory.error) == (ClaimedSeverity.CORRECTED, "single-bit ECC")
     assert (one.memory.physical_address, one.memory.physical_address_mask) == (0x3F1B6AB00, 0xFFFFFFFFFFFFFFC0)
     assert one.memory.module_handle == 0x1100
+    assert diagnose(one).reading.unit == "memory, as firmware reports it"
     assert one.memory.location == Location(
         node=0, card=1, module=0, bank_group=3, bank=1, device=4, row=4097, column=24, rank=1
     )

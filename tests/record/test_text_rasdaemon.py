@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ringfence.arch.cpuid import Vendor
+from ringfence.diagnosis.finding import diagnose
 from ringfence.record.evidence import ClaimedSeverity, Format, Location, Record, Registers, Unrecognised
 from ringfence.record.text import rasdaemon
 from tests.record.texts import evidence, record, records, said
@@ -280,6 +281,13 @@ def test_every_total_of_the_summary_is_read_or_shown() -> None:
 def test_a_total_of_uncorrected_errors_says_what_rasdaemons_words_hide() -> None:
     one = records("MCE records summary:\n\t2 Uncorrected, software containable error. errors\n")[0]
     assert any("some may have been fatal" in assumption for assumption in one.assumptions)
+
+
+def test_a_total_of_records_is_not_said_to_be_of_memory() -> None:
+    by_words = {
+        diagnose(one).reading.unit for one in records(SUMMARY.partition("\t5 ")[0].replace("\t1 unknown", "\tx"))
+    }
+    assert by_words == {"hardware, as rasdaemon counts its records", "memory, as the source reports it"}
 
 
 def test_a_total_without_a_heading_is_no_evidence() -> None:

@@ -11,7 +11,7 @@ from ringfence.decode import amd, intel, zhaoxin
 from ringfence.decode.meaning import Address, AddressKind, BankReading, Meaning, Note, canonical
 from ringfence.decode.upkeep import is_past_threshold, names_no_error, unit_kind
 from ringfence.quick import changed
-from ringfence.record.evidence import ClaimKind, Format, Location, MemoryReport, Record
+from ringfence.record.evidence import ClaimKind, Delivery, Format, Location, MemoryReport, Record
 
 _READERS: Mapping[Vendor, Callable[[Record, Processor | None], BankReading]] = {
     Vendor.INTEL: intel.read_bank,
@@ -93,8 +93,14 @@ _FIRMWARE = frozenset({Format.GHES, Format.CPER, Format.GHES_BLOCK})
 
 def _claimed_unit(record: Record, memory: MemoryReport) -> str:
     """Who reported, where no bank did. Firmware reports of more than memory: it is memory only if it says where."""
-    if record.format in _FIRMWARE:
-        located = memory.physical_address is not None or memory.location != Location()
+    located = memory.physical_address is not None or memory.location != Location()
+    if (
+        record.format is Format.RASDAEMON
+        and not located
+        and all(each.kind is ClaimKind.OTHER for each in record.claims)
+    ):
+        return "hardware, as rasdaemon counts its records"
+    if record.format in _FIRMWARE or (record.format is Format.FREEBSD and record.delivery is Delivery.FIRMWARE):
         return "memory, as firmware reports it" if located else "hardware, as firmware reports it"
     return _UNITS.get(record.format, "memory, as the source reports it")
 
