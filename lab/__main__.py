@@ -10,6 +10,7 @@ import click
 
 from lab import rows, wheel
 from lab.debian import LabError, cache
+from lab.kvm.by_hand import kvm
 from lab.machine import Machine
 from lab.passed import PASSED
 from lab.remote import Remote
@@ -32,6 +33,9 @@ def _running() -> Machine:
 @click.group()
 def main() -> None:
     """Machines in software emulation, with real hypervisors."""
+
+
+main.add_command(kvm)
 
 
 @main.group()

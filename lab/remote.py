@@ -71,6 +71,12 @@ class Remote:
         answer = self._ask(asked, timeout_s)
         return Done(answer.code, _text(answer.out), _text(answer.err))
 
+    def forget(self, command: str) -> None:
+        """Begin a command whose end nobody sees, as it ends the machine."""
+        self._number += 1
+        body = base64.b64encode(json.dumps({"run": ["/bin/sh", "-c", command], "timeout_s": RUN_S}).encode())
+        self._socket.sendall(b"\n>%d %08x %s\n" % (self._number, zlib.crc32(body), body))
+
     def must(self, command: str | list[str], *, given: bytes = b"", timeout_s: float = RUN_S) -> str:
         """As ``run``, for its output. Raises LabError if it fails."""
         done = self.run(command, given=given, timeout_s=timeout_s)

@@ -11,7 +11,9 @@ from lab.debian import LabError
 from lab.machine import Machine, wait
 from lab.remote import Remote
 
-GUEST_S: Final = 120.0
+KERNEL: Final = "console=ttyS0 rdinit=/init panic=0 quiet mitigations=off tsc=reliable cryptomgr.notests audit=0"
+"""Of a guest. Each letter on its console is an exit, and each exit costs much in two emulations: it is quiet."""
+GUEST_S: Final = 240.0
 """Until a guest's first process answers: 10 s were seen where nothing else ran."""
 LIBVIRTD_S: Final = 60.0
 """Until it answers: it starts QEMU to learn what it can do."""
@@ -38,25 +40,6 @@ class Made:
     huge: bool = False
     more: str = ""
     """More devices, in libvirt's XML."""
-
-
-@dataclass(frozen=True, slots=True)
-class Guest:
-    """A guest that runs; its socket ``lab`` answers what lab/kvm/guest.py knows."""
-
-    name: str
-    pages: tuple[int, ...]
-    """Guest-physical addresses of pages that a process holds."""
-
-    @property
-    def lab(self) -> str:
-        """The socket of the tests."""
-        return f"/run/lab/{self.name}.lab"
-
-    @property
-    def agent(self) -> str:
-        """The socket of the channel org.ringfence.guest.0."""
-        return f"/run/lab/{self.name}.agent"
 
 
 def libvirtd(host: Remote) -> None:
@@ -95,7 +78,7 @@ def xml(name: str, made: Made) -> str:
     <type arch="x86_64" machine="q35">hvm</type>
     <kernel>/guest/vmlinuz</kernel>
     <initrd>/guest/root.cpio</initrd>
-    <cmdline>console=ttyS0 rdinit=/init panic=0 loglevel=7</cmdline>
+    <cmdline>{KERNEL}</cmdline>
   </os>
   <features><acpi/></features>
   <cpu mode="host-passthrough"/>
@@ -115,22 +98,22 @@ def xml(name: str, made: Made) -> str:
 """
 
 
-def create(host: Remote, name: str, made: Made = Made()) -> Guest:
-    """Define and start a guest, until its first process answers. Raises LabError if it does not come up."""
+def create(host: Remote, name: str, made: Made = Made()) -> None:
+    """Define and start a guest with libvirt."""
     host.write(f"/run/lab/{name}.xml", xml(name, made).encode())
     host.must(["virsh", "-c", URI, "define", f"/run/lab/{name}.xml"])
     host.must(["virsh", "-c", URI, "start", name], timeout_s=GUEST_S)
-    return _up(host, name)
 
 
-def create_bare(host: Remote, name: str, memory_mib: int = 192) -> Guest:
-    """A guest of QEMU without libvirt, with a QMP socket at /run/lab/NAME.qmp."""
+def create_bare(host: Remote, name: str, memory_mib: int = 192) -> None:
+    """A guest of QEMU without libvirt, with QMP sockets at /run/lab/NAME.qmp and, for Ringfence, ringfence-NAME.qmp."""
     at = f"/run/lab/{name}"
     words = (
         "qemu-system-x86_64", "-name", f"guest={name}", "-accel", "kvm", "-cpu", "host", "-M", "q35", "-m",
         str(memory_mib), "-kernel", "/guest/vmlinuz", "-initrd", "/guest/root.cpio", "-append",
-        "'console=ttyS0 rdinit=/init panic=0'", "-nodefaults", "-display", "none", "-serial", f"file:{at}.console",
-        "-qmp", f"unix:{at}.qmp,server=on,wait=off", "-device", "virtio-serial-pci",
+        f"'{KERNEL}'", "-nodefaults", "-display", "none",
+        "-serial", f"file:{at}.console", "-qmp", f"unix:{at}.qmp,server=on,wait=off",
+        "-qmp", f"unix:/run/lab/ringfence-{name}.qmp,server=on,wait=off", "-device", "virtio-serial-pci",
         "-chardev", f"socket,id=c0,path={at}.agent,server=on,wait=off",
         "-device", "virtserialport,chardev=c0,name=org.ringfence.guest.0",
         "-chardev", f"socket,id=c1,path={at}.lab,server=on,wait=off",
@@ -138,16 +121,20 @@ def create_bare(host: Remote, name: str, memory_mib: int = 192) -> Guest:
         "-pidfile", f"{at}.pid", "-daemonize", "-D", f"{at}.log",
     )  # fmt: skip
     host.must(f"{' '.join(words)} >>{at}.log 2>&1", timeout_s=GUEST_S)
-    return _up(host, name)
 
 
-def _up(host: Remote, name: str) -> Guest:
+def up(host: Remote, name: str) -> None:
+    """Wait for the first process of a guest. Raises LabError if it does not come up."""
     for _ in wait(GUEST_S, f"the guest {name}", lambda: said(host, name)[-3000:]):
         if "guest: up" in said(host, name):
-            break
-    found = ask(host, name, "pages")
+            return
+
+
+def pages(host: Remote, name: str, of: str = "pages") -> list[int]:
+    """Guest-physical addresses of pages: those that a process holds, or ``of`` "free", "kernel", "poisoned"."""
+    found = ask(host, name, of)
     assert isinstance(found, list)
-    return Guest(name, tuple(found))
+    return found
 
 
 def ask(host: Remote, name: str, request: str, timeout_s: float = ASK_S) -> object:
@@ -196,21 +183,25 @@ def frame(host: Remote, name: str, gpa: int) -> int:
 
 # --- errors -----------------------------------------------------------------------------------------------------------
 
-CE: Final = 0x9C00000000000080
-"""Corrected, with an address and a MISC register; MCA code 0x80."""
-DEFERRED: Final = 0x9C00180000010800
-"""AMD: deferred (bit 44), poison (bit 43): memory that is bad, and that nobody has read yet."""
+BANK: Final = 4
+"""The northbridge of a family 15h processor (BKDG 42301)."""
+CE: Final = 0x9C08_4000_0008_0813
+"""A DRAM ECC error (extended code 8, bus error of memory, generic read), corrected (CECC), ADDRV, with a syndrome."""
+DEFERRED: Final = 0x9C00_1000_0008_0813
+"""The same, deferred: memory that is bad, and that nobody has read yet."""
+FATAL: Final = 0xBE00_2000_0008_0813
+"""The same, uncorrected with the processor's context corrupt."""
 MISC_PHYSICAL: Final = 0x8C
 
 
 def corrected(machine: Machine, page: int) -> None:
     """A corrected error at a frame of the host's memory. It is found by polling."""
-    machine.machine_check(0, 5, CE, 0, page << 12, MISC_PHYSICAL)
+    machine.machine_check(0, BANK, CE, 0, page << 12, MISC_PHYSICAL)
 
 
 def deferred(machine: Machine, page: int) -> None:
     """A deferred error at a frame of the host's memory: the kernel takes the page out of use once it polls."""
-    machine.machine_check(0, 3, DEFERRED, 0, page << 12, MISC_PHYSICAL)
+    machine.machine_check(0, BANK, DEFERRED, 0, page << 12, MISC_PHYSICAL)
 
 
 def unpack(host: Remote) -> None:

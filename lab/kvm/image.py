@@ -16,6 +16,8 @@ from lab import cpio, debian
 from lab.remote import AGENT
 
 SUITE: Final = "trixie"
+PYTHON: Final = "3.13"
+"""Of Debian 13."""
 PACKAGES: Final = (
     "linux-image-amd64", "qemu-system-x86", "libvirt-daemon", "libvirt-daemon-driver-qemu", "libvirt-clients",
     "python3-libvirt", "python3", "rasdaemon", "busybox-static", "kmod", "e2fsprogs", "util-linux",
@@ -138,6 +140,8 @@ migration_port_max = {last_port}
 class Image:
     """Files to boot: ``root`` and ``data`` are disks, ``root`` is never written to, ``data`` is to be copied first."""
 
+    tree: Path
+    """The packages, unpacked."""
     kernel: Path
     first: Path
     root: Path
@@ -154,6 +158,7 @@ def image() -> Image:
     key = hashlib.sha256(f"{tree.name}\n{recipe}".encode()).hexdigest()[:16]
     home = debian.cache() / f"kvm-{key}"
     made = Image(
+        tree=tree,
         kernel=tree / "boot" / f"vmlinuz-{debian.kernel(tree)}",
         first=home / "first.cpio",
         root=home / "root.ext4",

@@ -1,0 +1,259 @@
+"""Real KVM: what the kernel and QEMU did by themselves is seen and joined, and what is left to be done is done."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from lab.kvm import host as kvm
+from lab.kvm import victims
+from lab.kvm.warm import BARE, GUEST, HUGE
+from lab.machine import wait
+from lab.service import Event, told
+from lab.tests.kvm_lab import KvmLab
+
+pytest_plugins = ("lab.tests.kvm_lab",)
+
+OPERATION_S: Final = 120.0
+MOVED: Final = f"../b/lab/{GUEST}"
+"""The guest, once it has been moved: the second libvirtd has a /run/lab of its own."""
+TREND: Final = 3
+"""Corrected errors of one page that make a trend, by lab/kvm/warm.py's policy."""
+
+
+def rows(found: list[Event], kind: str) -> list[str]:
+    """The concept's rows that the events of a kind name."""
+    return [each["row"] for each in found if each["kind"] == kind]
+
+
+def test_the_host_is_kvm_and_its_guests_are_known(kvm_lab: KvmLab) -> None:
+    (status,) = kvm_lab.service.ask("status")
+    assert str(status["hypervisor"]).startswith("KVM (QEMU 10.")
+    (listed,) = kvm_lab.service.ask("domains")
+    lines = {each["name"]: each for each in listed["domains"]}
+    assert lines["host"]["kind"] == "Dom0"
+    assert (lines[GUEST]["kind"], lines[GUEST]["state"]) == ("HVM", "running")
+    assert lines[HUGE]["state"] == "paused"
+
+
+def test_a_corrected_error_in_a_guests_page_is_counted_and_nothing_is_done(kvm_lab: KvmLab) -> None:
+    """I.2a: found by the kernel's polling, told by its tracepoint and by its log, and counted once."""
+    last = kvm_lab.service.last
+    _, frame = kvm_lab.page(20)
+    kvm.corrected(kvm_lab.machine, frame)
+    found = kvm_lab.service.until("reports sighting", last)
+    assert rows(found, "Received") == ["I.2a"]
+    assert not [each for each in found if each["kind"] in {"Decided", "Intended"}]
+    assert kvm.ask(kvm_lab.host, GUEST, "touch 20") == "kept"
+
+
+def test_a_page_that_errs_again_and_again_is_exchanged_and_its_guest_notices_nothing(kvm_lab: KvmLab) -> None:
+    """II.1, II.3: the kernel moves the content to a good page; an uncorrected error of the old one then hits nobody."""
+    last = kvm_lab.service.last
+    gpa, frame = kvm_lab.page(30)
+    _trend(kvm_lab, frame)
+    found = kvm_lab.service.until(f"OfflineFrame frame {frame:#x}, pages 1: done", last)
+    assert "II.1" in rows(found, "Decided")
+    assert kvm.frame(kvm_lab.host, GUEST, gpa) != frame
+    assert kvm.ask(kvm_lab.host, GUEST, "touch 30") == "kept"
+
+    last = kvm_lab.service.last
+    kvm.deferred(kvm_lab.machine, frame)
+    found = kvm_lab.service.until_all(lambda each: bool(rows(each, "Closed")), "a case is closed", last)
+    assert "I.2n" in rows(found, "Decided")
+    assert not [each for each in found if GUEST in each["text"]]
+    assert kvm.ask(kvm_lab.host, GUEST, "holder") == "alive"
+
+
+def _trend(lab: KvmLab, frame: int) -> None:
+    """Corrected errors of one page until they are a trend. A bank holds one: what is not told was overwritten."""
+    told_of, last = 0, lab.service.last
+    for _ in range(3 * TREND):
+        kvm.corrected(lab.machine, frame)
+        before = told_of
+        for _ in range(30):
+            told_of = len(rows(lab.service.events(last), "Received"))
+            if told_of >= TREND:
+                return
+            if told_of > before:
+                break
+            time.sleep(0.3)
+    raise AssertionError(f"of {3 * TREND} errors {told_of} were told")
+
+
+def test_a_guest_leaves_the_host_before_the_uncorrected_error(kvm_lab: KvmLab) -> None:
+    """II.2, II.4: live migration to the second libvirtd by order; the error that follows hits nobody."""
+    _, frame = kvm_lab.page(40)
+    last = kvm_lab.service.last
+    kvm_lab.service.ask("do", "migrate", GUEST)
+    kvm_lab.service.until("MigrateDomain", last)
+    for _ in wait(OPERATION_S, "the migration", lambda: told(kvm_lab.service.events(last))):
+        if kvm_lab.state(GUEST, kvm.OTHER_URI) == "running" and kvm_lab.state(GUEST) != "running":
+            break
+    last = kvm_lab.service.last
+    kvm.deferred(kvm_lab.machine, frame)
+    found = kvm_lab.service.until_all(lambda each: bool(rows(each, "Closed")), "a case is closed", last)
+    assert "I.2n" in rows(found, "Decided")
+    assert kvm.ask(kvm_lab.host, MOVED, "holder") == "alive"
+
+
+def test_an_error_in_a_guests_process_costs_that_process_and_not_the_guest(kvm_lab: KvmLab) -> None:
+    """I.3b-inject, B.1: the kernel took the page away, QEMU told the guest; Ringfence knows whom, and adds nothing."""
+    last = kvm_lab.service.last
+    gpa, frame = kvm_lab.page(25)
+    kvm.deferred(kvm_lab.machine, frame)
+    found = kvm_lab.service.until_all(lambda each: bool(rows(each, "Closed")), "a case is closed", last)
+    assert any(f"{GUEST} lost something (proven)" in each["text"] for each in found if each["kind"] == "Impacted")
+    assert any(f"{GUEST}: injected" in each["text"] for each in found if each["kind"] == "Closed")
+    assert not rows(found, "Intended")
+    poisoned = kvm.pages(kvm_lab.host, GUEST, "poisoned")
+    assert poisoned == [gpa]
+    assert kvm.ask(kvm_lab.host, GUEST, "touch 25") == "gone"
+    assert kvm.ask(kvm_lab.host, GUEST, "holder") == "SIGBUS"
+    assert kvm_lab.state(GUEST) == "running"
+
+
+def test_an_error_in_a_page_that_a_guest_has_free_costs_it_nothing(kvm_lab: KvmLab) -> None:
+    """I.3b-inject: the guest's kernel takes the page out of its free memory; no process of it is hit."""
+    last = kvm_lab.service.last
+    gpa, frame = kvm_lab.page(0, of="free")
+    kvm.deferred(kvm_lab.machine, frame)
+    found = kvm_lab.service.until_all(lambda each: bool(rows(each, "Closed")), "a case is closed", last)
+    assert any(f"{GUEST} lost something (proven)" in each["text"] for each in found if each["kind"] == "Impacted")
+    assert kvm.pages(kvm_lab.host, GUEST, "poisoned") == [gpa]
+    assert kvm.ask(kvm_lab.host, GUEST, "holder") == "alive"
+
+
+def test_a_guest_with_a_poisoned_page_is_not_moved_and_the_next_step_is_taken(kvm_lab: KvmLab) -> None:
+    """B.6, II.2: QEMU refuses to migrate hardware poisoned memory; that is said, and the guest runs on where it is."""
+    last = kvm_lab.service.last
+    _, frame = kvm_lab.page(35)
+    kvm.deferred(kvm_lab.machine, frame)
+    kvm_lab.service.until_all(lambda each: bool(rows(each, "Closed")), "a case is closed", last)
+    last = kvm_lab.service.last
+    kvm_lab.service.ask("do", "migrate", GUEST)
+    kvm_lab.service.until("poison", last)
+    assert kvm_lab.state(GUEST) == "running"
+    assert kvm_lab.state(GUEST, kvm.OTHER_URI) != "running"
+
+
+def test_an_error_in_a_free_page_of_the_host_is_nobodys_loss(kvm_lab: KvmLab) -> None:
+    """I.2n: the kernel has taken the page out; Ringfence sees that it has, and asks for it no second time."""
+    last = kvm_lab.service.last
+    frame = victims.flagged(kvm_lab.host, victims.BUDDY)[8]
+    kvm.deferred(kvm_lab.machine, frame)
+    found = kvm_lab.service.until_all(lambda each: bool(rows(each, "Closed")), "a case is closed", last)
+    assert "I.2n" in rows(found, "Decided")
+    assert any("the kernel has taken it out of use already" in each["text"] for each in found)
+
+
+def test_an_error_in_a_process_of_the_host_ends_that_process(kvm_lab: KvmLab) -> None:
+    """I.2b: the host is the loser; the kernel recovers by ending the process, and no guest is touched."""
+    last = kvm_lab.service.last
+    process = victims.holder(kvm_lab.host)
+    kvm.deferred(kvm_lab.machine, process.own[3])
+    found = kvm_lab.service.until_all(lambda each: bool(rows(each, "Closed")), "a case is closed", last)
+    assert any("I.2b" in each["row"] for each in found)
+    assert not [each for each in found if each["kind"] == "Closed" and GUEST in each["text"]]
+    assert kvm_lab.state(GUEST) == "running"
+
+
+def test_an_error_in_a_page_of_the_hosts_kernel_is_not_recovered_and_is_said_so(kvm_lab: KvmLab) -> None:
+    """I.2b: the kernel calls a page of its own unhandlable and goes on; that it is endangered is the outcome."""
+    last = kvm_lab.service.last
+    frame = victims.flagged(kvm_lab.host, victims.SLAB)[8]
+    kvm.deferred(kvm_lab.machine, frame)
+    found = kvm_lab.service.until_all(lambda each: bool(rows(each, "Closed")), "a case is closed", last)
+    assert any("I.2b" in each["row"] for each in found)
+    assert "unhandlable page" in kvm_lab.host.must("dmesg | grep 'Memory failure'")
+
+
+def test_a_guest_that_dies_is_noticed(kvm_lab: KvmLab) -> None:
+    """II.2: the guest's own panic; it is kept as it is, and no other guest is touched."""
+    last = kvm_lab.service.last
+    kvm_lab.host.talk(f"/run/lab/{GUEST}.lab", "panic", 1.0)
+    found = kvm_lab.service.until(f"{GUEST} is crashed", last)
+    assert not rows(found, "Intended")
+
+
+def test_a_service_that_is_killed_goes_on_where_it_stood(kvm_lab: KvmLab) -> None:
+    """L9: killed right after an error was told, started again: the error is there once, and what comes is heard."""
+    last = kvm_lab.service.last
+    _, frame = kvm_lab.page(20)
+    kvm.corrected(kvm_lab.machine, frame)
+    kvm_lab.service.until("Corrected error", last)
+    kvm_lab.service.kill()
+    _, missed = kvm_lab.page(21)
+    kvm.deferred(kvm_lab.machine, missed)
+    kvm_lab.service.restart()
+    found = kvm_lab.service.until_all(lambda each: "Closed" in {one["kind"] for one in each}, "a case is closed", last)
+    assert len([each for each in found if "Corrected error" in each["text"] and each["kind"] == "Received"]) == 1
+    assert any(f"{GUEST} lost something (proven)" in each["text"] for each in found)
+
+
+def test_what_was_acknowledged_outlives_the_loss_of_power(kvm_lab: KvmLab) -> None:
+    """B.2: the host is reset without a sync right after an event was told; after the boot it is in the journal."""
+    last = kvm_lab.service.last
+    _, frame = kvm_lab.page(20)
+    kvm.corrected(kvm_lab.machine, frame)
+    kvm_lab.service.until("Corrected error", last)
+    before = [(each["number"], each["text"]) for each in kvm_lab.service.events()]
+    kvm_lab.cut_off()
+    kept = kvm_lab.service.ask("events", "--last", "100000")
+    after = [(each["number"], each["text"]) for each in kept if "number" in each]
+    assert after[: len(before)] == before
+
+
+def test_a_libvirtd_that_is_restarted_is_found_again(kvm_lab: KvmLab) -> None:
+    """II.4: its guests go on; Ringfence connects again, and knows what changed meanwhile."""
+    kvm_lab.host.must("kill -9 $(cat /run/libvirtd.pid)")
+    kvm.libvirtd(kvm_lab.host)
+    last = kvm_lab.service.last
+    kvm_lab.host.must(["virsh", "-c", kvm.URI, "suspend", GUEST])
+    kvm_lab.service.until(f"{GUEST} is paused", last)
+
+
+def test_a_guest_of_qemu_without_libvirt_is_known_and_its_page_is_found(kvm_lab: KvmLab) -> None:
+    """I.3b-inject: by QMP alone; whose page it is comes from QEMU's own map."""
+    kvm.qmp(kvm_lab.host, BARE, "cont")
+    last = kvm_lab.service.last
+    gpa = kvm.pages(kvm_lab.host, BARE)[10]
+    frame = victims.bare_frame(kvm_lab.host, BARE, gpa)
+    kvm.deferred(kvm_lab.machine, frame)
+    found = kvm_lab.service.until_all(lambda each: bool(rows(each, "Closed")), "a case is closed", last)
+    assert any(f"{BARE} lost something (proven)" in each["text"] for each in found if each["kind"] == "Impacted")
+    assert kvm.ask(kvm_lab.host, BARE, "touch 10") == "gone"
+
+
+def test_a_guest_on_huge_pages_loses_two_mebibytes_and_it_is_counted_so(kvm_lab: KvmLab) -> None:
+    """I.3b-inject: the host's kernel takes away the whole huge page that the frame is in."""
+    kvm_lab.host.must(["virsh", "-c", kvm.URI, "resume", HUGE])
+    last = kvm_lab.service.last
+    _, frame = kvm_lab.page(10, HUGE)
+    kvm.deferred(kvm_lab.machine, frame)
+    found = kvm_lab.service.until_all(lambda each: bool(rows(each, "Closed")), "a case is closed", last)
+    assert any(f"{HUGE} lost something (proven)" in each["text"] for each in found if each["kind"] == "Impacted")
+    assert any("512" in line or "2 MiB" in line for each in found for line in (each["text"], *each["details"]))
+
+
+def test_rasdaemon_beside_it_takes_nothing_away(kvm_lab: KvmLab) -> None:
+    """I.2a: five corrected errors; rasdaemon records five, and Ringfence five, each by tracefs of its own."""
+    kvm_lab.host.must("mkdir -p /var/lib/rasdaemon; (setsid rasdaemon -f -r >/tmp/rasdaemon.log 2>&1 </dev/null &)")
+    for _ in wait(OPERATION_S, "rasdaemon", lambda: kvm_lab.host.run("cat /tmp/rasdaemon.log").out):
+        if kvm_lab.host.run(["grep", "-q", "istening", "/tmp/rasdaemon.log"]).code == 0:
+            break
+    last = kvm_lab.service.last
+    for index in range(5):
+        start = kvm_lab.service.last
+        kvm.corrected(kvm_lab.machine, kvm_lab.page(index)[1])
+        kvm_lab.service.until("Corrected error", start)
+    assert len(rows(kvm_lab.service.events(last), "Received")) == 5
+    for _ in wait(OPERATION_S, "five records of rasdaemon", lambda: kvm_lab.host.run("cat /tmp/rasdaemon.log").out):
+        if kvm_lab.host.run(["python3", "-c", _RECORDED]).out.strip() == "5":
+            break
+
+
+_RECORDED: Final = """
+import sqlite3
+print(sqlite3.connect("/var/lib/rasdaemon/ras-mc_event.db").execute("select count(*) from mce_record").fetchone()[0])
+"""
