@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,11 @@ import pytest
 from ringfence.decision.policy import DEFAULT
 from ringfence.errors import JournalError
 from ringfence.journal import events as ev
+from ringfence.journal import store
 from ringfence.journal.recall import recall
 from ringfence.journal.salvage import opened, set_aside
 from ringfence.journal.store import Journal, Reader
-from ringfence.service import upkeep
+from ringfence.service import ledger, upkeep
 from ringfence.service.attendants import House, Problems, keep
 from ringfence.service.configuration.configuration import Configuration
 from ringfence.service.configuration.journal import JournalSection
@@ -63,7 +65,7 @@ async def running(journal: Path, section: JournalSection) -> AsyncIterator[Runni
         plugins={},
         told=lambda _: (loop.call_soon_threadsafe(began.set), None)[1],
         ended=end,
-        opening=opened,
+        opening=partial(opened, limit_bytes=section.limit_bytes),
     )
     writer.start()
     done = [asyncio.ensure_future(each.wait()) for each in (began, over)]
@@ -183,6 +185,40 @@ def test_what_a_busy_writer_left_of_the_wal_it_brings_home_itself_once_the_wal_i
 
     large = ev.ConfigurationLoaded(at_ms=0, digest="", text="x" * 9_000)
     asyncio.run(test())
+
+
+def test_a_journal_that_has_come_to_its_limit_makes_room_by_itself_and_takes_what_waited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger.Ledger.__init__, "__defaults__", (lambda _: None,))  # not this machine's kernel log
+    path, limit = tmp_path / "journal.sqlite", 2 << 20
+    large = ev.ConfigurationLoaded(at_ms=0, digest="", text="x" * 1_500)
+    events = (limit + store.RESERVE_BYTES) // 1_500 + 1_000
+
+    async def test() -> None:
+        async with running(path, JournalSection(limit_bytes=limit, snapshot_every_events=1_000_000)) as found:
+            for _ in range(events // 100):
+                await found.ask(lambda desk: desk.loop.note(*[large] * 100))
+
+            async def is_written() -> bool:
+                return await found.ask(lambda desk: desk.loop.unwritten) == (0, 0)
+
+            end_s = time.monotonic() + 30
+            while not await is_written():
+                assert time.monotonic() < end_s, f"it made no room: {list(found.problems)}"
+                await asyncio.sleep(0.05)
+            with Reader(path) as reader:
+                await eventually(lambda: reader.used_bytes < limit)
+            assert found.ended == []
+            state = await found.ask(lambda desk: desk.loop.state.snapshot())
+            with Reader(path) as reader:
+                assert recall(reader).state == state
+                assert reader.last > events // 100 * 100
+                assert reader.base.number > 100
+                reader.check()
+
+    asyncio.run(test())
+    assert path.stat().st_size < limit + store.RESERVE_BYTES + store.UPKEEP_BYTES
 
 
 # --- damage -----------------------------------------------------------------------------------------------------------
