@@ -54,6 +54,10 @@ from ringfence.world.situation import Seat
 from ringfence.world.steps import Result, Status, Step
 from ringfence.world.treatment import Answered, Dom0Says, Entry
 
+STEPS_OF_ALONE: Final = 1 << 49
+"""Orders of a treatment in this seat have numbers from here on, apart from the journal's: first aid goes to the host by
+them, and the host knows by its number what became of an order (``Hypervisor.probe``)."""
+
 TURNS_AT_ONCE: Final = 64
 """How often arrivals are asked for within one turn: each asking gives up to 64, so that a storm cannot keep a turn."""
 
@@ -78,7 +82,7 @@ class Loop:
         self._held: set[Token] = set()
         self._alone: Alone | None = None
         if Capability.TREATS not in host.capabilities:
-            treatment = Treatment(policy, first_case=self.state.last_seat_case + 1)
+            treatment = Treatment(policy, first_case=self.state.last_seat_case + 1, first_step=STEPS_OF_ALONE)
             self._alone = Alone(host, treatment, self, dry_run=policy.dry_run)
         self._ahead = ActingAhead(self._ledger, self._campaigning, policy, pages_left_to)
         self._reviving = Reviving(self._ledger, self._campaigning, policy)

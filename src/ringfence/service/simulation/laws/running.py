@@ -16,7 +16,9 @@ from ringfence.hypervisor.model.templates import Meant
 from ringfence.journal import events as ev
 from ringfence.service.simulation.laws.guests import pages_told
 from ringfence.service.simulation.laws.story import Story, losses
+from ringfence.service.simulation.run import OPERATORS_ORDERS
 from ringfence.service.simulation.trace import Down, Truth
+from ringfence.service.simulation.witness import CONSUMED_NS
 from ringfence.world.domain import DomainState
 from ringfence.world.frames import FrameUse
 from ringfence.world.identities import DOM0, OWN_CASES, CaseId, DomainId, Frame
@@ -180,13 +182,28 @@ def _touched(story: Story) -> Iterator[Broken]:
             case = what.order.case
         elif what.caller is Caller.DOM0 and what.order.id in intended:
             case = intended[what.order.id].case
+        elif story.alone and what.caller is Caller.DOM0 and what.order.id < OPERATORS_ORDERS:
+            case = what.order.case  # first aid: its intent is written after it, with a number of its own
         else:
             continue  # an operator's own
         if case is not None and case >= OWN_CASES:
-            if case not in announced:
+            if case not in announced and not _brings_back(story, what):
                 yield story.broken(Law.L3, f"{what.order.step} acts ahead of an error, unannounced", what.at_ns)
             continue
         yield from _one_touch(story, what, what.order.step, case)
+
+
+def _brings_back(story: Story, what: Carried) -> bool:
+    """Whether an order brings back a guest that ended when an error hit it, under a hypervisor that acts alone."""
+    match what.order.step:
+        case RestartDomain(domain) | RestoreDomain(domain):
+            hit = [truths[0].at_ns for case, truths in story.truths.items() if domain in story.involved[case]]
+            ended = story.ended[domain]
+            return story.alone and any(
+                abs(ended_ns - hit_ns) < CONSUMED_NS and ended_ns <= what.at_ns for hit_ns in hit for ended_ns in ended
+            )
+        case _:
+            return False
 
 
 def _one_touch(story: Story, what: Carried, step: Step, case: CaseId | None) -> Iterator[Broken]:
