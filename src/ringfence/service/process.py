@@ -272,7 +272,7 @@ class Process:
             state_dir=self._settings.state_dir,
             started_wall_ms=self._started_wall_ms,
             policy_problem=self._file_problem,
-            problems=(*problems, *self._problems),
+            problems=(*problems, *self._problems, *(self._kvm.problems if self._kvm is not None else ())),
             configuration=(file.path or "default", file.digest),
             at_restart=self._at_restart,
             notes=self._problems.noted,

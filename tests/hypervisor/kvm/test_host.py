@@ -237,3 +237,10 @@ def test_another_life_has_the_same_numbers(world: World, tmp_path: Path) -> None
     host = KvmHost(Boot(number=1, id="b", base_ms=0), tmp_path / "state", world.parts, Processor())
     assert [each.id for each in host.situation(None).domains] == [DOM0, GUEST]
     assert host.situation(None).domains[1].incarnation == 0
+
+
+def test_a_monitor_that_cannot_be_had_is_said(world: World, tmp_path: Path) -> None:
+    assert not world.parts.problems
+    world.parts.guests.monitors = (*world.parts.guests.monitors, tmp_path / "none")
+    world.parts.guests.look()
+    assert ["No such file" in problem for problem in world.parts.problems] == [True]

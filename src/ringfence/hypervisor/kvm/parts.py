@@ -60,6 +60,13 @@ class Parts:
             self.guests.start()
             self.owners.start()
 
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong now, a sentence each: libvirt that does not answer, monitors that cannot be had."""
+        sight = self.guests.sight
+        found = [f"{sight.problem}; the guests are shown as they were"] if sight.problem else []
+        return (*found, *self.guests.refusals.values())
+
     def ask(self, guest: Guest) -> Ask | None:
         """How a guest's human monitor is asked; None if it must not or cannot be."""
         if not guest.by_libvirt:
