@@ -32,6 +32,8 @@ from ringfence.world.identities import PAGE_SHIFT
 
 LOOK_S: Final = 2.0
 """QEMU without libvirt comes and goes without a word, and a lost event is made good by the next look."""
+FIRST_S: Final = 10.0
+"""A libvirtd that hangs does not keep the service from starting."""
 RECONNECT_S: Final = 1.0
 LONGEST_RECONNECT_S: Final = 30.0
 """Between two tries to reach libvirtd, doubled each time: it is restarted by updates, within seconds."""
@@ -113,6 +115,7 @@ class Guests:
     sight: Sight = field(default_factory=Sight)
     proc: Path = Path("/proc")
     _wanted: threading.Event = field(default_factory=threading.Event)
+    _first: threading.Event = field(default_factory=threading.Event)
     _looking: threading.Lock = field(default_factory=threading.Lock)
     _connection: Connection | None = None
     _versions: tuple[str, str] = ("", "")
@@ -126,9 +129,9 @@ class Guests:
     _described: dict[tuple[str, int], Details] = field(default_factory=dict)
 
     def start(self) -> None:
-        """Take the first look now, and the next ones in a thread."""
-        self.look()
+        """Look, and go on looking, in a thread. The first look is waited for, but not for ever."""
         threading.Thread(target=self._go_on, name="guests", daemon=True).start()
+        self._first.wait(FIRST_S)
 
     def want(self) -> None:
         """Something has happened: look soon."""
@@ -145,9 +148,10 @@ class Guests:
 
     def _go_on(self) -> None:
         while True:
+            self.look()
+            self._first.set()
             self._wanted.wait(LOOK_S)
             self._wanted.clear()
-            self.look()
 
     def _look(self) -> Sight:
         running = processes(self.proc)
@@ -340,13 +344,21 @@ def _state(state: int, reason: int) -> DomainState:
 
 
 def _aged(before: Sight, running: dict[str, QemuProcess], problem: str = "") -> Sight:
-    """What was seen before, where libvirt does not answer: a guest whose QEMU has ended is down all the same."""
-    guests = tuple(
-        each
-        if each.process is None or running.get(each.uuid) == each.process
-        else _down(each)
-        for each in before.guests
-    )  # fmt: skip
+    """What was seen before, where libvirt does not answer: a guest whose QEMU has ended is down all the same, and one
+    that was not seen before is known by its QEMU alone.
+    """
+    known = {each.key for each in before.guests}
+    guests = (
+        *(
+            each if each.process is None or running.get(each.uuid) == each.process else _down(each)
+            for each in before.guests
+        ),
+        *(
+            Guest(key=uuid, name=each.name, uuid=uuid, process=each)
+            for uuid, each in running.items()
+            if each.by_libvirt and uuid not in known
+        ),
+    )
     return Sight(guests=guests, problem=problem or before.problem, versions=before.versions, at_s=before.at_s)
 
 
