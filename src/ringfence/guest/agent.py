@@ -212,9 +212,7 @@ class Service:
                 try:
                     self._serve(transport)
                 except OSError as error:
-                    if self._agent.is_welcome or str(error) != said:
-                        self._log("lost", f"{transport.name}: {error.strerror or error}; it is opened again")
-                    said = str(error)
+                    self._log("lost", f"{transport.name}: {error.strerror or error}; it is opened again")
                     pause_s = RETRY_S[0] if self._agent.is_welcome else pause_s
                 finally:
                     transport.close()

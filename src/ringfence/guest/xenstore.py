@@ -20,8 +20,8 @@ DEVICES: Final = (Path("/dev/xen/xenbus"), Path("/proc/xen/xenbus"))
 """Where a Linux domain reaches the xenstore; the second is xenfs's, for older kernels."""
 MOST_BYTES: Final = 4096
 """XENSTORE_PAYLOAD_MAX."""
-WAIT_S: Final = 2.0
-"""xenstored answers in a millisecond; one that is stuck must not hold up who asks."""
+WAIT_S: Final = 30.0
+"""xenstored answers in a millisecond, on a host that is overloaded in seconds; one that is stuck is asked anew."""
 
 _HEAD: Final = Struct("<IIII")
 

@@ -28,7 +28,8 @@ MOST_LOOKS: Final = 64
 """Nodes that are read at a time; some ten microseconds each. The others follow the next time."""
 WAIT_S: Final = 0.5
 """For the xenstore's answer: who must decide does not wait for a stuck one longer, and not often:"""
-SILENT_MS: Final = 30_000
+AGAIN_MS: Final = (1_000, 30_000)
+"""Until it is asked again: doubled from the first to the second while it does not answer."""
 
 
 @dataclass(slots=True)
@@ -54,7 +55,7 @@ class GuestStore:
         self._links = GuestLinks()
         self._boxes: dict[DomainId, _Box] = {}
         self._store: Store | None = None
-        self._again_ms = 0
+        self._again_ms, self._pause_ms = 0, AGAIN_MS[0]
 
     @property
     def is_busy(self) -> bool:
@@ -114,8 +115,10 @@ class GuestStore:
                 self._store = self._open()
             for box in due[:MOST_LOOKS]:
                 self._look(self._store, box, now_ms)
+            self._pause_ms = AGAIN_MS[0]
         except OSError:
-            self._again_ms = now_ms + SILENT_MS
+            self._again_ms = now_ms + self._pause_ms
+            self._pause_ms = min(2 * self._pause_ms, AGAIN_MS[1])
             self.close()
 
     def _look(self, store: Store, box: _Box, now_ms: int) -> None:
