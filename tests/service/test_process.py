@@ -108,7 +108,6 @@ def test_a_damaged_journal_that_shall_be_refused_is_said_so_and_nothing_is_writt
     ("arguments", "said"),
     [
         (("--hypervisor", "xen"), "this is no Dom0"),
-        (("--hypervisor", "kvm"), "no backend for KVM yet"),
         (("--scenario", "no-such"), "Name a scenario file"),
         (("--policy", "/no/such/policy.toml"), "Name a policy file"),
         (("--read-group", "no-such-group"), "there is no such group"),
