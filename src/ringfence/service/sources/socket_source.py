@@ -81,14 +81,17 @@ class SocketSource:
         """Listen, and hand on what each connection sends, until cancelled. Raises SourceError if it cannot listen."""
         places = asyncio.Semaphore(MAX_CONNECTIONS)
         storm = _Storm(self.name, str(self.path), emit)
+        connections: set[asyncio.Task[None] | None] = set()
 
         async def serve(stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connections.add(task := asyncio.current_task())
             try:
                 async with places:
                     with suppress(ConnectionError, asyncio.IncompleteReadError):
                         await self._serve(stream, emit, storm)
             finally:
                 writer.close()
+                connections.discard(task)
 
         if self.path.is_socket():
             # Left by a service that was killed; anything else in its place is not Ringfence's to remove.
@@ -98,9 +101,13 @@ class SocketSource:
         except OSError as error:
             raise SourceError(self.path, str(error), advice="Name a socket that the service may make.") from error
         self.path.chmod(0o600)
-        async with server, asyncio.TaskGroup() as group:
-            group.create_task(storm.hand_over())
-            await server.serve_forever()
+        try:
+            await storm.hand_over()
+        finally:
+            # Whoever is connected is not waited for: from Python 3.12 on, to wait for the server's end would be that.
+            server.close()
+            for each in [task for task in connections if task is not None]:
+                each.cancel()
 
     async def _serve(self, stream: asyncio.StreamReader, emit: Emit, storm: _Storm) -> None:
         match (await stream.readline()).split():
