@@ -43,6 +43,14 @@ def test_what_only_looks_like_the_frame_is_not_it(tmp_path: Path) -> None:
     assert _search(host, FRAME, (7,)) == ()
 
 
+def test_a_page_in_a_swap_file_is_not_the_frame_that_has_the_number_of_its_slot(tmp_path: Path) -> None:
+    host, maps = HostFiles(tmp_path), Pagemaps(tmp_path / "proc")
+    host.process(7, {3: swapped(FRAME), 4: swapped(FRAME) | 1})
+    host.process(8, {5: poisoned(FRAME)})
+    assert _search(host, FRAME, (7, 8)) == (Place(8, GUEST_AT + 0x5000, unmapped=True),)
+    assert maps.frame_at(7, GUEST_AT + 0x3000) is None and maps.frame_at(7, GUEST_AT + 0x4000) is None
+
+
 def test_all_that_share_a_page_are_found(tmp_path: Path) -> None:
     host = HostFiles(tmp_path)
     for pid in (7, 8, 9):

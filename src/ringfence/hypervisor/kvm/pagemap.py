@@ -27,6 +27,11 @@ PRESENT: Final = 1 << 63
 SWAPPED: Final = 1 << 62
 _FRAME_MASK: Final = (1 << 55) - 1
 _TYPE_BITS: Final = 5
+LEAST_SPECIAL_TYPE: Final = 23
+"""Swap types from here on are no swap file's: poisoned, migrating and device pages (include/linux/swap.h, MAX_SWAPFILES:
+32 less 1 to 9 special ones, by the kernel's configuration). A page in a swap file has its slot where a poisoned one has
+its frame: whoever took the one for the other would name a guest that has nothing to do with the frame.
+"""
 CHUNK_BYTES: Final = 1 << 20
 """Of a page map, read at once: 512 MiB of address space; the time is looked at in between."""
 MOST_REGIONS: Final = 65_536
@@ -92,7 +97,7 @@ class Pagemaps:
             return None
         if entry & PRESENT and entry & _FRAME_MASK:
             return entry & _FRAME_MASK, False
-        if entry & SWAPPED and (entry & _FRAME_MASK) >> _TYPE_BITS:
+        if entry & SWAPPED and _is_special(entry) and (entry & _FRAME_MASK) >> _TYPE_BITS:
             return (entry & _FRAME_MASK) >> _TYPE_BITS, True
         return None
 
@@ -146,6 +151,11 @@ class Pagemaps:
             os.close(file)
 
 
+def _is_special(entry: int) -> bool:
+    """Whether the swap entry of a page that is not there names a frame, and not a slot of a swap file."""
+    return entry & ((1 << _TYPE_BITS) - 1) >= LEAST_SPECIAL_TYPE
+
+
 def _hits(chunk: bytes, frame: int) -> Iterator[tuple[int, bool]]:
     """Which entries of a piece name a frame: their numbers, and whether they name it as poisoned and unmapped."""
     for needle, offset, wanted, shift in (
@@ -158,8 +168,9 @@ def _hits(chunk: bytes, frame: int) -> Iterator[tuple[int, bool]]:
             if within == offset:
                 entry = int.from_bytes(chunk[number * ENTRY_BYTES : (number + 1) * ENTRY_BYTES], "little")
                 kinds = entry & (PRESENT | SWAPPED)
-                if kinds == wanted and (entry & _FRAME_MASK) >> shift == frame:
-                    yield number, wanted == SWAPPED
+                gone = wanted == SWAPPED
+                if kinds == wanted and (entry & _FRAME_MASK) >> shift == frame and (not gone or _is_special(entry)):
+                    yield number, gone
             at = chunk.find(needle, at + 1)
 
 
