@@ -103,33 +103,38 @@ def lab(arguments: list[str]) -> int:
     return run(BIN / "pytest", "-v", "--durations=0", "-p", "lab.passed", *(arguments or ["lab/tests"]))
 
 
+HANDED_ON = {
+    "run": "run ringfence (default: the demo)",
+    "test": "run the tests",
+    "browser": "run the console's tests in the Chromium here",
+    "lab": "run the tests on real hypervisors under emulation",
+}
+"""The commands that hand their arguments on, and what each does."""
+
+
 def main() -> int:
     """Parse the command line and do it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    job = commands.add_parser("run", help="set up, then run ringfence (default: the demo)")
-    job.add_argument("arguments", nargs=argparse.REMAINDER)
-    tests = commands.add_parser("test", help="set up, then run the tests")
-    tests.add_argument("arguments", nargs=argparse.REMAINDER)
-    console = commands.add_parser("browser", help="set up, then run the console's tests in the Chromium here")
-    console.add_argument("arguments", nargs=argparse.REMAINDER)
-    emulated = commands.add_parser("lab", help="set up, then run the tests on real hypervisors under emulation")
-    emulated.add_argument("arguments", nargs=argparse.REMAINDER)
+    for name, says in HANDED_ON.items():
+        commands.add_parser(name, help=f"set up, then {says}; what follows is handed on", add_help=False)
     commands.add_parser("check", help="set up, then format check, lint, types, layers, docs, tests")
     commands.add_parser("fix", help="format and fix what can be fixed")
     commands.add_parser("docs", help="write the generated reference pages anew")
     commands.add_parser("lock", help="write constraints.txt anew from pyproject.toml")
-    options = parser.parse_args()
+    options, arguments = parser.parse_known_args()
+    if arguments and options.command not in HANDED_ON:
+        parser.error(f"{options.command} takes no arguments")
     set_up()
     match options.command:
         case "run":
-            return run(BIN / "ringfence", *(options.arguments or ["demo"]))
+            return run(BIN / "ringfence", *(arguments or ["demo"]))
         case "test":
-            return run(BIN / "pytest", "-n", "2", *options.arguments)
+            return run(BIN / "pytest", "-n", "2", *arguments)
         case "browser":
-            return browser(options.arguments)
+            return browser(arguments)
         case "lab":
-            return lab(options.arguments)
+            return lab(arguments)
         case "check":
             return check()
         case "fix":

@@ -123,7 +123,7 @@ def test_an_instruction_that_cannot_be_is_refused_in_words(shared: Served, name:
 def test_a_part_is_cleared_by_who_may_and_the_journal_says_by_whom(place: Served) -> None:
     client = place.client(Scope.READ, Scope.ADMINISTER, name="ada")
     part = client.get("/api/v1/parts?all=true").json["parts"][0]["part"]
-    done = client.post("/api/v1/clear", {"part": part, "how": "replaced", "because": "ticket 7"})
+    done = client.post("/api/v1/clear", {"part": part, "how": "repaired", "because": "ticket 7"})
     assert done.status == 200, done.body
     assert client.post("/api/v1/clear", {"part": "DIMM nowhere", "how": "replaced"}).status == 404
     with Reader(place.house.journal) as reader:
