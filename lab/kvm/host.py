@@ -92,6 +92,7 @@ def xml(name: str, made: Made) -> str:
       <target type="virtio" name="org.ringfence.lab.0"/></channel>
     <controller type="usb" model="none"/>
     <memballoon model="virtio"/>
+    <panic model="isa"/>
     {made.more}
   </devices>
 </domain>

@@ -34,7 +34,7 @@ _FIRST: Final = ("virtio_pci", "virtio_blk", "crc32c_generic", "ext4", "overlay"
 _MODULES: Final = (
     "kvm_amd", "virtio_console", "virtio_balloon", "hwpoison-inject", "mce-inject", "loop", "vhost_vsock",
 )  # fmt: skip
-_GUEST_MODULES: Final = ("virtio_pci", "virtio_console", "virtio_balloon")
+_GUEST_MODULES: Final = ("virtio_pci", "virtio_console", "virtio_balloon", "pvpanic-mmio")
 
 _KEEP: Final = ("etc/", "usr/bin/", "usr/sbin/", "usr/lib/", "usr/lib64/", "usr/share/qemu", "usr/share/seabios",
                 "usr/share/libvirt", "var/lib/")  # fmt: skip

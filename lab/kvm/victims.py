@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import subprocess
+import sys
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
+from lab.kvm import host as kvm
 from lab.machine import wait
 from lab.remote import Remote
 
 STARTED_S: Final = 120.0
+PIECE: Final = 8000
+"""Of a file in one request, in base64: four of its letters are three bytes, so each piece stands for itself."""
 SLAB, BUDDY = 7, 10
 """Bits of /proc/kpageflags (include/uapi/linux/kernel-page-flags.h)."""
 
@@ -96,3 +104,14 @@ def bare_frame(host: Remote, name: str, gpa: int) -> int:
     """The host's frame behind a page of a guest without libvirt, as its QEMU says."""
     said = host.must(["python3", "-c", _HUMAN, f"/run/lab/{name}.qmp", f"gpa2hpa {gpa:#x}"], timeout_s=STARTED_S)
     return int(said.rsplit(" ", 1)[1], 16) >> 12
+
+
+def agent(host: Remote, name: str) -> None:
+    """Put Ringfence's agent into a guest, and start it."""
+    with tempfile.TemporaryDirectory() as place:
+        packed = Path(place, "agent.pyz")
+        subprocess.run([sys.executable, "-m", "ringfence.guest", "--pack", packed], check=True, capture_output=True)
+        data = base64.b64encode(packed.read_bytes()).decode()
+    for start in range(0, len(data), PIECE):
+        kvm.ask(host, name, f"put /agent.pyz {data[start : start + PIECE]}")
+    kvm.ask(host, name, "spawn /usr/bin/python3 -S /agent.pyz --json")

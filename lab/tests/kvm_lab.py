@@ -10,7 +10,7 @@ import pytest
 from lab.kvm import host as kvm
 from lab.kvm.image import image
 from lab.kvm.machine import UP_S, Frozen, thaw
-from lab.kvm.warm import GUEST, booted, serving
+from lab.kvm.warm import CONFIG, GUEST, POLICY, booted, serving
 from lab.machine import Machine
 from lab.remote import Remote
 from lab.service import Service
@@ -34,7 +34,7 @@ class KvmLab:
         at = self.machine.length("com2")
         self.host.forget("echo 1 > /proc/sys/kernel/sysrq; echo b > /proc/sysrq-trigger")
         self.machine.until("^ready", UP_S, "com2", after=at)
-        self.service.restart()
+        self.service.start(config=CONFIG, policy=POLICY)
 
     def state(self, name: str, uri: str = kvm.URI) -> str:
         """What libvirt says of a guest; empty if it knows none of that name."""
