@@ -73,6 +73,13 @@ def test_a_guest_s_page_that_is_still_good_is_mapped_and_can_be_taken_away() -> 
     assert not found.declared_leftovers
 
 
+def test_a_page_of_a_file_that_a_qemu_maps_beside_its_guest_s_memory_is_the_host_s() -> None:
+    """libvirt's, glibc's, QEMU's own program: every process has it, and the first guest that is found is no loser."""
+    library = Answer(holders=(Holder(key="web", pid=9, host_address=0x7F0000007000, own_memory=True),))
+    assert _facts(PageFlag.LRU | PageFlag.MMAP, library, maps=40).owner == DOM0
+    assert _facts(LRU, library).owner == WEB  # QEMU's heap is its guest's loss
+
+
 def test_one_that_the_kernel_has_taken_away_has_its_number_still() -> None:
     found = _facts(BROKEN, Answer(holders=(_holder(unmapped=True),)), DIRTY)
     assert (found.owner, found.guest_frame, found.mappings, found.broken) == (WEB, GuestFrame(7), (), True)

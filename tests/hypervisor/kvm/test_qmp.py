@@ -120,3 +120,38 @@ def test_operations_are_verified_by_what_the_guest_then_does(qemu: Qemu) -> None
     assert operations.shut_down("k").status is Status.DONE
     assert operations.destroy("k").status is Status.DONE and "quit" in qemu.said
     talk.close()
+
+
+@pytest.mark.parametrize("said", [b'{"event": "\xff\xfe"}', b'{"return":' + b"[" * 100_000])
+def test_what_is_no_text_at_all_ends_the_talk_and_nothing_else(qemu: Qemu, said: bytes) -> None:
+    ended = threading.Event()
+    talk = Qmp(qemu.path, lambda *_: None, ended.set)
+    qemu.raw(said + b"\r\n")
+    assert ended.wait(30) and talk.is_over
+    with pytest.raises(QmpError):
+        assert talk.name
+    assert memory_failure(b'{"recipient": "\xff"}') is None
+
+
+def test_events_without_end_are_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CONNECT_S", 0.3)
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(tmp_path / "q"))
+    listening.listen(1)
+
+    def flood() -> None:
+        client, _ = listening.accept()
+        with client:
+            try:
+                client.sendall(b'{"QMP": {}}\n')
+                while True:
+                    client.sendall(b'{"event": "RTC_CHANGE"}\n')
+            except OSError:
+                return
+
+    flooding = threading.Thread(target=flood)
+    flooding.start()
+    with pytest.raises(QmpError, match="events without end"):
+        Qmp(tmp_path / "q", lambda *_: None)
+    flooding.join(30)
+    listening.close()

@@ -21,6 +21,7 @@ from ringfence.hypervisor.kvm.guests import Guest, Guests
 from ringfence.hypervisor.kvm.kernel_words import KernelWords
 from ringfence.hypervisor.kvm.owners import Owners
 from ringfence.hypervisor.kvm.pagemap import Pagemaps, page_of
+from ringfence.hypervisor.kvm.qemu_processes import threads_of
 from ringfence.record.evidence import Claim, ClaimedSeverity, ClaimKind, Format, MemoryReport, Origin, Record
 from ringfence.record.text import qemu
 from ringfence.world.identities import PAGE_BYTES, PAGE_SHIFT
@@ -205,14 +206,6 @@ def of_line(line: str, key: str, path: Path) -> Failure | None:
         consumed="BUS_MCEERR_AR" in line, at_s=time.time(), text=line.strip()[:500],
         host_address=None if host is None else int(host[1], 16), guest_address=found.memory.guest_address,
     )  # fmt: skip
-
-
-def threads_of(pid: int, proc: Path) -> frozenset[int]:
-    """The threads of a process: the kernel signals one of them."""
-    try:
-        return frozenset(int(each.name) for each in (proc / str(pid) / "task").iterdir())
-    except (OSError, ValueError):
-        return frozenset({pid})
 
 
 def record(failure: Failure, name: str) -> Record:

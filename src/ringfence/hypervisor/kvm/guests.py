@@ -17,6 +17,7 @@ from ringfence.errors import HypervisorError
 from ringfence.hypervisor.kvm.domain_xml import NOTHING_SAID, Details, details
 from ringfence.hypervisor.kvm.libvirt import (
     Action,
+    Code,
     Connection,
     FailureFlag,
     LibvirtDomain,
@@ -25,7 +26,8 @@ from ringfence.hypervisor.kvm.libvirt import (
     Shutoff,
     State,
 )
-from ringfence.hypervisor.kvm.qemu_processes import NO_UUID, QemuProcess, processes
+from ringfence.hypervisor.kvm.patience import Patience
+from ringfence.hypervisor.kvm.qemu_processes import QemuProcess, plain, processes, start_of, uuid_of
 from ringfence.hypervisor.kvm.qmp import Qmp, QmpError, memory_failure
 from ringfence.world.domain import DomainState
 from ringfence.world.identities import PAGE_SHIFT
@@ -34,6 +36,8 @@ LOOK_S: Final = 2.0
 """QEMU without libvirt comes and goes without a word, and a lost event is made good by the next look."""
 FIRST_S: Final = 10.0
 """A libvirtd that hangs does not keep the service from starting."""
+LIBVIRT_S: Final = 5.0
+"""A look at libvirt's guests takes some milliseconds each; what is not seen by then is shown as it was."""
 RECONNECT_S: Final = 1.0
 LONGEST_RECONNECT_S: Final = 30.0
 """Between two tries to reach libvirtd, doubled each time: it is restarted by updates, within seconds."""
@@ -43,6 +47,15 @@ OWN_SOCKET: Final = "ringfence"
 """In the file name of a QMP socket that QEMU's command line offers to Ringfence: of others it keeps away, for a socket
 serves one client, and that is their owner's."""
 MOST_GUESTS: Final = 4096
+MOST_MEMORY_BYTES: Final = 1 << 52
+"""Of a guest, whatever its QEMU says: physical addresses of x86 end there."""
+REFUSAL_CHARACTERS: Final = 400
+MOST_REFUSALS: Final = 16
+"""Sockets that could not be had and are told of."""
+MOST_TRIES: Final = 4
+"""New sockets that are tried in one look: each may take some seconds, and anybody may offer one."""
+PID_FILES: Final = Path("run/libvirt/qemu")
+"""Where libvirt writes down which process runs which of its machines (src/qemu/qemu_process.c, priv->pidfile)."""
 _KIB_PER_PAGE: Final = 4
 
 
@@ -117,12 +130,20 @@ class Guests:
     _wanted: threading.Event = field(default_factory=threading.Event)
     _first: threading.Event = field(default_factory=threading.Event)
     _looking: threading.Lock = field(default_factory=threading.Lock)
+    _seen: threading.Condition = field(default_factory=threading.Condition)
+    _looks: tuple[float, float] = (0.0, 0.0)
+    _news: dict[str, tuple[DomainState, float]] = field(default_factory=dict)
+    _patience: Patience = field(default_factory=lambda: Patience("libvirt", most=1))
+    _came: Sight = field(default_factory=Sight)
+    fault: str = ""
+    """What went wrong in a look that should not go wrong; the next one is taken all the same."""
     _connection: Connection | None = None
     _versions: tuple[str, str] = ("", "")
     refusals: dict[Path, str] = field(default_factory=dict)
     ended: dict[int, str] = field(default_factory=dict)
     """QEMUs that are gone, by their process, with their guests' keys; the newest ones."""
     _links: dict[Path, _Link] = field(default_factory=dict)
+    _tries: int = 0
     _retry_s: dict[Path, float] = field(default_factory=dict)
     _again_s: float = 0.0
     _pause_s: float = RECONNECT_S
@@ -138,27 +159,65 @@ class Guests:
         self._wanted.set()
 
     def look(self) -> Sight:
-        """Look now; may block for as long as libvirtd does."""
+        """Look now; takes up to ``LIBVIRT_S``, and as long as each QEMU's monitor does."""
         with self._looking:
-            before = self.sight
-            self.sight = found = self._look()
+            began_s, before = time.monotonic(), self.sight
+            found = self._look()
+            with self._seen:
+                self._news = {key: news for key, news in self._news.items() if news[1] >= began_s}
+                self.sight = found = self._with_news(found)
+                self._looks = began_s, time.monotonic()
+                self._seen.notify_all()
         if (found.guests, found.problem) != (before.guests, before.problem):
             self.changed()
         return found
 
+    def look_soon(self, wait_s: float) -> None:
+        """Have a look taken that begins from now on, and wait for its end, but not longer: a QEMU or a libvirtd that
+        hangs holds up nobody's order but its own.
+        """
+        now_s = time.monotonic()
+        self.want()
+        with self._seen:
+            self._seen.wait_for(lambda: self._looks[0] >= now_s, wait_s)
+
+    def learned(self, key: str, state: DomainState) -> None:
+        """What an order has just made of a guest: a look that began before does not know it."""
+        with self._seen:
+            self._news[key] = state, time.monotonic()
+            self.sight = self._with_news(self.sight)
+
+    def _with_news(self, sight: Sight) -> Sight:
+        if not self._news:
+            return sight
+        return replace(
+            sight,
+            guests=tuple(
+                replace(each, state=self._news[each.key][0]) if each.key in self._news else each
+                for each in sight.guests
+            ),
+        )
+
     def _go_on(self) -> None:
         while True:
-            self.look()
+            try:
+                self.look()
+                self.fault = ""
+            except Exception as error:
+                # Who looks no more would take dead guests for living ones, and new ones for the host's own pages.
+                self.fault = f"a look at the guests failed: {plain(repr(error), REFUSAL_CHARACTERS)}"
             self._first.set()
             self._wanted.wait(LOOK_S)
             self._wanted.clear()
 
     def _look(self) -> Sight:
         running = processes(self.proc)
-        by_qmp = self._by_qmp(running)
-        found = self._by_libvirt({each.uuid: each for each in running if each.uuid})
+        by_qmp = tuple(self._by_qmp(running))
+        found = self._of_libvirt(running)
         self._note_ends(running)
-        return replace(found, guests=(*(each for each in found.guests if each.by_libvirt), *by_qmp))
+        mine = tuple(each for each in found.guests if each.by_libvirt)
+        keys = {each.key for each in mine}
+        return replace(found, guests=(*mine, *(each for each in by_qmp if each.key not in keys)))
 
     def _note_ends(self, running: Iterable[QemuProcess]) -> None:
         alive = {each.identity for each in running}
@@ -183,6 +242,7 @@ class Guests:
             for path in each.monitors
             if OWN_SOCKET in path.name
         }
+        self._tries = 0
         for path in (*self.monitors, *offered):
             link = self._link(path, processes_)
             if link is None:
@@ -200,15 +260,18 @@ class Guests:
         if known is not None and not known.qmp.is_over:
             return known
         self._links.pop(path, None)
-        if time.monotonic() < self._retry_s.get(path, 0.0):
+        if time.monotonic() < self._retry_s.get(path, 0.0) or self._tries >= MOST_TRIES:
             return None
+        self._tries += 1
         self._retry_s[path] = time.monotonic() + RETRY_S
         while len(self._retry_s) > MOST_GUESTS:
             del self._retry_s[next(iter(self._retry_s))]
         try:
             self._links[path] = link = self._talk(path, running)
         except QmpError as error:
-            self.refusals[path] = str(error)
+            self.refusals[path] = plain(str(error), REFUSAL_CHARACTERS)
+            while len(self.refusals) > MOST_REFUSALS:
+                del self.refusals[next(iter(self.refusals))]
             return None
         self.refusals.pop(path, None)
         return link
@@ -222,23 +285,37 @@ class Guests:
             self.want()
 
         qmp = Qmp(path, heard, self.want)
-        uuid = "" if qmp.uuid == NO_UUID else qmp.uuid
-        key = uuid or f"qmp:{path}"
-        guest = Guest(
-            key=key,
-            name=qmp.name or path.stem,
-            uuid=uuid,
-            vcpus=qmp.vcpus,
-            memory_pages=qmp.memory_bytes >> PAGE_SHIFT,
-            process=running.get(qmp.pid),
-            by_libvirt=False,
-            persistent=False,
-        )
+        try:
+            uuid = uuid_of(qmp.uuid)
+            if uuid in self._taken(path):
+                raise QmpError(f"{path}: it says the UUID of another guest ({uuid}), and is not believed")
+            key = uuid or f"qmp:{path}"
+            guest = Guest(
+                key=key,
+                name=plain(qmp.name) or path.stem,
+                uuid=uuid,
+                vcpus=qmp.vcpus,
+                memory_pages=min(MOST_MEMORY_BYTES, max(0, qmp.memory_bytes)) >> PAGE_SHIFT,
+                process=running.get(qmp.pid),
+                by_libvirt=False,
+                persistent=False,
+            )
+        except QmpError:
+            qmp.close()  # who is not talked to is let go: the socket serves one client
+            raise
         return _Link(qmp, guest)
+
+    def _taken(self, path: Path) -> frozenset[str]:
+        """The UUIDs that a QEMU at this socket cannot have: what it says of itself is not believed against libvirt's
+        word, nor against who was there before.
+        """
+        known = {each.key for each in self.sight.guests if each.by_libvirt}
+        return frozenset(known | {link.guest.key for at, link in self._links.items() if at != path})
 
     def _failed_by_qmp(self, key: str, data: bytes) -> None:
         found = memory_failure(data)
-        if found is not None:
+        guest = self.sight.guest(key)
+        if found is not None and (guest is None or not guest.by_libvirt):
             self.failed(key, "QMP", found.recipient == "guest", found.action, found.flags.action_required)
 
     # --- with libvirt ------------------------------------------------------------------------------------------------
@@ -248,22 +325,31 @@ class Guests:
         consumed = bool(flags & FailureFlag.ACTION_REQUIRED)
         self.failed(uuid, "libvirt", recipient == Recipient.GUEST, what, consumed)
 
-    def _by_libvirt(self, by_uuid: dict[str, QemuProcess]) -> Sight:
-        before = self.sight
+    def _of_libvirt(self, running: Iterable[QemuProcess]) -> Sight:
+        before, by_uuid = self.sight, _by_uuid(running)
         if not self.uri:
             return Sight(at_s=time.monotonic(), versions=self._versions)
+        try:
+            return self._patience.call(lambda: self._by_libvirt(before, by_uuid), LIBVIRT_S)
+        except HypervisorError as error:
+            # What came too late for an earlier look is newer than what that one showed instead.
+            return _aged(self._came if self._came.at_s > before.at_s else before, by_uuid, str(error))
+
+    def _by_libvirt(self, before: Sight, by_uuid: dict[str, QemuProcess]) -> Sight:
+        """In a thread that may hang; there is one at a time, and only it uses the connection."""
         try:
             connection = self._connected()
             if connection is None:
                 return _aged(before, by_uuid)
             with connection.domains() as domains:
-                guests = tuple(self._guest(each, by_uuid) for each in domains[:MOST_GUESTS])
+                guests = tuple(found for each in domains[:MOST_GUESTS] if (found := self._guest(each, by_uuid)))
         except (HypervisorError, LibvirtError) as error:
             self._let_go()
             return _aged(before, by_uuid, f"libvirt cannot be asked: {error}")
         known = {(each.key, each.process.pid) for each in guests if each.process is not None}
         self._described = {key: said for key, said in self._described.items() if key in known}
-        return Sight(guests=guests, versions=self._versions, at_s=time.monotonic())
+        self._came = Sight(guests=guests, versions=self._versions, at_s=time.monotonic())
+        return self._came
 
     def _connected(self) -> Connection | None:
         """The connection; None while it is too early to try again."""
@@ -288,16 +374,26 @@ class Guests:
         self._again_s = time.monotonic() + self._pause_s
         self._pause_s = min(LONGEST_RECONNECT_S, self._pause_s * 2)
 
-    def _guest(self, domain: LibvirtDomain, running: dict[str, QemuProcess]) -> Guest:
+    def _guest(self, domain: LibvirtDomain, running: dict[str, QemuProcess]) -> Guest | None:
+        """A domain as it is now; None if it has ended since it was listed (one that is transient is forgotten then)."""
+        try:
+            return self._described_guest(domain, running)
+        except LibvirtError as error:
+            if error.code == Code.NO_DOMAIN:
+                return None
+            raise
+
+    def _described_guest(self, domain: LibvirtDomain, running: dict[str, QemuProcess]) -> Guest:
         uuid, (state, reason) = domain.uuid, domain.state
         maximum_kib, vcpus = domain.size
-        process = running.get(uuid)
+        name = domain.name
+        process = self._process(name, uuid, running) if state != State.SHUTOFF else None
         found = _state(state, reason)
         if found in _ENDED and domain.is_saved:
             found = DomainState.SAVED
         return Guest(
             key=uuid,
-            name=domain.name,
+            name=name,
             uuid=uuid,
             state=found,
             vcpus=vcpus,
@@ -307,6 +403,23 @@ class Guests:
             details=self._details(domain, uuid, process),
         )
 
+    def _process(self, name: str, uuid: str, running: Mapping[str, QemuProcess]) -> QemuProcess | None:
+        """The QEMU that runs a machine: by libvirt's own file, for a command line is its process's to write. Without
+        that file, by the UUID that just one QEMU has.
+        """
+        if "/" not in name:
+            try:
+                with (self.proc.parent / PID_FILES / f"{name}.pid").open("rb") as file:
+                    pid = int(file.read(16))
+            except (OSError, ValueError):
+                return running.get(uuid)
+            said = running.get(uuid)
+            if said is not None and said.pid == pid:
+                return said
+            began = start_of(self.proc / str(pid))
+            return None if began is None else QemuProcess(pid=pid, began=began, uuid=uuid, name=name, by_libvirt=True)
+        return running.get(uuid)
+
     def _details(self, domain: LibvirtDomain, uuid: str, process: QemuProcess | None) -> Details:
         """Its description is read once for each process: what matters here does not change while it runs."""
         if process is None:
@@ -315,6 +428,18 @@ class Guests:
         if key not in self._described:
             self._described[key] = details(domain.xml)
         return self._described[key]
+
+
+def _by_uuid(running: Iterable[QemuProcess]) -> dict[str, QemuProcess]:
+    """QEMUs by the UUIDs that they go by; one that two claim is nobody's: to name the wrong one is worse than none."""
+    found: dict[str, QemuProcess] = {}
+    twice: set[str] = set()
+    for each in running:
+        if each.uuid in found:
+            twice.add(each.uuid)
+        elif each.uuid:
+            found[each.uuid] = each
+    return {uuid: each for uuid, each in found.items() if uuid not in twice}
 
 
 _ACTIONS: Final = frozenset(map(int, Action))

@@ -23,7 +23,8 @@ from ringfence.hypervisor.kvm.guests import Guest
 from ringfence.hypervisor.kvm.kernel_pages import KernelPages, PageFlag
 from ringfence.hypervisor.kvm.kernel_words import Story
 from ringfence.hypervisor.kvm.libvirt import LibvirtError
-from ringfence.hypervisor.kvm.pagemap import Pagemaps, Place
+from ringfence.hypervisor.kvm.pagemap import Pagemaps, Place, Search
+from ringfence.hypervisor.kvm.qemu_processes import plain, threads_of
 from ringfence.hypervisor.kvm.qmp import QmpError
 
 URGENT_S: Final = 15.0
@@ -37,6 +38,8 @@ FRESH_S: Final = 60.0
 """Nobody was found: that holds so long. A place that was found is verified each time instead."""
 SEARCH_S: Final = 60.0
 """A search ends by then, whatever was found."""
+MOST_PLACES: Final = 4096
+"""Of one frame: equal pages are shared by 256 at the most (max_page_sharing), a file's by all processes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +83,9 @@ class Owners:
     _memory: dict[tuple[int, int], GuestMemory] = field(default_factory=dict)
     _mca: dict[str, bool] = field(default_factory=dict)
     _turn: threading.Condition = field(default_factory=threading.Condition)
+    fault: str = ""
+    """What went wrong in a look that should not go wrong; the next one is taken all the same."""
+    _looking: threading.Lock = field(default_factory=threading.Lock)
     _waited_s: float = 0.0
     _second: int = 0
 
@@ -127,7 +133,10 @@ class Owners:
             return None
         if not known.holders:
             return known if known.complete and time.monotonic() - known.at_s < FRESH_S else None
+        running = {each.key: each.process.pid for each in self.guests() if each.process is not None}
         for each in known.holders:
+            if running.get(each.key) != each.pid:
+                return None  # its number is another process's by now, perhaps
             at = self.maps.frame_at(each.pid, each.host_address)
             if at is None or at != (frame, each.unmapped):
                 return None
@@ -140,7 +149,12 @@ class Owners:
             with self._turn:
                 self._turn.wait_for(lambda: bool(self._wanted))
                 frame, _ = self._wanted.popitem(last=False)
-            answer = self.look(frame)
+            try:
+                answer, self.fault = self.look(frame), ""
+            except Exception as error:
+                # Who looks no more would leave every error without an owner.
+                self.fault = f"looking for the owner of frame {frame:#x} failed: {plain(repr(error), 400)}"
+                answer = Answer(complete=False, at_s=time.monotonic())
             with self._turn:
                 self._answers[frame] = answer
                 self._answers.move_to_end(frame)
@@ -150,18 +164,52 @@ class Owners:
 
     def look(self, frame: int) -> Answer:
         """Look for a frame now."""
-        running = {each.process.pid: each for each in self.guests() if each.process is not None}
-        flags = self.pages.flags(frame)
-        most = 1
-        if flags is not None and flags & PageFlag.KSM:
-            most = max(1, self.pages.maps(frame) or 1)
-        search = self.maps.search(frame, self._in_order(frame, running), until_s=time.monotonic() + SEARCH_S, most=most)
-        holders = tuple(self._holder(running[place.pid], place) for place in search.places)
+        with self._looking:
+            running = {each.process.pid: each for each in self.guests() if each.process is not None}
+            flags = self.pages.flags(frame)
+            search = self._search(frame, flags, running)
+            holders = tuple(self._holder(running[place.pid], place) for place in search.places)
+            if not holders and flags is not None and flags & PageFlag.HWPOISON:
+                holders = self._signalled(frame, running)
         return Answer(holders=holders, complete=search.complete, at_s=time.monotonic())
+
+    def _search(self, frame: int, flags: PageFlag | None, running: Mapping[int, Guest]) -> Search:
+        until_s, most = time.monotonic() + SEARCH_S, self._most(frame, flags)
+        told = self._told(frame) & running.keys()
+        if told and most > 1:
+            # The kernel signals every QEMU that has a page which it takes away: if these have it, they are all.
+            found = self.maps.search(frame, sorted(told), until_s=until_s, most=most)
+            if {place.pid for place in found.places} == told:
+                return found
+        return self.maps.search(frame, self._in_order(frame, running), until_s=until_s, most=most)
+
+    def _told(self, frame: int) -> frozenset[int]:
+        return frozenset(self._process_of(thread) for thread in self.story(frame).signalled)
+
+    def _most(self, frame: int, flags: PageFlag | None) -> int:
+        """In how many places it may be: anonymous memory of a process is in one; what is shared is in as many as the
+        kernel counts, and once it has taken a page away, that is not counted any more.
+        """
+        if flags is None or (flags & PageFlag.ANON and not flags & PageFlag.KSM):
+            return 1
+        if flags & PageFlag.HWPOISON:
+            return MOST_PLACES
+        return min(MOST_PLACES, max(1, self.pages.maps(frame) or 1))
+
+    def _signalled(self, frame: int, running: Mapping[int, Guest]) -> tuple[Holder, ...]:
+        """The guests whose QEMU the kernel has signalled because of a frame that no page map shows any more: of
+        hugetlbfs nothing is left in them. At which address it was, nobody can tell.
+        """
+        told = set(self.story(frame).signalled)
+        return tuple(
+            Holder(key=guest.key, pid=pid, host_address=0, unmapped=True)
+            for pid, guest in running.items()
+            if told and told & threads_of(pid, self.proc)
+        )
 
     def _in_order(self, frame: int, running: Mapping[int, Guest]) -> list[int]:
         """Those first that the kernel or the control groups point at."""
-        told = {self._process_of(thread) for thread in self.story(frame).signalled}
+        told = self._told(frame)
         group = self.pages.control_group(frame)
 
         def rank(pid: int) -> tuple[bool, bool]:
@@ -176,7 +224,8 @@ class Owners:
         except OSError:
             return thread
         line = next((each for each in text.splitlines() if each.startswith("Tgid:")), "")
-        return int(line.split()[1]) if line.split()[1:] else thread
+        said = line.split()[1:]
+        return int(said[0]) if said and said[0].isdecimal() else thread
 
     def _groups(self, pid: int) -> frozenset[int]:
         """The inodes of the control groups that a process is in, from its own up to the root (cgroup v2)."""
@@ -186,45 +235,51 @@ class Owners:
             )
             home = _CGROUPS / line.removeprefix("0::").lstrip("/")
             return frozenset(path.stat().st_ino for path in (home, *home.parents) if path.is_relative_to(_CGROUPS))
-        except (OSError, StopIteration):
+        except (OSError, StopIteration, UnicodeDecodeError):
             return frozenset()
 
     def _holder(self, guest: Guest, place: Place) -> Holder:
-        memory = self._memory_of(guest, place.address)
-        address = None if memory is None else memory.guest_address(place.address)
+        memory, address = self._memory_of(guest, place.address)
         return Holder(
             key=guest.key,
             pid=place.pid,
             host_address=place.address,
             guest_address=address,
-            own_memory=memory is not None and bool(memory.stretches) and address is None,
+            own_memory=memory is not None and bool(memory.stretches) and memory.guest_address(place.address) is None,
             unmapped=place.unmapped,
         )
 
     def guest_address(self, guest: Guest, host_address: int) -> int | None:
         """What stands at an address of a guest's QEMU. May block for as long as its monitor does."""
-        memory = self._memory_of(guest, host_address)
-        return None if memory is None else memory.guest_address(host_address)
+        return self._memory_of(guest, host_address)[1]
 
-    def _memory_of(self, guest: Guest, host_address: int) -> GuestMemory | None:
-        """The map of a guest; asked for anew if it does not have the address, or if QEMU denies it (hot-plugged)."""
+    def _memory_of(self, guest: Guest, host_address: int) -> tuple[GuestMemory | None, int | None]:
+        """The map of a guest, and what stands at an address of its QEMU by that: what QEMU denies is not told (L7).
+        Asked for anew if it does not have the address, or if QEMU denies it (hot-plugged).
+        """
         if guest.process is None:
-            return None
+            return None, None
         identity = guest.process.identity
         known = self._memory.get(identity)
+        address = None if known is None else known.guest_address(host_address)
         ask = self.ask(guest)
         if ask is None:
-            return known
+            return known, address
         try:
-            address = None if known is None else known.guest_address(host_address)
             if address is None or not guest_memory.is_host_address(ask, address, host_address):
+                address = None
                 known = self._memory[identity] = guest_memory.read(ask)
+                found = known.guest_address(host_address)
+                if found is not None and guest_memory.is_host_address(ask, found, host_address):
+                    address = found
             self._mca[guest.key] = guest_memory.mca_enabled(ask)
         except (HypervisorError, LibvirtError, QmpError):  # the page is the guest's all the same
-            return known
+            return known, address
         while len(self._memory) > ANSWERS:
             del self._memory[next(iter(self._memory))]
-        return known
+        while len(self._mca) > ANSWERS:
+            del self._mca[next(iter(self._mca))]
+        return known, address
 
 
 _CGROUPS: Final = Path("/sys/fs/cgroup")

@@ -28,9 +28,9 @@ SWAPPED: Final = 1 << 62
 _FRAME_MASK: Final = (1 << 55) - 1
 _TYPE_BITS: Final = 5
 LEAST_SPECIAL_TYPE: Final = 23
-"""Swap types from here on are no swap file's: poisoned, migrating and device pages (include/linux/swap.h, MAX_SWAPFILES:
-32 less 1 to 9 special ones, by the kernel's configuration). A page in a swap file has its slot where a poisoned one has
-its frame: whoever took the one for the other would name a guest that has nothing to do with the frame.
+"""Swap types from here on are no swap file's: poisoned, migrating and device pages (include/linux/swap.h,
+MAX_SWAPFILES: 32 less 1 to 9 special ones, by the kernel's configuration). A page in a swap file has its slot where a
+poisoned one has its frame: whoever took the one for the other would name a guest that has nothing to do with the frame.
 """
 CHUNK_BYTES: Final = 1 << 20
 """Of a page map, read at once: 512 MiB of address space; the time is looked at in between."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from ringfence.hypervisor.kvm.failures import LOGS, Failure, Failures
 from ringfence.hypervisor.kvm.guest_memory import Ask
@@ -14,6 +15,10 @@ from ringfence.hypervisor.kvm.kernel_words import KernelWords
 from ringfence.hypervisor.kvm.libvirt import connected
 from ringfence.hypervisor.kvm.owners import Owners
 from ringfence.hypervisor.kvm.pagemap import Pagemaps
+from ringfence.hypervisor.kvm.patience import Patience
+
+MONITOR_S: Final = 3.0
+"""For one answer of a human monitor through libvirt: whose page it is, is known without it; its number there is not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +45,7 @@ class Parts:
     guests: Guests = field(init=False)
     owners: Owners = field(init=False)
     failures: Failures = field(init=False)
+    patience: Patience = field(default_factory=lambda: Patience("libvirt"))
     _started: bool = False
 
     def __post_init__(self) -> None:
@@ -65,7 +71,8 @@ class Parts:
         """What is wrong now, a sentence each: libvirt that does not answer, monitors that cannot be had."""
         sight = self.guests.sight
         found = [f"{sight.problem}; the guests are shown as they were"] if sight.problem else []
-        return (*found, *self.guests.refusals.values())
+        faults = (each for each in (self.guests.fault, self.owners.fault) if each)
+        return (*found, *faults, *tuple(self.guests.refusals.values()))
 
     def ask(self, guest: Guest) -> Ask | None:
         """How a guest's human monitor is asked; None if it must not or cannot be."""
@@ -76,8 +83,11 @@ class Parts:
             return None
 
         def asked(command: str) -> str:
-            with connected(self.settings.libvirt) as connection, connection.domain(guest.key) as domain:
-                return domain.monitor(command)
+            def ask() -> str:
+                with connected(self.settings.libvirt) as connection, connection.domain(guest.key) as domain:
+                    return domain.monitor(command)
+
+            return self.patience.call(ask, MONITOR_S)
 
         return asked
 

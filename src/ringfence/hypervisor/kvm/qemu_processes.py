@@ -8,6 +8,7 @@ such a machine for itself.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,10 @@ _PROGRAMS: Final = ("qemu-system-", "qemu-kvm", "kvm")
 _LIBVIRT: Final = "/libvirt/qemu/"
 """In the path of a monitor that libvirt has made for itself."""
 _KVM_VM: Final = "anon_inode:kvm-vm"
+NAME_CHARACTERS: Final = 128
+MOST_MONITORS: Final = 8
+"""Of one QEMU: it is started with one or two."""
+_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,24 +87,42 @@ def start_of(home: Path) -> int | None:
         return None
 
 
+def threads_of(pid: int, proc: Path) -> frozenset[int]:
+    """The threads of a process: the kernel signals one of them."""
+    try:
+        return frozenset(int(each.name) for each in (proc / str(pid) / "task").iterdir())
+    except (OSError, ValueError):
+        return frozenset({pid})
+
+
 def _described(pid: int, began: int, words: list[str], home: Path) -> QemuProcess:
     given = list(zip(words, [*words[1:], ""], strict=True))
     values: dict[str, list[str]] = {}
     for option, value in given:
         if option.startswith("-"):
             values.setdefault(option.lstrip("-"), []).append(value)
-    uuid = values.get("uuid", [""])[-1].lower()
-    monitors = tuple(dict.fromkeys(_monitors(values)))
+    monitors = tuple(dict.fromkeys(_monitors(values)))[:MOST_MONITORS]
     return QemuProcess(
         pid=pid,
         began=began,
-        uuid="" if uuid == NO_UUID else uuid,
-        name=_name(values.get("name", [""])[-1]),
+        uuid=uuid_of(values.get("uuid", [""])[-1]),
+        name=plain(_name(values.get("name", [""])[-1])),
         monitors=monitors,
         by_libvirt=any(_LIBVIRT in str(path) for path in monitors) or _has_libvirts_monitor(values),
         uses_kvm=_uses_kvm(home),
         agent_socket=_agent_socket(values),
     )
+
+
+def uuid_of(said: str) -> str:
+    """A UUID in lower case; empty if it is none, or the one that stands for none."""
+    lower = said.lower()
+    return "" if lower == NO_UUID or _UUID.fullmatch(lower) is None else lower
+
+
+def plain(said: str, most: int = NAME_CHARACTERS) -> str:
+    """What a QEMU says or is called, as it may be shown and written down: it may be anything, and is cut."""
+    return "".join(each if each.isprintable() else "?" for each in said[:most])
 
 
 def _settings(text: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -118,8 +119,10 @@ class Qmp:
             if not self._line().QMP:
                 raise QmpError(f"{path}: this is no QMP socket")
             self._socket.sendall(b'{"execute": "qmp_capabilities", "id": 0}\n')
-            while (answer := self._line()).id is None:
-                pass  # an event
+            until_s = time.monotonic() + CONNECT_S
+            while (answer := self._line()).id is None:  # an event
+                if time.monotonic() > until_s:
+                    raise QmpError(f"{path}: events without end, and no answer")
             if answer.error is not None:
                 raise QmpError(f"{path}: {answer.error.desc}")
             self._socket.settimeout(None)
@@ -198,20 +201,24 @@ class Qmp:
     # --- in its thread -----------------------------------------------------------------------------------------------
 
     def _listen(self) -> None:
-        with suppress(OSError, QmpError):  # it is over then, by whosever doing
-            while not self.is_over:
-                message = self._line()
-                if message.event:
-                    self._heard(message.event, bytes(message.data))
-                elif message.id == self._number:
-                    with self._answered:
-                        self._answer = message
-                        self._answered.notify_all()
-        self.is_over = True
-        self._socket.close()
-        with self._answered:
-            self._answered.notify_all()
-        self._ended()
+        try:
+            with suppress(OSError, QmpError):  # it is over then, by whosever doing
+                while not self.is_over:
+                    self._took(self._line())
+        finally:
+            self.is_over = True
+            self._socket.close()
+            with self._answered:
+                self._answered.notify_all()
+            self._ended()
+
+    def _took(self, message: _Message) -> None:
+        if message.event:
+            self._heard(message.event, bytes(message.data))
+        elif message.id == self._number:
+            with self._answered:
+                self._answer = message
+                self._answered.notify_all()
 
     def _line(self) -> _Message:
         while (end := self._buffer.find(b"\n")) < 0:
@@ -230,8 +237,8 @@ def _read(raw: bytes, kind: type[_Shape]) -> _Shape:
     """A message or a part of one. Raises QmpError if it is none."""
     try:
         return msgspec.json.decode(raw, type=kind)
-    except msgspec.MsgspecError as error:
-        raise QmpError(f"QEMU says what is not understood: {raw[:80]!r}: {error}") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise QmpError(f"QEMU says what is not understood: {bytes(raw[:80])!r}: {error}") from error
 
 
 def memory_failure(data: bytes) -> MemoryFailure | None:

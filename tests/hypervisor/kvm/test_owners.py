@@ -1,0 +1,134 @@
+"""Whose a frame is, where the way to the answer is not straight: shared pages, huge ones, numbers used anew, faults."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ringfence.hypervisor.kvm.guest_memory import Ask
+from ringfence.hypervisor.kvm.guests import Guest
+from ringfence.hypervisor.kvm.kernel_pages import PageFlag
+from ringfence.hypervisor.kvm.kernel_words import Story
+from ringfence.hypervisor.kvm.owners import Owners
+from ringfence.hypervisor.kvm.pagemap import Pagemaps
+from ringfence.hypervisor.kvm.qemu_processes import QemuProcess
+from tests.hypervisor.kvm.files import GUEST_AT, HostFiles, poisoned, present
+
+FRAME = 0x12345
+FILE = PageFlag.LRU | PageFlag.MMAP
+ANON = FILE | PageFlag.ANON
+
+
+def _guest(key: str, pid: int) -> Guest:
+    return Guest(key=key, name=key, process=QemuProcess(pid=pid, began=1))
+
+
+WEB, DB = _guest("web", 7), _guest("db", 8)
+
+
+def _owners(
+    host: HostFiles,
+    *guests: Guest,
+    told: tuple[int, ...] = (),
+    ask: Callable[[Guest], Ask | None] = lambda _: None,
+) -> Owners:
+    for guest in guests:
+        assert guest.process is not None
+        (host.root / f"proc/{guest.process.pid}/task/{guest.process.pid * 100}").mkdir(parents=True)
+    story = Story(page="dirty LRU page", result="Recovered", signalled=told)
+    proc = host.root / "proc"
+    return Owners(lambda: guests, lambda _: story, ask, host.pages(), Pagemaps(proc), proc)
+
+
+@pytest.mark.parametrize("flags", [PageFlag.KSM | ANON, FILE])
+def test_all_guests_that_share_a_page_are_named(tmp_path: Path, flags: PageFlag) -> None:
+    host = HostFiles(tmp_path)
+    host.process(7, {1: present(FRAME)})
+    host.process(8, {2: present(FRAME)})
+    host.flag(FRAME, flags)
+    host.count(FRAME, 2)
+    assert {each.key for each in _owners(host, WEB, DB).look(FRAME).holders} == {"web", "db"}
+
+
+def test_all_guests_that_shared_a_page_are_named_when_the_kernel_has_taken_it_away(tmp_path: Path) -> None:
+    # By then its flags are gone, and so is the count of those that map it.
+    host = HostFiles(tmp_path)
+    host.process(7, {1: poisoned(FRAME)})
+    host.process(8, {2: poisoned(FRAME)})
+    host.flag(FRAME, PageFlag.HWPOISON)
+    host.count(FRAME, 0)
+    for told in ((), (7,), (7, 8)):
+        found = _owners(HostFiles(tmp_path / str(len(told))), told=told)
+        found.guests, found.pages, found.maps = (lambda: (WEB, DB)), host.pages(), Pagemaps(tmp_path / "proc")
+        if told != (7,):
+            assert {each.key for each in found.look(FRAME).holders} == {"web", "db"}
+        else:  # the kernel has signalled one: the others did not have it
+            assert {each.key for each in found.look(FRAME).holders} == {"web"}
+
+
+def test_a_huge_page_that_is_in_no_page_map_any_more_is_the_guest_s_that_the_kernel_has_signalled(
+    tmp_path: Path,
+) -> None:
+    host = HostFiles(tmp_path)
+    host.process(7, {1: present(FRAME + 9)})
+    host.process(8, {2: 0})
+    host.flag(FRAME, PageFlag.HWPOISON | PageFlag.HUGE | PageFlag.COMPOUND_HEAD)
+    (holder,) = _owners(host, WEB, DB, told=(800,)).look(FRAME).holders
+    assert (holder.key, holder.guest_address, holder.unmapped) == ("db", None, True)
+
+
+def test_a_number_that_is_another_process_s_by_now_is_not_believed(tmp_path: Path) -> None:
+    host = HostFiles(tmp_path)
+    host.process(7, {1: present(FRAME)})
+    host.flag(FRAME, ANON)
+    owners = _owners(host, WEB)
+    owners.start()
+    assert [each.key for each in owners.of(FRAME, urgent=True).holders] == ["web"]
+    owners.guests = lambda: (_guest("other", 7),)  # web has ended, and its number and its page are other's
+    assert [each.key for each in owners.of(FRAME, urgent=True).holders] == ["other"]
+
+
+def test_a_look_that_goes_wrong_is_said_and_the_next_one_is_taken(tmp_path: Path) -> None:
+    host = HostFiles(tmp_path)
+    host.process(7, {1: present(FRAME)})
+    host.flag(FRAME, ANON)
+    owners = _owners(host, WEB)
+
+    def fails() -> tuple[Guest, ...]:
+        raise RuntimeError("a fault")
+
+    owners.guests = fails
+    owners.start()
+    answer = owners.of(FRAME, urgent=True)
+    assert not answer.complete and "a fault" in owners.fault
+    owners.guests = lambda: (WEB,)
+    assert [each.key for each in owners.of(FRAME, urgent=True).holders] == ["web"]
+    assert not owners.fault
+
+
+def test_a_number_that_qemu_denies_is_not_told(tmp_path: Path) -> None:
+    """Two blocks of one name: the second is taken for a part of the first, and only QEMU knows better (L7)."""
+    host = HostFiles(tmp_path)
+    host.process(7, {1: present(FRAME)})
+    host.flag(FRAME, ANON)
+    said = {
+        "info mtree -f": 'FlatView #0\n AS "memory", root: system\n'
+        "  0000000000000000-0000000000000fff (prio 0, ram): vga\n"
+        "  0000000000010000-0000000000010fff (prio 0, ram): vga @0000000000001000\n",
+        "gpa2hva 0x0": f"Host virtual address for 0x0 (vga) is {GUEST_AT:#x}",
+        "gpa2hva 0x10000": f"Host virtual address for 0x10000 (vga) is {GUEST_AT + (9 << 12):#x}",
+    }
+    (holder,) = _owners(host, WEB, ask=lambda _: lambda command: said.get(command, "")).look(FRAME).holders
+    assert (holder.key, holder.guest_address, holder.own_memory) == ("web", None, False)
+
+
+def test_the_group_of_a_process_may_be_called_anything(tmp_path: Path) -> None:
+    host = HostFiles(tmp_path)
+    host.process(7, {1: present(FRAME)})
+    host.flag(FRAME, ANON)
+    (tmp_path / "proc/7/cgroup").write_bytes(b"0::/\xff\xfe\n")
+    (tmp_path / "proc/kpagecgroup").write_bytes(os.urandom(8) * (FRAME + 1))
+    assert [each.key for each in _owners(host, WEB).look(FRAME).holders] == ["web"]
