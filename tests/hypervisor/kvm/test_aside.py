@@ -79,3 +79,33 @@ def test_no_more_run_than_there_is_room_for(tmp_path: Path) -> None:
         aside.begin(StepId(number), _after(go))
     assert aside.begin(StepId(MOST), lambda: DONE).status is Status.REFUSED
     go.set()
+
+
+def test_an_order_that_runs_is_not_begun_again(tmp_path: Path) -> None:
+    aside, goes_on, begun = Aside(tmp_path), threading.Event(), list[int]()
+
+    def work() -> Result:
+        begun.append(1)
+        goes_on.wait(30)
+        return Result(Status.DONE)
+
+    for _ in range(3):
+        assert aside.begin(StepId(1), work).status is Status.RUNNING
+    goes_on.set()
+    assert select.select([aside.ready], [], [], 30)[0]
+    assert aside.ended() == ((StepId(1), Result(Status.DONE)),)
+    assert len(begun) == 1
+
+
+def test_what_hangs_takes_no_room_from_what_does_not(tmp_path: Path) -> None:
+    aside, goes_on = Aside(tmp_path), threading.Event()
+
+    def hangs() -> Result:
+        goes_on.wait(30)
+        return Result(Status.DONE)
+
+    for number in range(MOST):
+        assert aside.begin(StepId(number), hangs, lane="libvirt").status is Status.RUNNING
+    assert aside.begin(StepId(MOST), hangs, lane="libvirt").status is Status.REFUSED
+    assert aside.begin(StepId(MOST + 1), lambda: Result(Status.DONE), wait_s=30).status is Status.DONE
+    goes_on.set()

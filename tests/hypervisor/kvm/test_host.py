@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import os
 import select
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 from ringfence.action.carry import carry_out
 from ringfence.arch.cpuid import Vendor
 from ringfence.hypervisor.boot import Boot
+from ringfence.hypervisor.kvm import host as module
+from ringfence.hypervisor.kvm import named_pages
+from ringfence.hypervisor.kvm.aside import Trace
 from ringfence.hypervisor.kvm.host import KvmHost
 from ringfence.hypervisor.kvm.kernel_pages import KernelPages, PageFlag
+from ringfence.hypervisor.kvm.owners import NOT_KNOWN, Answer
 from ringfence.hypervisor.kvm.parts import Parts, Settings
 from ringfence.hypervisor.kvm.processor import Processor
+from ringfence.hypervisor.kvm.qemu_processes import QemuProcess, kill, start_of
 from ringfence.hypervisor.port import Capability, Ended, Hypervisor
 from ringfence.record.evidence import Format, Origin, Record, Registers
 from ringfence.world.domain import DomainKind, DomainState
@@ -35,6 +43,7 @@ from ringfence.world.steps import (
     OnlineFrame,
     Order,
     PauseDomain,
+    RestartDomain,
     SaveDomain,
     ShutDownDomain,
     Status,
@@ -244,3 +253,76 @@ def test_a_monitor_that_cannot_be_had_is_said(world: World, tmp_path: Path) -> N
     world.parts.guests.monitors = (*world.parts.guests.monitors, tmp_path / "none")
     world.parts.guests.look()
     assert ["No such file" in problem for problem in world.parts.problems] == [True]
+
+
+def test_a_guest_that_hangs_does_not_make_another_one_s_pause_a_failure(world: World) -> None:
+    """Or the decision would go on to the next row: the guest that was paused would be killed."""
+    guests = world.parts.guests
+    assert guests._looking.acquire(timeout=30)  # a look that does not end: some other QEMU answers nothing
+    try:
+        assert world.give(PauseDomain(GUEST)) is Status.DONE
+        assert world.host.situation(None).domains[1].state is DomainState.PAUSED
+    finally:
+        guests._looking.release()
+
+
+def test_a_guest_that_nobody_ends_is_killed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed: list[int] = []
+    hangs = threading.Event()
+
+    def kill(process: QemuProcess) -> bool:
+        killed.append(process.pid)
+        return True
+
+    monkeypatch.setattr(module, "kill", kill)
+    monkeypatch.setattr(module, "KILL_S", 0.05)
+    monkeypatch.setattr(module, "PROMPT_S", 0.01)
+    monkeypatch.setattr(world.host._qmp.__class__, "destroy", lambda *_: hangs.wait())
+    assert world.give(DestroyDomain(GUEST)) is Status.RUNNING  # no failure, for which the host would halt
+    assert world.ended() == {StepId(1): Status.DONE}
+    assert killed == [os.getpid()]
+    hangs.set()
+
+
+def test_a_restart_that_was_not_begun_is_not_called_done(world: World, tmp_path: Path) -> None:
+    """Ringfence was killed between its note and the order: the guest runs in its old memory."""
+    (guest,) = world.parts.guests.sight.guests
+    assert guest.process is not None
+    for process, wanted in ((guest.process.identity, Status.UNKNOWN), ((1, 1), Status.RUNNING)):
+        trace = Trace(what="restart", key=UUID, process=process)
+        (tmp_path / "state/operations/50.json").write_bytes(msgspec.json.encode(trace))
+        assert world.host.probe(Order(StepId(50), RestartDomain(GUEST))).status is wanted
+
+
+def test_a_disk_that_takes_nothing_keeps_nobody_from_deciding(world: World, tmp_path: Path) -> None:
+    (tmp_path / "full/domains.making").mkdir(parents=True)
+    host = KvmHost(Boot(number=1, id="b", base_ms=0), tmp_path / "full", world.parts, Processor())
+    assert [each.id for each in host.situation(_record(SRAO)).domains] == [DOM0, GUEST]
+    (tmp_path / "full/domains.making").rmdir()
+    host.arrivals()
+    assert (tmp_path / "full/domains.json").exists()
+
+
+def test_the_pages_of_one_record_have_one_time_together(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+
+    def of(_: int, *, urgent: bool, most_s: float) -> Answer:
+        assert urgent
+        asked.append(most_s)
+        return NOT_KNOWN
+
+    monkeypatch.setattr(world.parts, "owners", SimpleNamespace(of=of, mca_enabled=lambda _: False))
+    monkeypatch.setattr(named_pages, "RECORD_S", 0.0)
+    assert world.host.situation(_record(SRAO)).frames[0].use is FrameUse.UNKNOWN
+    assert asked == [0.0]
+
+
+def test_only_the_process_that_was_meant_is_killed() -> None:
+    with subprocess.Popen(["sleep", "600"]) as process:
+        began = start_of(Path("/proc") / str(process.pid))
+        assert began is not None
+        assert not kill(QemuProcess(pid=process.pid, began=began + 1))
+        assert process.poll() is None
+        assert kill(QemuProcess(pid=process.pid, began=began))
+        assert process.wait(30) == -9
+    assert not kill(QemuProcess(pid=process.pid, began=began))

@@ -22,7 +22,7 @@ from ringfence.world.identities import StepId
 from ringfence.world.steps import Result, Status
 
 MOST: Final = 64
-"""Orders at a time: a drained host migrates a few at once, the policy says how many."""
+"""Orders of one lane at a time: a drained host migrates a few at once, the policy says how many."""
 KEPT: Final = 256
 """Ends that are remembered, here and on the disk; the oldest go first."""
 
@@ -57,7 +57,7 @@ class Aside:
 
     home: Path
     ready: int = field(default_factory=lambda: os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
-    _running: dict[StepId, threading.Event] = field(default_factory=dict)
+    _running: dict[StepId, tuple[threading.Event, str]] = field(default_factory=dict)
     _ends: OrderedDict[StepId, Result] = field(default_factory=OrderedDict)
     _to_tell: deque[tuple[StepId, Result]] = field(default_factory=deque)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -67,15 +67,25 @@ class Aside:
         for old in sorted(self.home.glob("*.json"), key=lambda path: path.stat().st_mtime)[:-KEPT]:
             old.unlink(missing_ok=True)
 
-    def begin(self, order: StepId, work: Work, *, trace: Trace | None = None, wait_s: float = 0.0) -> Result:
-        """Have it done. Its result if it ends within ``wait_s``, else RUNNING, and its end is told by ``ended``."""
+    def begin(
+        self, order: StepId, work: Work, *, trace: Trace | None = None, wait_s: float = 0.0, lane: str = ""
+    ) -> Result:
+        """Have it done. Its result if it ends within ``wait_s``, else RUNNING, and its end is told by ``ended``. One
+        that runs already is waited for and not begun again. ``lane``: what it may wait for without end (a libvirtd that
+        hangs) fills its own lane, and takes no room from the others.
+        """
         with self._lock:
-            if len(self._running) >= MOST:
+            if (running := self._running.get(order)) is not None:
+                ended, begins = running[0], False
+            elif sum(each == lane for _, each in self._running.values()) >= MOST:
                 return Result(Status.REFUSED, f"{MOST} operations run already")
-            ended = self._running[order] = threading.Event()
-        if trace is not None:
-            self._write(order, trace)
-        threading.Thread(target=self._do, args=(order, work, trace), name=f"order {order}", daemon=True).start()
+            else:
+                ended, begins = threading.Event(), True
+                self._running[order] = ended, lane
+        if begins:
+            if trace is not None:
+                self._write(order, trace)
+            threading.Thread(target=self._do, args=(order, work, trace), name=f"order {order}", daemon=True).start()
         if wait_s and ended.wait(wait_s):
             with self._lock:
                 result = self._ends[order]
@@ -95,7 +105,7 @@ class Aside:
             while len(self._ends) > KEPT:
                 self._ends.popitem(last=False)
             self._to_tell.append((order, result))
-            ended = self._running.pop(order)
+            ended, _ = self._running.pop(order)
         ended.set()
         self.wake()
 

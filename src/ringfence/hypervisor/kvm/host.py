@@ -9,21 +9,26 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Final, assert_never
 
 from ringfence.arch.mcg import SER_P
+from ringfence.errors import HypervisorError
 from ringfence.hypervisor import last_resorts
 from ringfence.hypervisor.boot import Boot
 from ringfence.hypervisor.kvm.agents import Agents
-from ringfence.hypervisor.kvm.aside import Aside, Trace, Work
+from ringfence.hypervisor.kvm.aside import MOST, Aside, Trace, Work
 from ringfence.hypervisor.kvm.guests import Guest
 from ringfence.hypervisor.kvm.libvirt_operations import LibvirtOperations
 from ringfence.hypervisor.kvm.named_pages import NamedPages, Seen, is_uncorrected
 from ringfence.hypervisor.kvm.numbering import Numbering
 from ringfence.hypervisor.kvm.other_host import OtherHost
 from ringfence.hypervisor.kvm.parts import Parts
+from ringfence.hypervisor.kvm.patience import Patience
 from ringfence.hypervisor.kvm.processor import Processor
+from ringfence.hypervisor.kvm.qemu_processes import kill
 from ringfence.hypervisor.kvm.qmp_operations import NO_WAY, QmpOperations
 from ringfence.hypervisor.kvm.vmce import inject
 from ringfence.hypervisor.port import Arrival, Capability, Ended, Token
@@ -66,6 +71,11 @@ from ringfence.world.treatment import Dom0Says, StepEnded
 
 PROMPT_S: Final = 2.0
 """A short order is waited for so long: libvirt's suspend takes some milliseconds, a stuck libvirtd takes for ever."""
+SEEN_S: Final = 1.0
+"""For a look at what an order has changed; whoever hangs elsewhere on the host does not make it a failure."""
+KILL_S: Final = 3.0
+"""libvirtd or QEMU has this long to end a guest; then its process is killed: it may run no longer, and a guest that
+cannot be killed is a host that has to be halted."""
 PAGE_S: Final = 1.0
 """The same of a page: the kernel empties its per-CPU lists and splits a huge page within milliseconds."""
 DISK_PAGES_PER_S: Final = 25_600
@@ -85,6 +95,7 @@ class KvmHost:
         self._aside = Aside(state_dir / "operations")
         self._numbering = Numbering(state_dir, boot.number)
         self._libvirt, self._qmp = LibvirtOperations(parts.settings.libvirt), QmpOperations(parts.guests.monitor)
+        self._patience = Patience("libvirt or QEMU", most=MOST)
         self._other = OtherHost(parts.settings.destination)
         self._agents, self._named = Agents(), NamedPages(parts)
         self._uncorrected: deque[Record] = deque(maxlen=MOST_LAST_WORDS)
@@ -145,6 +156,8 @@ class KvmHost:
         """As ``port.Hypervisor.arrivals``: ends of orders."""
         now_ms = self.now_ms()
         self._all_domains()
+        with suppress(HypervisorError):
+            self._numbering.keep()
         guests = self._parts.guests.sight.guests
         self._agents.turn(((self._numbers[each.key], each) for each in guests if each.key in self._numbers), now_ms)
         ends = (*self._aside.ended(), *self._agents.links.ended(now_ms))
@@ -211,7 +224,8 @@ class KvmHost:
         guests = self._parts.guests.sight.guests
         if guests is not self._domains[0]:
             found = (_DOM0, *(self._domain(each) for each in guests))
-            self._numbering.keep()
+            with suppress(HypervisorError):  # a full disk keeps nobody from deciding: it is written down later
+                self._numbering.keep()
             self._numbers = {guest.key: domain.id for guest, domain in zip(guests, found[1:], strict=True)}
             self._domains = guests, found
         return self._domains[1]
@@ -246,11 +260,11 @@ class KvmHost:
         libvirt, qmp = self._libvirt, self._qmp
         match step:
             case PauseDomain(domain=domain):
-                return self._promptly(order, domain, libvirt.pause, qmp.pause)
+                return self._promptly(order, domain, libvirt.pause, qmp.pause, DomainState.PAUSED)
             case UnpauseDomain(domain=domain):
-                return self._promptly(order, domain, libvirt.unpause, qmp.unpause)
+                return self._promptly(order, domain, libvirt.unpause, qmp.unpause, DomainState.RUNNING)
             case DestroyDomain(domain=domain):
-                return self._promptly(order, domain, libvirt.destroy, qmp.destroy)
+                return self._destroy(order, domain)
             case SaveDomain(domain=domain):
                 return self._begin(order, domain, "save", libvirt.save)
             case RestoreDomain(domain=domain):
@@ -305,25 +319,53 @@ class KvmHost:
     def _migrate(self, key: str) -> Result:
         return self._libvirt.migrate(key, self._settings.destination)
 
-    def _operated(self, domain: DomainId, libvirt: _Operation, qmp: _Operation | None) -> Work | Result:
+    def _operated(
+        self, domain: DomainId, libvirt: _Operation, qmp: _Operation | None, becomes: DomainState | None = None
+    ) -> Work | Result:
         guest = self._guest(domain)
         if guest is None or domain == DOM0:
             return Result(Status.REFUSED, f"there is no guest {domain}")
         key, how = guest.key, libvirt if guest.by_libvirt else qmp
         if how is None:
             return NO_WAY
-        return lambda: self._seen_after(how(key))
+        return lambda: self._seen_after(key, how(key), becomes)
 
-    def _seen_after(self, result: Result) -> Result:
+    def _seen_after(self, key: str, result: Result, becomes: DomainState | None = None) -> Result:
         """A result, after a look: who hears it sees what it changed."""
-        self._parts.guests.look()
+        if becomes is not None and result.status is Status.DONE:
+            self._parts.guests.learned(key, becomes)
+        self._parts.guests.look_soon(SEEN_S)
         return result
 
-    def _promptly(self, order: Order, domain: DomainId, libvirt: _Operation, qmp: _Operation) -> Result:
-        work = self._operated(domain, libvirt, qmp)
+    def _lane(self, domain: DomainId) -> str:
+        guest = self._guest(domain)
+        return _LIBVIRT if guest is not None and guest.by_libvirt else _MONITORS
+
+    def _destroy(self, order: Order, domain: DomainId) -> Result:
+        """The end of a guest takes as long as its memory is large: it is waited for aside, and made sure of."""
+        guest = self._guest(domain)
+        if guest is None or domain == DOM0:
+            return Result(Status.REFUSED, f"there is no guest {domain}")
+        how = self._libvirt.destroy if guest.by_libvirt else self._qmp.destroy
+        work = partial(self._made_end, guest, how)
+        return self._aside.begin(order.id, work, wait_s=PROMPT_S, lane=_ENDS)
+
+    def _made_end(self, guest: Guest, how: _Operation) -> Result:
+        try:
+            result = self._patience.call(lambda: how(guest.key), KILL_S)
+        except HypervisorError as error:
+            result = Result(Status.FAILED, str(error))
+        if result.status is Status.FAILED and guest.process is not None and kill(guest.process):
+            result = Result(Status.DONE, f"its QEMU was killed (process {guest.process.pid}), for {result.because}")
+        return self._seen_after(guest.key, result, DomainState.DESTROYED)
+
+    def _promptly(
+        self, order: Order, domain: DomainId, libvirt: _Operation, qmp: _Operation, becomes: DomainState
+    ) -> Result:
+        work = self._operated(domain, libvirt, qmp, becomes)
         if isinstance(work, Result):
             return work
-        result = self._aside.begin(order.id, work, wait_s=PROMPT_S)
+        result = self._aside.begin(order.id, work, wait_s=PROMPT_S, lane=self._lane(domain))
         if result.status is Status.RUNNING:
             return Result(Status.FAILED, f"no answer within {PROMPT_S:g} s; it may still be done")
         return result
@@ -339,7 +381,7 @@ class KvmHost:
             what=what, key=guest.key, process=process, destination=self._settings.destination,
             by_libvirt=guest.by_libvirt,
         )  # fmt: skip
-        return self._aside.begin(order.id, work, trace=trace)
+        return self._aside.begin(order.id, work, trace=trace, lane=self._lane(domain))
 
     def _bounded(self, order: Order, work: Work, wait_s: float) -> Result:
         return self._aside.begin(order.id, work, wait_s=wait_s)
@@ -355,8 +397,16 @@ class KvmHost:
             trace = known
             if not trace.by_libvirt:
                 return Result(Status.FAILED, "Ringfence was killed meanwhile; QEMU alone keeps no word of it")
-            return self._aside.begin(order.id, lambda: self._seen_after(self._libvirt.followed(trace)), trace=trace)
+            guest = self._parts.guests.sight.guest(trace.key)
+            if trace.what == "restart" and guest is not None and guest.process is not None:  # noqa: SIM102 (two facts)
+                if guest.process.identity == trace.process:
+                    return Result(Status.UNKNOWN, "it was not begun: the QEMU of that moment runs")
+            follow = partial(self._followed, trace)
+            return self._aside.begin(order.id, follow, trace=trace, lane=_LIBVIRT)
         return known
+
+    def _followed(self, trace: Trace) -> Result:
+        return self._seen_after(trace.key, self._libvirt.followed(trace))
 
     def answer(self, case: CaseId, domain: DomainId, says: Dom0Says) -> Result:
         """As ``port.Hypervisor.answer``: the kernel asks nobody."""
@@ -368,6 +418,10 @@ class KvmHost:
 
 
 _Operation = Callable[[str], Result]
+_LIBVIRT: Final = "libvirt"
+_MONITORS: Final = "monitors"
+_ENDS: Final = "ends"
+"""Lanes of orders (``Aside.begin``)."""
 
 
 def _each(first: Frame, count: int, what: Callable[[Frame], Result]) -> Result:

@@ -28,6 +28,8 @@ from ringfence.world.situation import AlreadyDone
 
 SETTLE_S: Final = 1.0
 """The kernel marks a page within milliseconds; a host that is emulated takes some hundred."""
+RECORD_S: Final = 16.0
+"""For all the pages of one record together, so that the writer gives systemd's watchdog (30 s) its sign of life."""
 TOLD_S: Final = 1.0
 """From the kernel's signal to QEMU's word that it has told its guest."""
 LOOK_S: Final = 0.005
@@ -77,9 +79,11 @@ class NamedPages:
     parts: Parts
     bad: OrderedDict[Frame, None] = field(default_factory=OrderedDict)
     _waited: OrderedDict[Frame, None] = field(default_factory=OrderedDict)
+    _until_s: float = 0.0
 
     def of(self, record: Record, numbers: Mapping[str, DomainId], passes_through: Callable[[str], bool]) -> Seen:
-        """What is known of the pages of a record. Waits up to ``SETTLE_S`` and ``TOLD_S`` for an uncorrected error."""
+        """What is known of the pages of a record. Waits up to ``RECORD_S`` for an uncorrected error."""
+        self._until_s = time.monotonic() + RECORD_S
         frames = frames_of(record)
         urgent = is_uncorrected(record)
         now = urgent and (record.time is None or record.time > time.time() - PAST_S)
@@ -103,7 +107,7 @@ class NamedPages:
         if frame in self._waited:
             return
         _remember(self._waited, frame)
-        until_s = time.monotonic() + SETTLE_S
+        until_s = min(self._until_s, time.monotonic() + SETTLE_S)
         pages = self.parts.pages
         flags = pages.flags(frame)
         while flags is not None and not flags & (PageFlag.HWPOISON | PageFlag.NOPAGE) and time.monotonic() < until_s:
@@ -130,7 +134,9 @@ class NamedPages:
         first, count = pages.huge_pages(frame)
         answer = Answer()
         if facts.may_be_a_guests(flags, story, maps):
-            answer = self.parts.owners.of(frame, urgent=urgent) if at < MOST_LOOKED_UP else NOT_KNOWN
+            left_s = max(0.0, self._until_s - time.monotonic())
+            owners = self.parts.owners
+            answer = owners.of(frame, urgent=urgent, most_s=left_s) if at < MOST_LOOKED_UP else NOT_KNOWN
         known = facts.facts(
             frame, flags=flags, story=story, maps=maps, pages=1, answer=answer, numbers=numbers,
             passes_through=passes_through,
@@ -142,7 +148,7 @@ class NamedPages:
         keys = {each.key for each in answer.holders if each.key in numbers}
         story = self.parts.words.story(frame)
         since_s = time.time() - (time.monotonic() - story.at_s) - 1.0
-        until_s = time.monotonic() + (TOLD_S if story.signalled else 0.0)
+        until_s = min(self._until_s, time.monotonic() + (TOLD_S if story.signalled else 0.0))
         while True:
             told = {key for key in keys if self.parts.failures.told(key, frame, since_s)}
             if told == keys or time.monotonic() >= until_s:

@@ -93,12 +93,12 @@ class Owners:
         """Look in a thread."""
         threading.Thread(target=self._go_on, name="owners", daemon=True).start()
 
-    def of(self, frame: int, *, urgent: bool) -> Answer:
-        """Who has a frame, as far as that is found in time."""
+    def of(self, frame: int, *, urgent: bool, most_s: float = URGENT_S) -> Answer:
+        """Who has a frame, as far as that is found in time (``most_s`` at the most)."""
         known = self._verified(frame)
         if known is not None:
             return known
-        wait_s = URGENT_S if urgent else self._patience()
+        wait_s = min(most_s, URGENT_S if urgent else self._patience())
         began_s = time.monotonic()
         with self._turn:
             self._wanted[frame] = None

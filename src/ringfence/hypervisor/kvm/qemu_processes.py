@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import re
+import select
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,8 @@ _LIBVIRT: Final = "/libvirt/qemu/"
 """In the path of a monitor that libvirt has made for itself."""
 _KVM_VM: Final = "anon_inode:kvm-vm"
 NAME_CHARACTERS: Final = 128
+ENDED_S: Final = 20.0
+"""For a process that was killed to be gone: the kernel gives back 1 TiB of memory within some ten seconds."""
 MOST_MONITORS: Final = 8
 """Of one QEMU: it is started with one or two."""
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
@@ -85,6 +89,26 @@ def start_of(home: Path) -> int | None:
         return int((home / "stat").read_text(errors="replace").rpartition(")")[2].split()[19])
     except (OSError, ValueError, IndexError):
         return None
+
+
+def kill(process: QemuProcess) -> bool:
+    """End a QEMU by SIGKILL, and wait up to ``ENDED_S`` until it has; False if it is there still, or was another one by
+    then. Whatever tree it was found in, it is a process of this kernel that is signalled: its start is looked at anew.
+    """
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except OSError:
+        return False
+    try:
+        # Now that the number is held, it cannot be another process's any more.
+        if start_of(Path("/proc") / str(process.pid)) != process.began:
+            return False
+        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        return bool(select.select([descriptor], [], [], ENDED_S)[0])
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
 
 
 def threads_of(pid: int, proc: Path) -> frozenset[int]:
