@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import ctypes
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ctypes import CFUNCTYPE, POINTER, byref, c_char_p, c_int, c_uint, c_ulong, c_ulonglong, c_ushort, c_void_p
@@ -199,7 +201,9 @@ _PROTOTYPES: Final[tuple[tuple[str, object, tuple[object, ...]], ...]] = (
     ("virConnectGetHostname", c_void_p, (c_void_p,)),
     ("virConnectListAllDomains", c_int, (c_void_p, POINTER(POINTER(c_void_p)), c_uint)),
     ("virConnectDomainEventRegisterAny", c_int, (c_void_p, c_void_p, c_int, c_void_p, c_void_p, c_void_p)),
+    ("virConnectDomainEventDeregisterAny", c_int, (c_void_p, c_int)),
     ("virConnectRegisterCloseCallback", c_int, (c_void_p, _CLOSED, c_void_p, c_void_p)),
+    ("virConnectUnregisterCloseCallback", c_int, (c_void_p, _CLOSED)),
     ("virNodeGetFreeMemory", c_ulonglong, (c_void_p,)),
     ("virDomainLookupByUUIDString", c_void_p, (c_void_p, c_char_p)),
     ("virDomainFree", c_int, (c_void_p,)),
@@ -245,7 +249,7 @@ def _library() -> ctypes.CDLL:
     if lib.virInitialize() < 0 or lib.virEventRegisterDefaultImpl() < 0:
         raise HypervisorError("libvirt's library cannot be set up", advice=ADVICE)
     silent, tick = _ERROR(_silent), _TIMEOUT(_tick)
-    _KEPT.extend((silent, tick))
+    _FOR_GOOD.extend((silent, tick))
     lib.virSetErrorFunc(None, silent)
     lib.virEventAddTimeout(TICK_MS, tick, None, None)
     threading.Thread(target=_run_events, args=(lib,), name="libvirt", daemon=True).start()
@@ -254,7 +258,8 @@ def _library() -> ctypes.CDLL:
 
 def _run_events(lib: ctypes.CDLL) -> None:
     while True:
-        lib.virEventRunDefaultImpl()
+        if lib.virEventRunDefaultImpl() < 0:
+            time.sleep(TICK_MS / 1000)  # whatever is wrong, it is not asked without a pause
 
 
 @cache
@@ -414,16 +419,25 @@ class Connection:
 
     def __init__(self, uri: str) -> None:
         self._lib = _library()
-        self._callbacks: list[object] = []
+        self._events: list[int] = []
+        self._closed: object | None = None
         handle = self._lib.virConnectOpen(uri.encode())
         if not handle:
             raise HypervisorError(f"{uri}: {_error(self._lib)}", advice=ADVICE)
         self._handle: int = handle
         self._lib.virConnectSetKeepAlive(handle, KEEPALIVE_S, KEEPALIVE_COUNT)
 
-    def close(self) -> None:
-        """Let it go."""
-        self._lib.virConnectClose(self._handle)
+    def close(self) -> int:
+        """Let it go; how many references are left (0, or its socket and its place at libvirtd would stay, and events
+        would come twice). What is still registered holds one each (libvirt src/libvirt-host.c, virConnectClose).
+        """
+        for event in self._events:
+            self._lib.virConnectDomainEventDeregisterAny(self._handle, event)
+        if self._closed is not None:
+            self._lib.virConnectUnregisterCloseCallback(self._handle, self._closed)
+        self._events.clear()
+        self._closed = None
+        return self._lib.virConnectClose(self._handle)  # type: ignore[no-any-return]  # a foreign function
 
     @property
     def is_alive(self) -> bool:
@@ -500,22 +514,24 @@ class Connection:
             heard()
 
         callback = _CLOSED(told)
-        self._callbacks.append(callback)
+        _KEPT.append(callback)
         _checked(self._lib, self._lib.virConnectRegisterCloseCallback(self._handle, callback, None, None))
+        self._closed = callback
 
     def _register(self, event: Event, callback: object) -> None:
-        # The callback must outlive the connection, in whose thread it is called.
-        self._callbacks.append(callback)
         _KEPT.append(callback)
         pointer = ctypes.cast(callback, c_void_p)  # type: ignore[arg-type]  # a CFUNCTYPE instance
-        _checked(
+        number = _checked(
             self._lib,
             self._lib.virConnectDomainEventRegisterAny(self._handle, None, int(event), pointer, None, None),
         )
+        self._events.append(number)
 
 
-_KEPT: Final[list[object]] = []
-"""Functions that C may still call: libvirt lets go of them only after its connection is gone. A few a reconnection."""
+_FOR_GOOD: Final[list[object]] = []
+"""Functions of the library as a whole."""
+_KEPT: Final[deque[object]] = deque(maxlen=96)
+"""Functions that C may still be calling in its own thread, a moment after they were taken back: three a connection."""
 
 
 def _version(number: int) -> str:
