@@ -18,11 +18,11 @@ def test_an_error_in_a_free_page_is_nobodys_loss(xen_lab: XenLab) -> None:
 
 
 def test_an_error_in_a_pv_guests_page_ends_the_guest_by_xens_own_hand(xen_lab: XenLab) -> None:
-    """I.2c: Xen cannot unmap a PV guest's page, and crashes it before Dom0 hears of it: nothing is left to be done."""
+    """Preempted: Xen cannot unmap a PV guest's page, and crashes it before Dom0 hears of it; nothing is left to do."""
     xen_lab.mce(5, SRAO, xen_lab.pages.guests["pv1"][80] << 12, SRAO_MCG)
     found = xen_lab.until("pv1: killed")
     assert any(each["text"] == "pv1 is crashed" for each in found)
-    assert any(each["kind"] == "Impacted" and "pv1 lost something (proven)" in each["text"] for each in found)
+    assert any(each["kind"] == "Impacted" and "pv1 (1 page) lost something (proven)" in each["text"] for each in found)
     assert not [each for each in found if each["kind"] == "Intended" and "Destroy" in each["text"]]
 
 
@@ -35,7 +35,7 @@ def test_an_error_in_a_page_of_dom0_is_told_to_dom0s_kernel_which_takes_the_page
 
 
 def test_an_error_in_a_page_of_xens_own_is_said_to_be_beyond_repair_and_the_page_stays(xen_lab: XenLab) -> None:
-    """I.2a: Xen goes on, and takes nothing out of use; nobody has the page but Xen."""
+    """I.2b: Xen goes on, and takes nothing out of use; nobody has the page but Xen."""
     xen_lab.mce(5, SRAO, xen_lab.pages.xen << 12, SRAO_MCG)
     xen_lab.until("Uncorrected error")
 

@@ -13,6 +13,8 @@ from lab.xen.guests import GUEST_S, Pages
 STATE_DIR: Final = "/var/lib/ringfence"
 POLICY: Final = "/etc/ringfence/policy.toml"
 CONFIGURATION: Final = "/etc/ringfence/ringfence.toml"
+PID: Final = "/tmp/ringfence.pid"
+LOG: Final = "/tmp/ringfence.log"
 EVENTS: Final = "/tmp/events.jsonl"
 """What ``ringfence events --follow`` prints: to start a Python for every look would take seconds under emulation."""
 SERVICE_S: Final = 240.0
@@ -51,7 +53,7 @@ def process(dom0: Remote, name: str, pages: Pages) -> tuple[int, int]:
 
 def install(dom0: Remote) -> None:
     """Unpack Ringfence from the second disk, which the kernel may have seen with another in it."""
-    dom0.must("echo 3 >/proc/sys/vm/drop_caches; cd / && cpio -idu </dev/sdb", timeout_s=GUEST_S)
+    dom0.must("echo 3 >/proc/sys/vm/drop_caches; cd / && cpio -idu </dev/extra", timeout_s=GUEST_S)
 
 
 def serve(dom0: Remote, configuration: str = "") -> None:
@@ -60,8 +62,9 @@ def serve(dom0: Remote, configuration: str = "") -> None:
     dom0.write(CONFIGURATION, configuration.encode())
     words = f"ringfence run --hypervisor xen --state-dir {STATE_DIR} --config {CONFIGURATION} --policy {POLICY}"
     follow = f"ringfence events --follow --details --json --last {MANY} --state-dir {STATE_DIR}"
-    dom0.must(f"rm -f {STATE_DIR}/control.sock; (setsid {words} >>/tmp/ringfence.log 2>&1 </dev/null &)")
-    for _ in wait(SERVICE_S, "the service", lambda: dom0.must("cat /tmp/ringfence.log")):
+    start = f"echo $$ >{PID}; exec {words} >>{LOG} 2>&1 </dev/null"
+    dom0.must(f"rm -f {STATE_DIR}/control.sock; (setsid sh -c '{start}' &)")
+    for _ in wait(SERVICE_S, "the service", lambda: dom0.must(["cat", LOG])):
         if dom0.run(["test", "-S", f"{STATE_DIR}/control.sock"]).code == 0:
             break
     dom0.must(f"(setsid {follow} >{EVENTS} 2>&1 </dev/null &)")
@@ -72,9 +75,9 @@ def serve(dom0: Remote, configuration: str = "") -> None:
 
 def kill_service(dom0: Remote) -> None:
     """End Ringfence at once, as a crash would."""
-    dom0.must("kill -9 $(pgrep -f 'ringfence [r]un')")
+    dom0.must(f"kill -9 $(cat {PID})")
     for _ in wait(SERVICE_S, "the service's end"):
-        if dom0.run("pgrep -f 'ringfence [r]un'").code:
+        if dom0.run(f"kill -0 $(cat {PID})").code != 0:
             return
 
 

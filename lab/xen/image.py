@@ -34,8 +34,8 @@ BOOKWORM: Final = Choice("bookworm", "4.17", python="3.11")
 """Its Xen does not scan the banks (upstream 532988dccc is missing): the case that must be detected."""
 
 _MODULES: Final = (
-    "xen-privcmd", "xenfs", "xen-evtchn", "xen-gntdev", "xen-gntalloc", "xen-blkback", "xen-netback", "loop", "ext4",
-    "ahci", "sd_mod",
+    "xen-privcmd", "xenfs", "xen-evtchn", "xen-gntdev", "xen-gntalloc", "xen-blkback", "xen-netback", "loop",
+    "crc32c-generic", "ext4", "ahci", "sd_mod",
 )  # fmt: skip
 
 _KEEP: Final = (
@@ -80,18 +80,28 @@ mount -t debugfs debugfs /sys/kernel/debug 2>/dev/null
 while read each; do insmod /modules/$each.ko; done < /modules/order
 mount -t xenfs xenfs /proc/xen
 mkdir -p /var/lib/ringfence
-tries=0; until [ -b /dev/sda -a -b /dev/sdb ] || [ $tries = 100 ]; do tries=$((tries + 1)); sleep 0.2; done
-if [ -b /dev/sda ]; then
-  # By its path: busybox has a mke2fs of its own, which makes no journal.
-  mount -t ext4 /dev/sda /var/lib/ringfence 2>/dev/null ||
-    {{ /usr/sbin/mke2fs -q -t ext4 /dev/sda && mount -t ext4 /dev/sda /var/lib/ringfence; }}
-fi
+# Which disk is found first is chance: they are known by their size, 512 MiB and 32 MiB.
+tries=0
+until [ -b /dev/state -a -b /dev/extra ] || [ $tries = 100 ]; do
+  for each in /sys/block/sd?; do
+    case "$(cat $each/size 2>/dev/null)" in
+      1048576) ln -sf ${{each##*/}} /dev/state;;
+      65536) ln -sf ${{each##*/}} /dev/extra;;
+    esac
+  done
+  tries=$((tries + 1)); sleep 0.2
+done
+# By its path: busybox has a mke2fs of its own, which makes no journal.
+mount -t ext4 /dev/state /var/lib/ringfence 2>/dev/null ||
+  {{ /usr/sbin/mke2fs -q -t ext4 /dev/state && mount -t ext4 /dev/state /var/lib/ringfence; }}
 hostname dom0
 ip link set lo up
 mkdir -p /var/log/xen/console
 xenstored && xen-init-dom0 >/dev/null && xenconsoled --log=guest --log-dir=/var/log/xen/console
 echo "dom0: starting the agent"
-exec setsid python3 /agent.py /dev/ttyS1
+setsid python3 /agent.py /dev/ttyS1 &
+# Orphans are its children: it waits for all of them, as an init does.
+while true; do wait; sleep 1; done
 """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +82,7 @@ def start(
 def freeze(machine: Machine, image: Image, hardware: Hardware) -> Frozen:
     """Keep a machine as it is now, and switch it off."""
     files = Files(machine.home, private=True)
+    (machine.home / "bars").write_text(" ".join(f"{each:#x}" for each in _bars(machine)))
     machine.freeze(files.state)
     return Frozen(image, hardware, files)
 
@@ -104,6 +106,34 @@ def thaw(
         subprocess.run(["cp", "--sparse=always", "--reflink=auto", source, target], check=True)
     given = arguments(machine.home, frozen.image, frozen.hardware, files)
     machine.thaw(given, frozen.files.state, tied=tied)
+    _map(machine, [int(each, 16) for each in (frozen.files.home / "bars").read_text().split()])
+
+
+_ERST_DEVICE: Final = re.compile(r"device +(\d+), function 0:\n[^\n]*PCI device 1b36:0012\n(.*?)\n +id", re.DOTALL)
+_BAR: Final = re.compile(r"BAR\d: 32 bit memory at (0x[0-9a-f]+)")
+_CONFIG_ADDRESS: Final = 0xCF8
+_CONFIG_DATA: Final = 0xCFC
+_COMMAND: Final = 0x04
+_BARS: Final = 0x10
+_MEMORY: Final = 0x2
+"""PCI 3.0, 3.2.2.3.2 and 6.1: configuration by two ports; the device answers to its memory."""
+
+
+def _bars(machine: Machine) -> list[int]:
+    """Where the store of error records lies: its number on the bus, then its address registers; nothing without one."""
+    found = _ERST_DEVICE.search(machine.monitor("info pci"))
+    return [] if found is None else [int(found[1]), *(int(each, 16) for each in _BAR.findall(found[2]))]
+
+
+def _map(machine: Machine, bars: list[int]) -> None:
+    """Put the store of error records back to where it was: QEMU (7.2, hw/acpi/erst.c) does not freeze where it lies."""
+    if not bars:
+        return
+    device, *places = bars
+    registers = [(_BARS + 4 * at, place) for at, place in enumerate(places)]
+    for register, value in (*registers, (_COMMAND, _MEMORY)):
+        machine.monitor(f"o /w {_CONFIG_ADDRESS:#x} {0x8000_0000 | device << 11 | register:#x}")
+        machine.monitor(f"o /w {_CONFIG_DATA:#x} {value:#x}")
 
 
 def _extra(home: Path, archive: bytes) -> None:
