@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -85,7 +86,22 @@ def test_the_echo_of_one_s_own_injection_is_not_heard(failures: Failures) -> Non
 def test_what_comes_faster_than_it_is_taken_is_counted(failures: Failures) -> None:
     for _ in range(300):
         failures.heard(_event(to_guest=False, action="ignore"))
-    assert failures.dropped == 300 - 256 and len(failures.take()) == 256
+    assert failures.dropped == 300 - 32 and len(failures.take()) == 32
+
+
+def test_a_qemu_that_says_so_without_end_displaces_nobody_else_s(failures: Failures) -> None:
+    failures.heard(replace(_event(), key="other", frame=FRAME))
+    for _ in range(2000):
+        failures.heard(_event())
+    assert failures.told("other", FRAME, 0)
+    assert [each for each in failures.take() if "guest other" in [claim.text for claim in each.claims]]
+
+
+def test_what_is_no_echo_is_heard_though_a_vmce_was_injected(failures: Failures) -> None:
+    failures.expect_echo("u")
+    failures.heard(_event("QMP", action="reset"))
+    failures.heard(replace(_event("QMP"), consumed=True, frame=FRAME))
+    assert len(failures.take()) == 2 and failures.was_consumed("u", 0)
 
 
 def test_a_log_that_is_rotated_is_read_from_its_new_end(failures: Failures, tmp_path: Path) -> None:

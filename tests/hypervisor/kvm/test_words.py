@@ -46,6 +46,19 @@ def test_the_log_s_device_is_read_to_its_end_each_time(tmp_path: Path) -> None:
     KernelWords(tmp_path / "none").turn()  # a log that may not be read tells nothing
 
 
+def test_only_the_kernel_s_own_records_are_believed_and_only_where_it_says_so_itself(tmp_path: Path) -> None:
+    log = tmp_path / "kmsg"
+    log.write_text(
+        "14,1,5,-;Memory failure: 0x77b9: recovery action for free buddy page: Recovered\n"  # written to /dev/kmsg
+        "6,2,6,-;usb 1-1: Product: Memory failure: 0x77b9: recovery action for free buddy page: Recovered\n"
+        " SUBSYSTEM=Memory failure: 0x77b9: recovery action for free buddy page: Recovered\n"
+        "\xff;Memory failure: 0x77b9: recovery action for free buddy page: Recovered\n"
+    )
+    words = KernelWords(log)
+    words.turn()
+    assert words.story(0x77B9) == Story()
+
+
 def test_a_frame_is_found_by_the_thread_that_was_signalled_for_it() -> None:
     words = KernelWords(Path("/nowhere"))
     words.heard("Memory failure: 0x10: Sending SIGBUS to qemu-system-x86:812 due to hardware memory corruption")

@@ -28,7 +28,9 @@ from ringfence.world.identities import PAGE_BYTES, PAGE_SHIFT
 
 MOST_WAITING: Final = 256
 """Failures that wait to be made records; the oldest go first and are counted (``dropped``)."""
-REMEMBERED: Final = 256
+MOST_OF_ONE: Final = 32
+"""Of these of one guest: a QEMU that says so without end displaces nobody else's."""
+REMEMBERED: Final = 1024
 RESOLVE_S: Final = 2.0
 """The kernel's line about the signal is in its log before QEMU gets the signal: it is only to be read."""
 NEAR_S: Final = 5.0
@@ -76,6 +78,7 @@ class Failures:
     _known: deque[Failure] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     _own: deque[tuple[str, float]] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     _read: dict[Path, int] = field(default_factory=dict)
+    _until_s: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _notify: Callable[[], None] = lambda: None
 
@@ -87,11 +90,16 @@ class Failures:
         """Something was said. What is the echo of a vMCE of our own is remembered as nothing else."""
         with self._lock:
             now_s = time.monotonic()
-            if any(key == failure.key and now_s - at_s < ECHO_S for key, at_s in self._own):
+            is_like_ours = failure.action == "inject" and not failure.consumed
+            if is_like_ours and any(key == failure.key and now_s - at_s < ECHO_S for key, at_s in self._own):
+                return
+            _make_room(self._known, failure.key)
+            self._known.append(failure)
+            if sum(each.key == failure.key for each in self._waiting) >= MOST_OF_ONE:
+                self.dropped += 1
                 return
             self.dropped += len(self._waiting) == MOST_WAITING
             self._waiting.append(failure)
-            self._known.append(failure)
         self._notify()
 
     def expect_echo(self, key: str) -> None:
@@ -119,6 +127,7 @@ class Failures:
         """The records of what was said since the last time, each with the frame that it is of, where that is found."""
         for failure in self._from_logs():
             self.heard(failure)
+        self._until_s = time.monotonic() + RESOLVE_S  # for all of them: one guest's do not hold up another's
         with self._lock:
             waiting = tuple(self._waiting)
             self._waiting.clear()
@@ -158,11 +167,11 @@ class Failures:
 
     def _signalled(self, pid: int) -> int | None:
         """The frame for which the kernel has just signalled a QEMU."""
-        since_s, until_s = time.monotonic() - NEAR_S, time.monotonic() + RESOLVE_S
+        since_s = time.monotonic() - NEAR_S
         while True:
             self.words.turn()
             found = self.words.newest_of(threads_of(pid, self.proc), since_s)
-            if found is not None or time.monotonic() > until_s:
+            if found is not None or time.monotonic() > self._until_s:
                 return found
             time.sleep(0.05)
 
@@ -170,6 +179,8 @@ class Failures:
 
     def _from_logs(self) -> Iterator[Failure]:
         """New lines of the logs that libvirt keeps of the guests that run; from where they ended at the first look."""
+        while len(self._read) > REMEMBERED:
+            del self._read[next(iter(self._read))]
         for guest in self.guests.sight.guests:
             if guest.process is None or not guest.by_libvirt or "/" in guest.name:
                 continue
@@ -193,6 +204,12 @@ class Failures:
         whole = data[: data.rfind(b"\n") + 1] or (data if len(data) == MOST_LOG_BYTES else b"")
         self._read[path] = at + len(whole)
         return whole.decode("utf-8", "replace").splitlines()
+
+
+def _make_room(known: deque[Failure], key: str) -> None:
+    of_it = [each for each in known if each.key == key]
+    if len(of_it) >= MOST_OF_ONE:
+        known.remove(of_it[0])
 
 
 def of_line(line: str, key: str, path: Path) -> Failure | None:

@@ -23,11 +23,21 @@ AT_ONCE: Final = 65_536
 """Records read in one turn: what a log of 8 MiB holds at the most."""
 
 _ACTION = re.compile(
-    r"Memory failure: 0x(?P<frame>[0-9a-f]{1,13}): recovery action for (?P<page>.{1,64}): (?P<result>\w{1,16})$"
+    r"(?:mce: )?Memory failure: 0x(?P<frame>[0-9a-f]{1,13}): recovery action for (?P<page>.{1,64}): "
+    r"(?P<result>\w{1,16})$"
 )
 _SIGNAL = re.compile(
-    r"Memory failure: 0x(?P<frame>[0-9a-f]{1,13}): Sending SIGBUS to .{1,32}:(?P<pid>\d{1,10}) due to hardware"
+    r"(?:mce: )?Memory failure: 0x(?P<frame>[0-9a-f]{1,13}): Sending SIGBUS to "
+    r".{1,32}:(?P<pid>\d{1,10}) due to hardware"
 )
+
+
+def _is_kernels(head: bytes) -> bool:
+    """Whether a record is of the kernel itself (facility 0): whoever may write to /dev/kmsg can have any other, and put
+    any text there (Documentation/ABI/testing/dev-kmsg).
+    """
+    priority = head.partition(b",")[0]
+    return priority.isdigit() and int(priority[:9]) >> 3 == 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,15 +94,16 @@ class KernelWords:
             if not raw:
                 return
             for line in raw.split(b"\n"):
-                if not line.startswith(b" "):  # what is indented belongs to the record above
-                    self.heard(line.partition(b";")[2].decode("utf-8", "replace"))
+                head, _, text = line.partition(b";")
+                if _is_kernels(head):  # what is indented belongs to the record above
+                    self.heard(text.decode("utf-8", "replace"))
 
     def heard(self, line: str) -> None:
         """One line of the log."""
-        if match := _ACTION.search(line):
+        if match := _ACTION.match(line):
             frame = int(match["frame"], 16)
             told = replace(self.story(frame), page=match["page"], result=match["result"])
-        elif match := _SIGNAL.search(line):
+        elif match := _SIGNAL.match(line):
             frame = int(match["frame"], 16)
             before = self.story(frame)
             told = replace(before, signalled=tuple(dict.fromkeys((*before.signalled, int(match["pid"])))))
