@@ -17,6 +17,8 @@ class Stored:
     def __init__(self, home: Path) -> None:
         self._home = home
         self.nodes: dict[str, bytes] = {}
+        self.refuses: dict[str, bytes] = {}
+        """Paths that are refused, with the word for it."""
         self.requests: list[tuple[int, int, bytes]] = []
         self._watches: list[tuple[socket.socket, str, bytes]] = []
         self._lock = threading.Lock()
@@ -69,6 +71,8 @@ class Stored:
 
         if packet.kind == Kind.WRITE and domain and not path.startswith(f"{home}/data/"):
             return say(b"EACCES\0", Kind.ERROR)
+        if (word := self.refuses.get(path)) is not None:
+            return say(word + b"\0", Kind.ERROR)
         match packet.kind:
             case Kind.READ if path in self.nodes:
                 say(self.nodes[path])

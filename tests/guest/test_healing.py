@@ -143,6 +143,11 @@ def test_the_processes_that_map_a_page_are_found_with_their_units(kernel: Kernel
     assert kernel.owners([6]) == []
 
 
+def test_the_unit_of_a_process_is_the_system_s_and_no_group_that_a_user_has_named_so(kernel: Kernel) -> None:
+    kernel.process(40, "mine", [5], "user@1000.service/app.slice/postgresql.service")
+    assert [each.unit for each in kernel.owners([5])] == ["user@1000.service"]
+
+
 def test_a_look_that_takes_too_long_ends_with_what_it_has(kernel: Kernel) -> None:
     kernel.process(40, "first", [5])
     kernel.process(41, "second", [5])
@@ -234,7 +239,7 @@ def test_a_unit_is_restarted_if_it_is_named_and_no_other(kernel: Kernel, tmp_pat
 def test_hooks_run_before_and_after_with_what_they_need_to_know(
     kernel: Kernel, hooks: Callable[[str, str], Path], tmp_path: Path
 ) -> None:
-    kernel.process(40, "post gres", [5], "postgresql.service")
+    kernel.process(40, "post\ngr:es;`a`", [5], "postgresql.service")
     home = hooks("20-second", f"echo second $RINGFENCE_STAGE >> {tmp_path}/said")
     hooks("10-first", f"env | grep ^RINGFENCE | sort >> {tmp_path}/said")
     hooks("30.dpkg-old", f"echo never >> {tmp_path}/said")
@@ -247,7 +252,7 @@ RINGFENCE_CASE=2
 RINGFENCE_DRY_RUN=0
 RINGFENCE_MUST_ACT=1
 RINGFENCE_OUTCOME=
-RINGFENCE_OWNERS=40:post_gres:postgresql.service
+RINGFENCE_OWNERS=40:post_gr_es_a_:postgresql.service
 RINGFENCE_PAGES=0x5000 0x6000
 RINGFENCE_STAGE=before
 RINGFENCE_WHAT=lost
@@ -256,7 +261,7 @@ RINGFENCE_CASE=2
 RINGFENCE_DRY_RUN=0
 RINGFENCE_MUST_ACT=1
 RINGFENCE_OUTCOME=healed
-RINGFENCE_OWNERS=40:post_gres:postgresql.service
+RINGFENCE_OWNERS=40:post_gr_es_a_:postgresql.service
 RINGFENCE_PAGES=0x5000 0x6000
 RINGFENCE_STAGE=after
 RINGFENCE_WHAT=lost

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import time
@@ -30,6 +31,8 @@ UNIT_S: Final = 30.0
 """For the restart of a unit; it goes on by itself after that."""
 SYSTEMCTL: Final = "/usr/bin/systemctl"
 
+_NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9_.@+/()-]+", re.ASCII)
+"""What a process calls itself may be anything: hooks, which are often shell scripts, see this of it."""
 _BUSY: Final = {errno.EBUSY, errno.EAGAIN}
 
 
@@ -248,7 +251,8 @@ class Healer:
             "RINGFENCE_CASE": str(told.case),
             "RINGFENCE_PAGES": " ".join(f"{frame * PAGE_BYTES:#x}" for frame in frames),
             "RINGFENCE_OWNERS": " ".join(
-                f"{each.pid}:{'_'.join(each.name.split())}:{each.unit}" for each in course.owners
+                f"{each.pid}:{_NOT_IN_NAMES.sub('_', each.name)}:{_NOT_IN_NAMES.sub('_', each.unit)}"
+                for each in course.owners
             ),
             "RINGFENCE_OUTCOME": outcome,
             "RINGFENCE_DRY_RUN": str(int(self.dry_run)),

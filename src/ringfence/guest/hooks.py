@@ -10,7 +10,7 @@ RINGFENCE_WHAT             ``lost`` or ``endangered``
 RINGFENCE_MUST_ACT         ``1`` or ``0``
 RINGFENCE_CASE             the host's number of the case
 RINGFENCE_PAGES            addresses of the pages, guest-physical, hexadecimal, a blank between two
-RINGFENCE_OWNERS           ``PID:NAME:UNIT`` of each process that maps one, a blank between two; other blanks are ``_``
+RINGFENCE_OWNERS           ``PID:NAME:UNIT`` of each process that maps one, a blank between two; ``_`` is anything odd
 RINGFENCE_OUTCOME          after: ``healed``, ``refused``, ``failed`` or ``not-ours``; before: empty
 RINGFENCE_DRY_RUN          ``1`` if nothing is to be changed, else ``0``
 =========================  ===========================================================================================

@@ -148,7 +148,8 @@ class Pages:
         except OSError:
             groups = []
         parts = [part for line in groups for part in line.rpartition(":")[2].split("/")]
-        unit = next((part for part in reversed(parts) if part.endswith(".service")), "")
+        # The outermost: below it whoever the unit runs for names groups as he likes (a user's own "sshd.service").
+        unit = next((part for part in parts if part.endswith(".service")), "")
         return Owner(pid, self._started(pid), name, unit)
 
     def _started(self, pid: int) -> int:

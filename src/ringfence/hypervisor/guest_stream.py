@@ -26,6 +26,8 @@ class GuestStream:
 
     link: GuestLink
     path: Path
+    peer: int | None = None
+    """The process that must be at the other end, where its path is that process's own word; None: whoever is there."""
     _socket: socket.socket | None = None
     _unsent: bytes = b""
     _again_ms: int | None = None
@@ -65,7 +67,10 @@ class GuestStream:
         made.setblocking(False)
         try:
             made.connect(str(self.path))
+            is_right = self.peer is None or _listener(made) == self.peer
         except OSError:
+            is_right = False
+        if not is_right:
             made.close()
             return False
         self._socket = made
@@ -98,3 +103,8 @@ class GuestStream:
             except BlockingIOError:
                 return
             self._unsent = self._unsent[sent:]
+
+
+def _listener(connected: socket.socket) -> int:
+    """The process that listens at the other end (unix(7), SO_PEERCRED)."""
+    return int.from_bytes(connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)[:4], "little")

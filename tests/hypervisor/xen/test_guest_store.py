@@ -165,6 +165,19 @@ def test_a_xenstore_that_is_gone_stops_nobody_and_is_tried_again_later(rig: Rig)
     assert rig.turn(40_000) == [(9, Status.FAILED)]
 
 
+@pytest.mark.parametrize("node", [GUEST_NODE, HOST_NODE])
+def test_a_guest_whose_node_cannot_be_had_takes_the_others_from_nobody(rig: Rig, node: str) -> None:
+    """A domain may use up its quota, or give its node's right away: the refusal is about that domain alone."""
+    rig.server.refuses[f"/local/domain/{OTHER}/{node}"] = b"ENOSPC"
+    rig.server.nodes[f"/local/domain/{OTHER}/{GUEST_NODE}"] = Mailbox(5).node
+    rig.registered()
+    assert rig.handlers() == [McaHandler.NONE, McaHandler.AGENT, McaHandler.NONE]
+    opened = len(rig.opened)
+    for _ in range(5):
+        rig.turn()
+    assert len(rig.opened) == opened  # the connection is kept
+
+
 def test_heartbeats_keep_an_agent_and_silence_loses_it(rig: Rig) -> None:
     rig.registered()
     for _ in range(4):

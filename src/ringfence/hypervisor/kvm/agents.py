@@ -22,9 +22,7 @@ class Agents:
     def turn(self, guests: Iterable[tuple[DomainId, Guest]], now_ms: int) -> None:
         """Read what has come and send what is to be said; follow the guests that run."""
         running = {
-            number: (guest, path)
-            for number, guest in guests
-            if guest.process is not None and (path := guest.details.agent_socket or guest.process.agent_socket)
+            number: (guest, path) for number, guest in guests if guest.process is not None and (path := _socket(guest))
         }
         for number, stream in list(self._streams.items()):
             if number not in running or str(stream.path) != running[number][1]:
@@ -33,6 +31,16 @@ class Agents:
         self.links.keep({number: guest.uuid for number, (guest, _) in running.items()})
         for number, (guest, path) in running.items():
             if number not in self._streams and len(self._streams) < MOST_LINKS:
-                self._streams[number] = GuestStream(self.links.of(number, guest.uuid), Path(path))
+                peer = None if guest.by_libvirt or guest.process is None else guest.process.pid
+                self._streams[number] = GuestStream(self.links.of(number, guest.uuid), Path(path), peer)
             if number in self._streams:
                 self._streams[number].turn(now_ms)
+
+
+def _socket(guest: Guest) -> str:
+    """Where its agent is heard: by libvirt's word, for a command line is its process's to write. Without libvirt by
+    that, and then the QEMU itself must be there: it shall hear of no pages but its own guest's.
+    """
+    if guest.by_libvirt:
+        return guest.details.agent_socket
+    return "" if guest.process is None else guest.process.agent_socket

@@ -101,6 +101,7 @@ class KvmHost:
         self._uncorrected: deque[Record] = deque(maxlen=MOST_LAST_WORDS)
         self._domains: tuple[tuple[Guest, ...], tuple[Domain, ...]] = ((), ())
         self._numbers: dict[str, DomainId] = {}
+        self._keys: dict[DomainId, str] = {}
         self._ser_p = False
         parts.guests.changed = self._aside.wake
         parts.start()
@@ -210,11 +211,9 @@ class KvmHost:
         """A domain with what changes without a look at it."""
         if domain.id == DOM0 or not domain.lives:
             return domain
-        handler = self._agents.links.handler(domain.id, self.now_ms())
-        mca_enabled = self._parts.owners.mca_enabled(domain.uuid)
-        if (handler, mca_enabled) == (domain.handler, domain.mca_enabled):
-            return domain
-        return changed(domain, handler=handler, mca_enabled=mca_enabled)
+        (seen,) = self._agents.links.seen((domain,), self.now_ms())
+        mca_enabled = self._parts.owners.mca_enabled(self._keys.get(domain.id, ""))
+        return seen if mca_enabled == seen.mca_enabled else changed(seen, mca_enabled=mca_enabled)
 
     def _passes_through(self, key: str) -> bool:
         guest = self._parts.guests.sight.guest(key)
@@ -227,6 +226,7 @@ class KvmHost:
             with suppress(HypervisorError):  # a full disk keeps nobody from deciding: it is written down later
                 self._numbering.keep()
             self._numbers = {guest.key: domain.id for guest, domain in zip(guests, found[1:], strict=True)}
+            self._keys = {number: key for key, number in self._numbers.items()}
             self._domains = guests, found
         return self._domains[1]
 

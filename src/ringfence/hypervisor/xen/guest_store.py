@@ -8,13 +8,14 @@ often. Dom0 writes only where an agent's node is.
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from ringfence.guest.mailbox import GUEST_NODE, HOST_NODE, Mailbox
-from ringfence.guest.xenstore import DEVICES, Store
+from ringfence.guest.xenstore import DEVICES, Store, XenstoreError
 from ringfence.hypervisor.guest_link import GuestLink, GuestLinks
 from ringfence.world.domain import Domain
 from ringfence.world.identities import DomainId, StepId
@@ -113,13 +114,25 @@ class GuestStore:
         try:
             if self._store is None:
                 self._store = self._open()
+            until_s = time.monotonic() + WAIT_S  # for all together: who decides waits for them
             for box in due[:MOST_LOOKS]:
-                self._look(self._store, box, now_ms)
+                self._looked(self._store, box, now_ms)
+                if time.monotonic() > until_s:
+                    break
             self._pause_ms = AGAIN_MS[0]
         except OSError:
             self._again_ms = now_ms + self._pause_ms
             self._pause_ms = min(2 * self._pause_ms, AGAIN_MS[1])
             self.close()
+
+    def _looked(self, store: Store, box: _Box, now_ms: int) -> None:
+        try:
+            self._look(store, box, now_ms)
+        except XenstoreError as error:
+            if not error.said:
+                raise
+            # A refusal (a quota that a guest has used up, a node that it has made another's) is of this guest alone.
+            box.next_ms, box.written = now_ms + ABSENT_MS, b""
 
     def _look(self, store: Store, box: _Box, now_ms: int) -> None:
         home = f"/local/domain/{box.link.domain}"
