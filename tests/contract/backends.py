@@ -14,6 +14,7 @@ from ringfence.hypervisor.port import Hypervisor
 from ringfence.service.wiring import model_host
 from ringfence.world.domain import DomainKind, McaHandler
 from ringfence.world.identities import PAGE_SHIFT, DomainId, Frame, GuestFrame
+from tests.contract.kvm_world import KvmWorld, kvm_world
 from tests.hypervisor.xen.device import xen_host
 
 
@@ -58,10 +59,13 @@ def _model(personality: str) -> World:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A world, and what the port shows of it: its own host, or another backend on the same machine."""
+    """A world, and what the port shows of it: its own host, or another backend on the same machine. ``tells``: evidence
+    arrives by this port, and not by the host's own sources.
+    """
 
     host: Hypervisor
-    world: World
+    world: World | KvmWorld
+    tells: bool = True
 
 
 def _xen(state_dir: Path) -> Seen:
@@ -69,6 +73,12 @@ def _xen(state_dir: Path) -> Seen:
     world = _model("xen-4.20")
     host, *_ = xen_host(world.host, state_dir)
     return Seen(host, world)
+
+
+def _kvm(home: Path) -> Seen:
+    """KvmHost, on the files of a small host and two QEMUs without libvirt."""
+    world = kvm_world(home)
+    return Seen(world.host, world, tells=False)
 
 
 BACKENDS: dict[str, Callable[[], World]] = {
@@ -92,5 +102,6 @@ def _by_itself(name: str) -> Callable[[Path], Seen]:
 PORTS: dict[str, Callable[[Path], Seen]] = {
     **{name: _by_itself(name) for name in BACKENDS},
     "XenHost on the model's ABI": _xen,
+    "KvmHost on files and QMP": _kvm,
 }
 """Everything that stands behind the port, by name, with a directory of its own."""

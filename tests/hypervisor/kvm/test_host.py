@@ -197,6 +197,7 @@ def test_a_free_page_is_nobody_s(world: World) -> None:
 
 
 def test_a_page_that_is_still_good_is_moved_and_a_lost_one_is_given_up(world: World) -> None:
+    world.files.flag(FRAME + 1, LRU)
     world.host.situation(_record(CORRECTED))
     assert world.give(OfflineFrame(FRAME)) is Status.DONE
     assert world.give(ExchangeFrame(GUEST, Frame(FRAME + 1))) is Status.DONE

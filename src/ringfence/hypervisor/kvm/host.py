@@ -279,6 +279,8 @@ class KvmHost:
                 return self._on_pages(order, frame, count, self._parts.pages.hard_offline)
             case OfflineFrame(frame=frame, pages=count):
                 return self._on_pages(order, frame, count, self._take_out)
+            case ExchangeFrame(domain=domain) if self._guest(domain) is None:
+                return Result(Status.REFUSED, f"there is no guest {domain}")
             case ExchangeFrame(frame=frame):
                 return self._on_pages(order, frame, 1, self._parts.pages.soft_offline)
             case OfflineCpu(cpu=cpu):

@@ -137,7 +137,7 @@ class KernelPages:
         if self.is_poisoned(frame):
             return Result(Status.DONE, "the kernel has taken it out of use already")
         before = self.flags(frame)
-        if before is not None and before & PageFlag.NOPAGE:
+        if self._is_beyond(before) or (before is not None and before & PageFlag.NOPAGE):
             return Result(Status.REFUSED, f"frame {frame:#x}: there is no memory")
         path = self.root / "sys/devices/system/memory" / way
         try:
@@ -156,6 +156,10 @@ class KernelPages:
         return Result(
             Status.FAILED, f"frame {frame:#x}: the kernel took the order, and the page is in use all the same"
         )
+
+    def _is_beyond(self, flags: PageFlag | None) -> bool:
+        """Whether there is no such frame at all: other frames are shown, and this one is not."""
+        return flags is None and self._flags(0) is not None
 
     def is_poisoned(self, frame: int) -> bool:
         """Whether the kernel has taken the page out of use, or has tried to: it is not given to anybody any more."""
