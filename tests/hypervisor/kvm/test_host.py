@@ -327,3 +327,11 @@ def test_only_the_process_that_was_meant_is_killed() -> None:
         assert kill(QemuProcess(pid=process.pid, began=began))
         assert process.wait(30) == -9
     assert not kill(QemuProcess(pid=process.pid, began=began))
+
+
+def test_a_page_that_the_kernel_marks_and_uses_on_is_not_called_out_of_use(world: World) -> None:
+    """I.2b: its own slab, its page tables. It is given to nobody anew; until it is let go the host is in danger."""
+    world.files.flag(FRAME, PageFlag.SLAB | PageFlag.HWPOISON)
+    world.says(f"Memory failure: {FRAME:#x}: recovery action for reserved kernel page: Ignored")
+    assert world.host.situation(_record(SRAO)).frames[0].use is FrameUse.HYPERVISOR
+    assert world.give(OfflineFrame(FRAME)) is Status.PENDING

@@ -305,7 +305,12 @@ class KvmHost:
     def _take_out(self, frame: Frame) -> Result:
         """A page that is still good is moved; one that has lost its data must not be read, and is given up."""
         pages = self._parts.pages
-        return pages.hard_offline(frame) if frame in self._named.bad else pages.soft_offline(frame)
+        result = pages.hard_offline(frame) if frame in self._named.bad else pages.soft_offline(frame)
+        story = self._parts.words.story(frame)
+        if result.status is Status.DONE and story.result in _IN_USE_STILL:
+            why = f"the kernel marks it as broken and uses it on ({story.page}: {story.result}); nobody gets it anew"
+            return Result(Status.PENDING, why)
+        return result
 
     def _on_pages(self, order: Order, frame: Frame, count: int, what: Callable[[Frame], Result]) -> Result:
         return self._bounded(order, lambda: _each(frame, count, what), PAGE_S)
@@ -419,6 +424,9 @@ class KvmHost:
         """As ``port.Hypervisor.evidence_saved``: the kernel does not wait for it."""
 
 
+_IN_USE_STILL: Final = frozenset({"Ignored", "Failed", "Delayed"})
+"""What the kernel says of a page that it has marked and could not take away from its user (mm/memory-failure.c,
+action_name)."""
 _Operation = Callable[[str], Result]
 _LIBVIRT: Final = "libvirt"
 _MONITORS: Final = "monitors"
