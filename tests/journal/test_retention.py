@@ -73,7 +73,7 @@ def dated(journal: Readable) -> dict[int, int | None]:
 
 def joined_to(journal: Journal) -> list[object]:
     """What evidence that is found again after a reset would be joined to."""
-    ledger = cast(Ledger, SimpleNamespace(journal=journal))
+    ledger = cast(Ledger, SimpleNamespace(journal=journal, settle=lambda: None))
     received = [event for event in history(1) if isinstance(event, ev.Received) and event.severity != "CORRECTED"]
     return [resumption.known(ledger, each.record) for each in received]
 

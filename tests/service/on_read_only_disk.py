@@ -37,6 +37,17 @@ def events_of(journal: Path) -> list[ev.Stored]:
         return [event for _, event in reader.events()]
 
 
+def connected(path: Path) -> socket.socket | None:
+    """A connection to a socket, once somebody listens there."""
+    sending = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sending.connect(str(path))
+    except OSError:
+        sending.close()
+        return None
+    return sending
+
+
 def main(directory: Path, before: str) -> None:
     """Each step of it."""
     disk, kernel_log, sender = directory / "disk", directory / "kmsg", directory / "in.sock"
@@ -55,9 +66,7 @@ def main(directory: Path, before: str) -> None:
 
     mount("-o", "remount,ro", disk)
     service.start()
-    until(sender.exists)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sending:
-        sending.connect(str(sender))
+    with until(lambda: connected(sender)) as sending:
         sending.sendall(b"structs %d\n" % BYTES + UNCORRECTED)
         until(lambda: service.health().received == 1 and not service.health().open_cases)
         health = service.health()
