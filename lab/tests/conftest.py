@@ -12,8 +12,13 @@ from typing import Any, Final
 import pytest
 
 from lab import wheel
+from lab.kvm import host as kvm
+from lab.kvm import image as kvm_image
+from lab.kvm import machine as kvm_machine
+from lab.kvm import warm as kvm_warm
 from lab.machine import Machine
 from lab.remote import Remote
+from lab.tests.kvm_lab import KvmLab
 from lab.xen import dom0 as xen
 from lab.xen import guests
 from lab.xen.image import BOOKWORM, TRIXIE, Choice, image
@@ -180,3 +185,25 @@ def old_lab(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[XenLab]:
         with Remote(machine) as dom0:
             xen.install(dom0)
             yield XenLab(machine, dom0, warm.pages)
+
+
+# --- KVM --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def warm_kvm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kvm_machine.Frozen]:
+    """Debian's KVM host, three guests, two libvirtds, the service."""
+    machine = Machine(tmp_path_factory.mktemp("kvm"))
+    with logs_kept(machine, "kvm", lambda: False):
+        yield kvm_warm.serving(machine, kvm_warm.booted(kvm_image.image()))
+
+
+@pytest.fixture
+def kvm_lab(warm_kvm: kvm_machine.Frozen, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[KvmLab]:
+    """A fresh copy of the KVM host: poison stays in a host until it is switched off."""
+    machine = Machine(tmp_path)
+    with logs_kept(machine, request.node.name, lambda: request.node.stash.get(_failed, False)):
+        kvm_machine.thaw(machine, warm_kvm)
+        with Remote(machine) as host:
+            kvm.set_clock(host)
+            yield KvmLab(machine, host)

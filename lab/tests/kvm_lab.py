@@ -1,20 +1,13 @@
-"""The KVM hosts that the tests share: one is booted, with the service up; every test goes on from there in a copy."""
+"""A KVM host with Ringfence as a service, as a test has it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
 from lab.kvm import host as kvm
-from lab.kvm.image import image
-from lab.kvm.machine import UP_S, Frozen, thaw
-from lab.kvm.warm import CONFIG, GUEST, POLICY, booted, serving
+from lab.kvm.machine import UP_S
+from lab.kvm.warm import CONFIG, GUEST, POLICY
 from lab.machine import Machine
 from lab.remote import Remote
 from lab.service import Service
-from lab.tests.conftest import _failed, logs_kept
 
 
 class KvmLab:
@@ -39,22 +32,3 @@ class KvmLab:
     def state(self, name: str, uri: str = kvm.URI) -> str:
         """What libvirt says of a guest; empty if it knows none of that name."""
         return self.host.run(["virsh", "-c", uri, "domstate", name]).out.strip()
-
-
-@pytest.fixture(scope="session")
-def warm_kvm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Frozen]:
-    """Debian's KVM host, three guests, two libvirtds, the service."""
-    machine = Machine(tmp_path_factory.mktemp("kvm"))
-    with logs_kept(machine, "kvm", lambda: False):
-        yield serving(machine, booted(image()))
-
-
-@pytest.fixture
-def kvm_lab(warm_kvm: Frozen, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[KvmLab]:
-    """A fresh copy of the KVM host: poison stays in a host until it is switched off."""
-    machine = Machine(tmp_path)
-    with logs_kept(machine, request.node.name, lambda: request.node.stash.get(_failed, False)):
-        thaw(machine, warm_kvm)
-        with Remote(machine) as host:
-            kvm.set_clock(host)
-            yield KvmLab(machine, host)
