@@ -222,8 +222,9 @@ class Alone:
         results = [self.clerk.execute(case, OfflineFrame(frame), Row.ON_MACHINE)[1] for frame in heal.frames]
         if not results or not all(result.succeeded for result in results):
             return Result(Status.FAILED, "the hypervisor cannot give the page up")
-        self.clerk.execute(case, DegradeHost(), Row.UNLOCATED)
-        return Result(Status.PENDING, "out of use as soon as it is let go; no new guest starts meanwhile")
+        _, degraded = self.clerk.execute(case, DegradeHost(), Row.UNLOCATED)
+        guests = "no new guest starts" if degraded.succeeded else "new guests are not kept from starting"
+        return Result(Status.PENDING, f"out of use as soon as it is let go; {guests} meanwhile")
 
     def _told(self, what: Told) -> None:
         self._waiting.extend(self.treatment.told(what, self.host.situation(None)))

@@ -83,6 +83,7 @@ def kvm_parts(wanted: Kvm) -> Parts:
             migration_pages_per_s=wanted.migration_mib_per_s * _PAGES_PER_MIB,
             monitors=tuple(map(Path, wanted.monitors)),
             asks_monitors=wanted.monitor_commands,
+            injects=wanted.vmce,
         )
     )
 

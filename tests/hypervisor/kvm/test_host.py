@@ -110,7 +110,7 @@ def _made(root: Path, state: Path, socket: Path, written: list[tuple[str, int]])
         written.append((path.name, int(text, 16) >> 12))
         real.write(path, text)
 
-    parts = Parts(Settings(libvirt="", monitors=(socket,)), root)
+    parts = Parts(Settings(libvirt="", monitors=(socket,), injects=True), root)
     parts.pages = parts.owners.pages = KernelPages(root, write)
     intel = Processor("GenuineIntel", frozenset())
     return parts, KvmHost(Boot(number=1, id="b", base_ms=0), state, parts, intel)
@@ -230,6 +230,19 @@ def test_what_qemu_alone_cannot_do_is_refused_and_nothing_is_sent(world: World) 
     for step in (SaveDomain(GUEST), MigrateDomain(GUEST, "x"), PauseDomain(DOM0), PauseDomain(DomainId(7))):
         assert world.give(step) is Status.REFUSED
     assert not {"stop", "quit", "migrate", "system_reset"} & set(world.qemu.said)
+
+
+def test_no_vmce_is_injected_unless_the_configuration_lets_it(tmp_path: Path) -> None:
+    (tmp_path / "root/dev").mkdir(parents=True)
+    (tmp_path / "root/dev/kmsg").touch()
+    parts = Parts(Settings(libvirt=""), tmp_path / "root")
+    intel = Processor("GenuineIntel", frozenset())
+    host = KvmHost(Boot(number=1, id="b", base_ms=0), tmp_path, parts, intel)
+    assert Capability.INJECT_VMCE not in host.capabilities
+    refused = host.carry_out(Order(StepId(1), InjectVmce(GUEST, GuestFrame(3))))
+    assert (refused.status, refused.because) == (
+        Status.REFUSED, "on Intel, with vmce and monitor-commands in [kvm], and not otherwise",
+    )  # fmt: skip
 
 
 def test_a_vmce_of_one_s_own_makes_no_evidence(world: World) -> None:

@@ -126,7 +126,7 @@ class KvmHost:
             found |= Capability.SAVE | Capability.RESTORE
             if self._settings.destination:
                 found |= Capability.MIGRATE
-        if self._processor.is_intel and self._settings.asks_monitors:
+        if self._processor.is_intel and self._settings.asks_monitors and self._settings.injects:
             found |= Capability.INJECT_VMCE
         if os.access(last_resorts.TRIGGER, os.W_OK):
             found |= Capability.HALT
@@ -316,6 +316,8 @@ class KvmHost:
         return self._bounded(order, lambda: _each(frame, count, what), PAGE_S)
 
     def _inject(self, order: Order, domain: DomainId, page: GuestFrame) -> Result:
+        if Capability.INJECT_VMCE not in self.capabilities:
+            return Result(Status.REFUSED, "on Intel, with vmce and monitor-commands in [kvm], and not otherwise")
         guest = self._guest(domain)
         ask = None if guest is None else self._parts.ask(guest)
         if guest is None or ask is None:

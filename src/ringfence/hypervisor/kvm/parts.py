@@ -25,6 +25,7 @@ MONITOR_S: Final = 3.0
 class Settings:
     """What the configuration says of KVM. ``libvirt`` and ``destination`` are URIs, empty for none; ``monitors`` are
     QMP sockets. ``asks_monitors``: QEMU's human monitor may be asked through libvirt, which taints the domain.
+    ``injects``: it may put machine checks into guests.
     """
 
     libvirt: str = "qemu:///system"
@@ -32,6 +33,7 @@ class Settings:
     migration_pages_per_s: int = 25_600
     monitors: tuple[Path, ...] = ()
     asks_monitors: bool = True
+    injects: bool = False
 
 
 @dataclass(slots=True)

@@ -47,3 +47,11 @@ class Kvm(Section, frozen=True, kw_only=True):
             "which of its pages it is."
         ),
     ] = True
+    vmce: Annotated[
+        bool,
+        Meta(
+            description="Inject machine checks into guests by QEMU's human monitor, where the policy lets it: on Intel "
+            "only, needs monitor-commands. QEMU tells a guest of a lost page by itself, as soon as the kernel has "
+            "signalled it; this is for pages that the kernel has not given up."
+        ),
+    ] = False
