@@ -23,6 +23,7 @@ class Stored:
         self._watches: list[tuple[socket.socket, str, bytes]] = []
         self._lock = threading.Lock()
         self._open: list[socket.socket] = []
+        self._ends = False
         self.path = self._listen("dom0.sock", 0)
 
     def guest_socket(self, domain: int) -> Path:
@@ -30,6 +31,7 @@ class Stored:
 
     def close(self) -> None:
         with self._lock:
+            self._ends = True
             for each in self._open:
                 with suppress(OSError):
                     each.shutdown(socket.SHUT_RDWR)
@@ -48,7 +50,11 @@ class Stored:
         with suppress(OSError):
             while True:
                 made, _ = listening.accept()
-                self._open.append(made)
+                with self._lock:
+                    if self._ends:
+                        made.close()
+                        return
+                    self._open.append(made)
                 threading.Thread(target=self._serve, args=(made, domain), daemon=True).start()
 
     def _serve(self, made: socket.socket, domain: int) -> None:

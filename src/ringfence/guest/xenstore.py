@@ -146,15 +146,32 @@ class Store:
 
     def fired(self) -> bool:
         """Whether a watch has fired since the last look. Takes what has come, and does not wait."""
-        while select.select([self._file], [], [], 0)[0]:
-            for packet in self._take():
-                self._fired |= packet.kind == Kind.WATCH_EVENT
+        self.answers()
         fired, self._fired = self._fired, False
         return fired
 
-    def _ask(self, kind: Kind, payload: bytes) -> bytes:
+    def ask(self, kind: Kind, path: str, value: bytes = b"") -> int:
+        """Ask without waiting: the number that the answer will have."""
+        return self._send(kind, path.encode() + b"\0" + value)
+
+    def answers(self) -> list[Packet]:
+        """The answers that have come to what was asked without waiting."""
+        found = []
+        while select.select([self._file], [], [], 0)[0]:
+            for packet in self._take():
+                if packet.kind == Kind.WATCH_EVENT:
+                    self._fired = True
+                else:
+                    found.append(packet)
+        return found
+
+    def _send(self, kind: Kind, payload: bytes) -> int:
         self._request = (self._request + 1) & 0xFFFFFFFF
         os.write(self._file, Packet(kind, payload, self._request).packed())
+        return self._request
+
+    def _ask(self, kind: Kind, payload: bytes) -> bytes:
+        self._send(kind, payload)
         until_s = time.monotonic() + self._wait_s
         while (left_s := until_s - time.monotonic()) > 0:
             if not select.select([self._file], [], [], left_s)[0]:

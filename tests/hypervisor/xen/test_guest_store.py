@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from ringfence.hypervisor.guest_link import COMING_MS, Thrown
 from ringfence.hypervisor.xen.guest_store import ABSENT_MS, PRESENT_MS, GuestStore
 from ringfence.world.domain import Domain, DomainKind, DomainState, McaHandler
 from ringfence.world.identities import DOM0, CaseId, DomainId, GuestFrame, StepId
-from ringfence.world.steps import NotifyGuest, Order, Status
+from ringfence.world.steps import NotifyGuest, Order, Result, Status
 from tests.guest.stored import Stored, stored
 
 GUEST, OTHER = DomainId(5), DomainId(6)
@@ -51,8 +52,20 @@ class Rig:
         return found
 
     def turn(self, ms: int = PRESENT_MS) -> list[tuple[StepId, Status]]:
+        """Time passes, and the xenstore has answered all that it was asked."""
         self.now_ms += ms
-        return [(number, result.status) for number, result in self.host.ended(self.now_ms)]
+        found, end_s = list(self.host.ended(self.now_ms)), time.monotonic() + 10
+        for _ in range(2):  # what was read is then answered
+            asked = set(self.host._asked)
+            while asked & set(self.host._asked) and time.monotonic() < end_s:
+                time.sleep(0.001)
+                found += self.host.ended(self.now_ms)
+        return [(number, result.status) for number, result in found]
+
+    def tell(self, what: Order) -> Result:
+        result = self.host.tell(what, self.now_ms)
+        assert self.turn(0) == []
+        return result
 
     def registered(self) -> Rig:
         self.says(encoded(Hello(1, 1, "test")))
@@ -87,7 +100,7 @@ def test_an_agent_registers_is_told_and_answers(rig: Rig) -> None:
     assert rig.handlers() == [McaHandler.NONE] * 3
     rig.registered()
     assert rig.handlers() == [McaHandler.NONE, McaHandler.AGENT, McaHandler.NONE]
-    assert rig.host.tell(order(), rig.now_ms).status is Status.RUNNING
+    assert rig.tell(order()).status is Status.RUNNING
     told = from_host(rig.hears() or b"")
     assert isinstance(told, Told)
     rig.says(encoded(Answer(id=told.id, case=told.case, outcome=Outcome.HEALED)))
@@ -118,12 +131,12 @@ def test_nothing_is_written_for_a_guest_without_an_agent_and_it_is_seldom_looked
     assert len(reads) <= 2 * 3
     assert not rig.server.nodes
     rig.turn(COMING_MS)
-    assert rig.host.tell(order(), rig.now_ms).status is Status.REFUSED
+    assert rig.tell(order()).status is Status.REFUSED
 
 
 def test_what_another_guest_says_is_not_this_ones_word(rig: Rig) -> None:
     rig.registered()
-    rig.host.tell(order(), rig.now_ms)
+    rig.tell(order())
     other, box = rig.open(rig.server.guest_socket(OTHER)), Mailbox(5)
     box.put(encoded(Hello(1, 1, "other")))
     other.write(GUEST_NODE, box.node)
@@ -148,7 +161,7 @@ def test_a_node_of_nonsense_is_counted_and_seen_once(rig: Rig, node: bytes) -> N
 
 def test_an_agent_that_ends_with_its_domain_ends_its_orders_and_leaves_nothing(rig: Rig) -> None:
     rig.registered()
-    rig.host.tell(order(), rig.now_ms)
+    rig.tell(order())
     rig.host.keep([*DOMAINS[:1], *(each for each in DOMAINS[2:])])
     assert rig.turn(0) == [(9, Status.FAILED)]
     assert not rig.host.is_busy
@@ -159,7 +172,7 @@ def test_an_agent_that_ends_with_its_domain_ends_its_orders_and_leaves_nothing(r
 
 def test_a_xenstore_that_is_gone_stops_nobody_and_is_tried_again_later(rig: Rig) -> None:
     rig.registered()
-    rig.host.tell(order(), rig.now_ms)
+    rig.tell(order())
     rig.server.close()
     assert rig.turn() == []
     assert rig.turn(40_000) == [(9, Status.FAILED)]

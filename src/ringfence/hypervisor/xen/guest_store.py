@@ -8,14 +8,13 @@ often. Dom0 writes only where an agent's node is.
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from ringfence.guest.mailbox import GUEST_NODE, HOST_NODE, Mailbox
-from ringfence.guest.xenstore import DEVICES, Store, XenstoreError
+from ringfence.guest.xenstore import DEVICES, Kind, Store
 from ringfence.hypervisor.guest_link import GuestLink, GuestLinks
 from ringfence.world.domain import Domain
 from ringfence.world.identities import DomainId, StepId
@@ -27,10 +26,10 @@ PRESENT_MS: Final = 1_000
 """A guest whose node is there; one that owes an answer is looked at each time."""
 MOST_LOOKS: Final = 64
 """Nodes that are read at a time; some ten microseconds each. The others follow the next time."""
-WAIT_S: Final = 0.5
-"""For the xenstore's answer: who must decide does not wait for a stuck one longer, and not often:"""
+PATIENCE_MS: Final = 30_000
+"""For an answer of the xenstore, for which nobody waits; on an overloaded host seconds were seen."""
 AGAIN_MS: Final = (1_000, 30_000)
-"""Until it is asked again: doubled from the first to the second while it does not answer."""
+"""Until the xenstore is opened again: doubled from the first to the second while it does not answer."""
 
 
 @dataclass(slots=True)
@@ -38,24 +37,34 @@ class _Box:
     link: GuestLink
     mailbox: Mailbox = field(default_factory=lambda: Mailbox(secrets.randbits(32)))
     next_ms: int = 0
+    write_ms: int = 0
+    is_asked: bool = False
     seen: bytes | None = None
     written: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    box: _Box
+    kind: Kind
+    at_ms: int
 
 
 def open_store() -> Store:
     """The xenstore of this Dom0. Raises OSError."""
     device = next((each for each in DEVICES if each.exists()), Path(DEVICES[0]))
-    return Store(device, WAIT_S)
+    return Store(device)
 
 
 class GuestStore:
-    """The agents of all domains of this host. ``turn`` is called in ``arrivals``; it waits for xenstored alone."""
+    """The agents of all domains of this host. ``ended`` is to be called often: with it all goes on."""
 
     def __init__(self, open_: Callable[[], Store] = open_store) -> None:
         self._open = open_
         self._links = GuestLinks()
         self._boxes: dict[DomainId, _Box] = {}
         self._store: Store | None = None
+        self._asked: dict[int, _Asked] = {}
         self._again_ms, self._pause_ms = 0, AGAIN_MS[0]
 
     @property
@@ -103,55 +112,71 @@ class GuestStore:
         if self._store is not None:
             self._store.close()
             self._store = None
+        self._asked.clear()
+        for box in self._boxes.values():
+            box.is_asked, box.written = False, b""
 
     # --- inside
 
     def _turn(self, now_ms: int) -> None:
-        due = [box for box in self._boxes.values() if box.next_ms <= now_ms or box.link.is_busy]
-        if not due or now_ms < self._again_ms:
+        if now_ms < self._again_ms:
             return
-        due.sort(key=lambda box: (not box.link.is_busy, box.next_ms))
         try:
             if self._store is None:
                 self._store = self._open()
-            until_s = time.monotonic() + WAIT_S  # for all together: who decides waits for them
-            for box in due[:MOST_LOOKS]:
-                self._looked(self._store, box, now_ms)
-                if time.monotonic() > until_s:
-                    break
-            self._pause_ms = AGAIN_MS[0]
+            self._take(self._store, now_ms)
+            for box in self._boxes.values():
+                self._write(self._store, box, now_ms)
+            self._look(self._store, now_ms)
+            if any(now_ms - each.at_ms > PATIENCE_MS for each in self._asked.values()):
+                raise TimeoutError
         except OSError:
             self._again_ms = now_ms + self._pause_ms
             self._pause_ms = min(2 * self._pause_ms, AGAIN_MS[1])
             self.close()
 
-    def _looked(self, store: Store, box: _Box, now_ms: int) -> None:
-        try:
-            self._look(store, box, now_ms)
-        except XenstoreError as error:
-            if not error.said:
-                raise
-            # A refusal (a quota that a guest has used up, a node that it has made another's) is of this guest alone.
-            box.next_ms, box.written = now_ms + ABSENT_MS, b""
+    def _look(self, store: Store, now_ms: int) -> None:
+        due = [box for box in self._boxes.values() if not box.is_asked and (box.next_ms <= now_ms or box.link.is_busy)]
+        due.sort(key=lambda box: (not box.link.is_busy, box.next_ms))
+        for box in due[:MOST_LOOKS]:
+            self._ask(store, box, Kind.READ, now_ms)
+            box.is_asked = True
 
-    def _look(self, store: Store, box: _Box, now_ms: int) -> None:
-        home = f"/local/domain/{box.link.domain}"
-        node = store.read(f"{home}/{GUEST_NODE}")
-        box.next_ms = now_ms + (ABSENT_MS if node is None else PRESENT_MS)
-        if node is None:
-            if box.seen is not None:
-                box.link.disconnected()
-                box.mailbox, box.written = Mailbox(secrets.randbits(32)), b""
-            box.seen = None
-            return
-        if node != box.seen:
-            box.seen = node
-            self._read(box, node, now_ms)
+    def _write(self, store: Store, box: _Box, now_ms: int) -> None:
         for line in box.link.outgoing():
             box.mailbox.put(line.removesuffix(b"\n"))
-        if box.mailbox.knows_other and box.mailbox.node != box.written:
+        if box.seen is None or not box.mailbox.knows_other or now_ms < box.write_ms:
+            return
+        if box.mailbox.node != box.written:
             box.written = box.mailbox.node
-            store.write(f"{home}/{HOST_NODE}", box.written)
+            self._ask(store, box, Kind.WRITE, now_ms, box.written)
+
+    def _ask(self, store: Store, box: _Box, kind: Kind, now_ms: int, value: bytes = b"") -> None:
+        node = GUEST_NODE if kind is Kind.READ else HOST_NODE
+        number = store.ask(kind, f"/local/domain/{box.link.domain}/{node}", value)
+        self._asked[number] = _Asked(box, kind, now_ms)
+
+    def _take(self, store: Store, now_ms: int) -> None:
+        for packet in store.answers():
+            self._pause_ms = AGAIN_MS[0]
+            asked = self._asked.pop(packet.request, None)
+            if asked is None or self._boxes.get(asked.box.link.domain) is not asked.box:
+                continue  # its domain has gone meanwhile
+            if asked.kind is Kind.READ:
+                asked.box.is_asked = False
+                self._seen(asked.box, None if packet.kind == Kind.ERROR else packet.payload, now_ms)
+            elif packet.kind == Kind.ERROR:
+                # A refusal (a quota that a guest has used up, a node that it made another's) is of this guest alone.
+                asked.box.written, asked.box.write_ms = b"", now_ms + ABSENT_MS
+
+    def _seen(self, box: _Box, node: bytes | None, now_ms: int) -> None:
+        box.next_ms = now_ms + (ABSENT_MS if node is None else PRESENT_MS)
+        if node is None and box.seen is not None:
+            box.link.disconnected()
+            box.mailbox, box.written = Mailbox(secrets.randbits(32)), b""
+        elif node is not None and node != box.seen:
+            self._read(box, node, now_ms)
+        box.seen = node
 
     @staticmethod
     def _read(box: _Box, node: bytes, now_ms: int) -> None:
