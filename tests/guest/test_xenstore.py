@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringfence.guest.xenstore import MOST_BYTES, Kind, Packet, Packets, Store, XenstoreError
+from tests.guest.machine import until
 from tests.guest.stored import stored
 
 WRITE = bytes.fromhex("0b000000 07000000 00000000 07000000") + b"data/x\0"
@@ -41,11 +42,11 @@ def test_what_is_written_is_read_and_a_watch_tells_of_it(tmp_path: Path) -> None
         guest, dom0 = Store(server.guest_socket(5)), Store(server.path)
         assert guest.read("data/x") is None
         guest.watch("data/x")
-        assert guest.fired()
+        until(guest.fired, "no first event")
         assert not guest.fired()
         dom0.write("/local/domain/5/data/x", b"\0\xff news")
         assert guest.read("data/x") == b"\0\xff news"
-        assert guest.fired()
+        until(guest.fired, "no event")
         with pytest.raises(XenstoreError, match="EACCES"):
             guest.write("/local/domain/6/data/x", b"")
         guest.remove("data/x")
