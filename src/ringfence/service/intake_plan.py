@@ -14,6 +14,7 @@ from ringfence.service.sources.kmsg import KmsgSource
 from ringfence.service.sources.mcelog_device import McelogSource
 from ringfence.service.sources.rasdaemon_follow import RasdaemonSource
 from ringfence.service.sources.socket_source import SocketSource
+from ringfence.service.sources.this_machine import signature_of_this_machine
 from ringfence.service.sources.tracefs import TracefsSource
 
 
@@ -34,7 +35,9 @@ def _of_host(wanted: Sources) -> Iterator[Followed]:
     if wanted.mcelog_device:
         yield Followed(McelogSource(path=Path(wanted.mcelog_path)))
     if wanted.kernel_log:
-        yield Followed(KmsgSource(path=Path(wanted.kernel_log_path)), expected=True)
+        yield Followed(
+            KmsgSource(path=Path(wanted.kernel_log_path), processor=signature_of_this_machine()), expected=True
+        )
     if wanted.rasdaemon:
         yield Followed(RasdaemonSource(path=Path(wanted.rasdaemon_path)))
     if wanted.edac:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ringfence.arch.cpuid import Signature, Vendor
+from ringfence.diagnosis.finding import diagnose
+from ringfence.diagnosis.severity import Severity
 from ringfence.errors import FormatError
 from ringfence.record.evidence import Record
 from ringfence.service.sources.kmsg import KmsgSource, log_lines, parse
 from ringfence.service.sources.source import Lost, Position, Presence
+from ringfence.service.sources.this_machine import ASSUMED, signature_of_this_machine
 from tests.service.sources.running import batches, items, last
 
 CORRECTED = (
@@ -74,6 +79,42 @@ def test_a_machine_check_in_the_log_is_one_record_with_the_devices_bytes() -> No
     assert (record.bank, record.cpu, record.registers.status) == (7, 1, 0x8C00004000010090)
     assert record.registers.addr == 0x12345678C0
     assert b"6,2,2000,-;[Hardware Error]: CPU 1" in record.raw
+
+
+SCRUBBED = (
+    b"mce: [Hardware Error]: CPU 0: Machine Check Exception: 5 Bank 5: bd000000000000c0",
+    b"mce: [Hardware Error]: TSC 5a1 ADDR 12345000 MISC 8c ",
+)
+CPUINFO = "processor\t: 0\nvendor_id\t: GenuineIntel\ncpu family\t: 6\nmodel\t\t: 85\nstepping\t: 4\n\nprocessor\t: 1\n"
+
+
+def severity(found: list[object]) -> Severity:
+    (record,) = found
+    assert isinstance(record, Record)
+    return diagnose(record).severity
+
+
+def test_an_error_whose_processor_was_not_logged_is_judged_as_this_machines(tmp_path: Path) -> None:
+    """The line that names the processor is lost: no fatal error is made of one that the processor contained."""
+    (tmp_path / "cpuinfo").write_text(CPUINFO)
+    this = signature_of_this_machine(tmp_path / "cpuinfo")
+    bare = items(asyncio.run(batches(source(Ring(log(*SCRUBBED, QUIET))), 1)))
+    known = items(asyncio.run(batches(replace(source(Ring(log(*SCRUBBED, QUIET))), processor=this), 1)))
+    assert (severity([*bare]), severity([*known])) == (Severity.FATAL, Severity.SRAO)
+    assert isinstance(known[0], Record) and ASSUMED in known[0].assumptions
+
+
+def test_what_names_its_processor_keeps_it() -> None:
+    other = Signature(Vendor.INTEL, 6, 0x2A, 7)
+    (record,) = items(asyncio.run(batches(replace(source(Ring(log(*CORRECTED, QUIET))), processor=other), 1)))
+    assert isinstance(record, Record) and record.cpuid == 0x50654
+
+
+@pytest.mark.parametrize("text", ["", "vendor_id: GenuineIntel\n", CPUINFO.replace("85", "8500"), "\0" * 100])
+def test_a_machine_that_does_not_say_what_it_is_is_not_guessed_at(text: str, tmp_path: Path) -> None:
+    (tmp_path / "cpuinfo").write_text(text)
+    assert signature_of_this_machine(tmp_path / "cpuinfo") is None
+    assert signature_of_this_machine(tmp_path / "nothing") is None
 
 
 def test_a_record_without_a_time_of_its_own_gets_the_wall_time_of_its_stamp() -> None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Protocol
 
+from ringfence.arch.cpuid import Signature
 from ringfence.errors import SourceError
 from ringfence.record.evidence import Evidence, Record
 from ringfence.record.sources import LULL_S
@@ -36,6 +37,7 @@ from ringfence.service.sources.source import (
     readable,
 )
 from ringfence.service.sources.text_assembly import Marked, TextAssembly
+from ringfence.service.sources.this_machine import completed
 
 RECORD_BYTES: Final = 16_384
 """More than a record has: the kernel's own limit is 8192 (CONSOLE_EXT_LOG_MAX, later PRINTK_MESSAGE_MAX + prefix)."""
@@ -186,6 +188,8 @@ class KmsgSource:
     boot_id: Callable[[], str] = current_boot
     wall_of_boot: Callable[[], float] = _wall_of_boot
     open_device: Callable[[Path], Device] = KmsgDevice
+    processor: Signature | None = None
+    """This machine's, for machine checks that name none."""
     clock: str = field(
         default="the kernel's local clock since boot, which stands still in suspend and can be off by milliseconds "
         "between CPUs; made wall time with today's difference, so a wall clock that was set since then shows in it",
@@ -282,7 +286,8 @@ class _Reading:
         return items
 
     def _timed(self, item: Evidence) -> Evidence:
-        """A record that gives no wall time gets the one that its stamp means."""
+        """A record that gives no wall time gets the one that its stamp means; one of no processor this machine's."""
+        item = completed(item, self._source.processor)
         if not isinstance(item, Record) or item.time is not None or item.stamp is None:
             return item
         try:
