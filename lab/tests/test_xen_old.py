@@ -1,7 +1,8 @@
-"""Debian 12's Xen 4.17.7: its scanning of the banks is broken, and every machine check passes in silence."""
+"""Debian 12's Xen 4.17: its scanning of the banks is broken, and every machine check passes in silence."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from lab.tests.conftest import FATAL, FATAL_MCG, XenLab
@@ -18,7 +19,7 @@ def _wrongs(lab: XenLab) -> list[dict[str, Any]]:
 def test_a_xen_whose_scanning_is_broken_is_named_by_its_version_and_then_by_what_was_seen(old_lab: XenLab) -> None:
     """The negative case: even a fatal error passes by; what to use instead is said before and after."""
     (before,) = _wrongs(old_lab)
-    assert before["text"] == "Xen 4.17.7-pre, as upstream made it, reads no bank at a machine check"
+    assert re.fullmatch("Xen 4\\.17\\.\\S+, as upstream made it, reads no bank at a machine check", before["text"])
     assert "Use Xen 4.19.4" in before["advice"]
     old_lab.mce(2, FATAL, 0, FATAL_MCG)
     old_lab.machine.until("CPU[01] (enter softirq|handling errors)", xen.SERVICE_S)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lab.tests.conftest import SRAO, SRAO_MCG, SRAR, SRAR_MCG, XenLab
 from lab.xen import dom0 as xen
+from lab.xen.machine import UP_S
 
 
 def test_an_error_in_a_free_page_is_nobodys_loss(xen_lab: XenLab) -> None:
@@ -27,23 +28,30 @@ def test_an_error_in_a_pv_guests_page_ends_the_guest_by_xens_own_hand(xen_lab: X
 
 
 def test_an_error_in_a_page_of_dom0_is_told_to_dom0s_kernel_which_takes_the_page_away(xen_lab: XenLab) -> None:
-    """I.2b: Xen injects a vMCE into Dom0; its kernel unmaps the page, and who has it is killed when it looks."""
-    _, frame = xen.process(xen_lab.dom0, "victim", xen_lab.pages)
+    """I.2b: Xen injects a vMCE into Dom0, whose kernel takes the page from the process that has it."""
+    number, frame = xen.process(xen_lab.dom0, "victim", xen_lab.pages)
     xen_lab.mce(5, SRAO, frame << 12, SRAO_MCG)
-    xen_lab.machine.until("Memory failure: .*recovery action for .*: Recovered", xen.SERVICE_S)
-    xen_lab.until("Dom0")
+    xen_lab.machine.until("Memory failure: .*recovery action for dirty LRU page: Recovered", xen.SERVICE_S)
+    found = xen_lab.until("the host: healed by I.2b; the hypervisor did so by itself")
+    assert any(each["text"].endswith("Domain-0 (1 page) lost something (proven)") for each in found)
+    assert xen_lab.dom0.run(["kill", "-0", str(number)]).code == 0  # it has not looked at the page
 
 
-def test_an_error_in_a_page_of_xens_own_is_said_to_be_beyond_repair_and_the_page_stays(xen_lab: XenLab) -> None:
-    """I.2b: Xen goes on, and takes nothing out of use; nobody has the page but Xen."""
+def test_an_error_in_a_page_of_xens_own_stays_where_it_is_and_whose_it_is_cannot_be_told(xen_lab: XenLab) -> None:
+    """I.2u: Xen goes on, takes nothing out of use and names no recovery: no guest is stopped, and people are told."""
     xen_lab.mce(5, SRAO, xen_lab.pages.xen << 12, SRAO_MCG)
-    xen_lab.until("Uncorrected error")
+    found = xen_lab.until("the host: degraded by I.2u")
+    assert any("who lost something cannot be told (unlocated)" in each["text"] for each in found)
+    assert not [each for each in found if each["kind"] == "Intended" and "OfflineFrame" in each["text"]]
+    (listed,) = xen.ask(xen_lab.dom0, "domains")
+    assert {each["state"] for each in listed["domains"]} == {"running"}
 
 
-def test_an_error_that_dom0s_kernel_must_have_consumed_ends_dom0_and_the_machine_comes_up_again(
-    xen_lab: XenLab,
-) -> None:
-    """I.2b: action required, in a page of a process of Dom0: its kernel panics, and Xen restarts the machine."""
+def test_an_error_that_dom0_itself_must_have_consumed_ends_it_and_the_machine_comes_up_again(xen_lab: XenLab) -> None:
+    """Dom0's end: action required, in a page of its own: its kernel panics, and leaves why in the firmware's store."""
     _, frame = xen.process(xen_lab.dom0, "victim", xen_lab.pages)
+    said = xen_lab.machine.length("com2")
     xen_lab.mce(5, SRAR, frame << 12, SRAR_MCG)
-    xen_lab.machine.until("Kernel panic|Hardware Dom0 crashed", xen.SERVICE_S)
+    xen_lab.machine.until("Kernel panic - not syncing: .*machine check", xen.SERVICE_S)
+    xen_lab.machine.until("^ready", UP_S, "com2", after=said)
+    assert "mce-erst" in xen_lab.dom0.must(["ls", "/sys/fs/pstore"])
