@@ -94,7 +94,6 @@ def test_a_page_that_errs_again_and_again_is_exchanged_and_its_guest_notices_not
     assert kvm.ask(kvm_lab.host, GUEST, "holder") == "alive"
 
 
-@pytest.mark.xfail(reason="a page that was taken out of use ahead of its error is told to be the host's")
 def test_a_page_that_was_taken_out_ahead_is_nobodys_loss_when_it_fails(kvm_lab: KvmLab) -> None:
     """I.2n: what the kernel has taken out of use already is nobody's."""
     _, frame = kvm_lab.page(30)

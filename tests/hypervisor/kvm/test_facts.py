@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -21,6 +22,7 @@ LRU = PageFlag.LRU | PageFlag.ANON | PageFlag.MMAP
 BROKEN = PageFlag.HWPOISON
 NOBODY, SILENT = Answer(), Story()
 FREE = Story(page="free buddy page", result="Recovered")
+AGAIN = Story(again=True)
 KERNEL = Story(page="high-order kernel page", result="Ignored")
 DIRTY = Story(page="dirty LRU page", result="Recovered")
 
@@ -64,6 +66,11 @@ def test_a_page_that_no_guest_has_is_the_host_s_or_nobody_s(
     found = _facts(flags, answer, story, maps)
     assert (found.use, found.owner) == (use, owner)
     assert found.broken == (flags is not None and bool(flags & BROKEN))
+
+
+def test_a_page_that_was_out_of_use_when_the_error_came_is_nobody_s() -> None:
+    assert _facts(BROKEN | PageFlag.LRU, NOT_KNOWN, AGAIN).use is FrameUse.OFFLINE
+    assert _facts(BROKEN, NOBODY, replace(KERNEL, again=True)).use is FrameUse.HYPERVISOR
 
 
 def test_a_guest_s_page_that_is_still_good_is_mapped_and_can_be_taken_away() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest.mock import ANY
+
+import pytest
 
 from ringfence.hypervisor.kvm import guest_memory
 from ringfence.hypervisor.kvm.domain_xml import NOTHING_SAID, Details, details
@@ -35,6 +38,13 @@ def test_free_pages_and_the_kernel_s_own_are_told_apart() -> None:
     assert _story("Memory failure: 0x77b9: recovery action for free buddy page: Recovered").is_free_page
     assert _story("Memory failure: 0x77b9: recovery action for reserved kernel page: Ignored").is_kernel_page
     assert _story("Memory failure: 0x77b9: recovery action for get hwpoison page: Ignored").is_kernel_page
+
+
+@pytest.mark.parametrize("words", ["already hardware poisoned", "recovery action for already poisoned page: Failed"])
+def test_a_page_that_was_marked_before_its_error_is_told_from_one_that_was_not(words: str) -> None:
+    assert _story(f"Memory failure: 0x77b9: {words}") == Story(again=True, at_s=ANY)
+    both = _story("Memory failure: 0x77b9: recovery action for slab page: Ignored", f"Memory failure: 0x77b9: {words}")
+    assert both.again and both.is_kernel_page
 
 
 def test_the_log_s_device_is_read_to_its_end_each_time(tmp_path: Path) -> None:

@@ -26,6 +26,11 @@ _ACTION = re.compile(
     r"(?:mce: )?Memory failure: 0x(?P<frame>[0-9a-f]{1,13}): recovery action for (?P<page>.{1,64}): "
     r"(?P<result>\w{1,16})$"
 )
+_ALREADY = re.compile(
+    r"(?:mce: )?Memory failure: 0x(?P<frame>[0-9a-f]{1,13}): "
+    r"(?:already hardware poisoned|recovery action for already poisoned page: \w{1,16})$"
+)
+"""Linux up to 6.12 or so says the one, later ones the other."""
 _SIGNAL = re.compile(
     r"(?:mce: )?Memory failure: 0x(?P<frame>[0-9a-f]{1,13}): Sending SIGBUS to "
     r".{1,32}:(?P<pid>\d{1,10}) due to hardware"
@@ -44,12 +49,19 @@ def _is_kernels(head: bytes) -> bool:
 class Story:
     """What the kernel said of a frame. ``page`` is what it was, ``result`` what became of it ("Recovered", "Ignored",
     "Failed", "Delayed"); ``signalled`` are the threads that got SIGBUS; ``at_s`` is when it was read (monotonic).
+    ``again``: it was marked as broken before the error came.
     """
 
     page: str = ""
     result: str = ""
     signalled: tuple[int, ...] = ()
+    again: bool = False
     at_s: float = 0.0
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the kernel has said what it did."""
+        return bool(self.result) or self.again
 
     @property
     def is_free_page(self) -> bool:
@@ -100,7 +112,10 @@ class KernelWords:
 
     def heard(self, line: str) -> None:
         """One line of the log."""
-        if match := _ACTION.match(line):
+        if match := _ALREADY.match(line):
+            frame = int(match["frame"], 16)
+            told = replace(self.story(frame), again=True)
+        elif match := _ACTION.match(line):
             frame = int(match["frame"], 16)
             told = replace(self.story(frame), page=match["page"], result=match["result"])
         elif match := _SIGNAL.match(line):

@@ -116,7 +116,7 @@ class NamedPages:
         # Its words come after the mark: they say what the page was.
         while flags is not None and flags & PageFlag.HWPOISON and time.monotonic() < until_s:
             self.parts.words.turn()
-            if self.parts.words.story(frame).result:
+            if self.parts.words.story(frame).is_told:
                 return
             time.sleep(LOOK_S)
 
