@@ -21,9 +21,10 @@ EXTRA_BYTES: Final = 32 << 20
 
 CPU_MODELS: Final = {
     "intel": "Nehalem",
-    "amd": "EPYC,-monitor,-smap,-smep,+svm,+npt",
+    "amd": "EPYC,-monitor,-smap,-smep,+svm,+npt,-xsave,-avx,-avx2,-f16c,-fma",
 }
-"""The models that Xen's machine-check code runs on under TCG: Nehalem has SER_P and broadcast, no CMCI."""
+"""The models that Xen's machine-check code runs on under TCG: Nehalem has SER_P and broadcast, no CMCI. Without AVX, as
+processes of a thawed machine that had it died (QEMU 7.2)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
