@@ -100,7 +100,8 @@ def lab(arguments: list[str]) -> int:
             "the lab needs programs that are not here.\n"
             f"  Debian: apt-get install --no-install-recommends {' '.join(missing)}. Elsewhere it does not run."
         )
-    return run(BIN / "pytest", "-v", "--durations=0", "-p", "lab.passed", *(arguments or ["lab/tests"]))
+    # As a module: the labs are no part of the package, and are found from here.
+    return run(BIN / "python", "-m", "pytest", "-v", "-p", "lab.passed", *(arguments or ["lab/tests"]))
 
 
 HANDED_ON = {
