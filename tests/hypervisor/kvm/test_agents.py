@@ -33,22 +33,24 @@ def _is_called(guest: Guest, listening: socket.socket) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("by_libvirt", "pid", "told", "called"),
+    ("by_libvirt", "ours", "told", "called"),
     [
-        (True, os.getpid(), "xml", True),
-        (True, os.getpid(), "command line", False),  # a QEMU that was taken over writes there what it likes
-        (False, os.getpid(), "command line", True),
-        (False, 1, "command line", False),  # its command line names a socket of another process
+        (True, True, "xml", True),
+        (True, True, "command line", False),  # a QEMU that was taken over writes there what it likes
+        (False, True, "command line", True),
+        (False, False, "command line", False),  # its command line names a socket of another process
     ],
 )
 def test_the_way_to_an_agent_is_libvirt_s_word_or_the_very_qemu_s(
-    tmp_path: Path, by_libvirt: bool, pid: int, told: str, called: bool
+    tmp_path: Path, by_libvirt: bool, ours: bool, told: str, called: bool
 ) -> None:
     path = str(tmp_path / "agent")
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(path)
         listening.listen(1)
-        process = QemuProcess(pid=pid, began=1, agent_socket=path if told == "command line" else "")
+        process = QemuProcess(
+            pid=os.getpid() if ours else 1, began=1, agent_socket=path if told == "command line" else ""
+        )
         details = Details(agent_socket=path if told == "xml" else "")
         guest = Guest(key="web", name="web", process=process, by_libvirt=by_libvirt, details=details)
         assert _is_called(guest, listening) is called
