@@ -63,9 +63,7 @@ def test_a_xenstore_that_hangs_up_or_does_not_answer_is_an_error_and_no_wait_wit
         with pytest.raises(XenstoreError, match=r"not answered within 0\.05 s"):
             store.read("/x")
         server._lock.release()
-    with pytest.raises(OSError, match=r"hung up|Broken pipe|reset"):
-        for _ in range(2):  # the answer that came too late is none to the next question
-            store.read("/x")
-    store.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        store.read("/x")  # the answer that came too late is none to the next question
     with pytest.raises(FileNotFoundError):
         Store(tmp_path / "nothing")

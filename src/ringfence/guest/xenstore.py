@@ -171,6 +171,7 @@ class Store:
         return self._request
 
     def _ask(self, kind: Kind, payload: bytes) -> bytes:
+        # Kernels number what they answer by themselves (a watch) with 0: one question at a time needs no number.
         self._send(kind, payload)
         until_s = time.monotonic() + self._wait_s
         while (left_s := until_s - time.monotonic()) > 0:
@@ -180,13 +181,14 @@ class Store:
             for packet in self._take():
                 if packet.kind == Kind.WATCH_EVENT:
                     self._fired = True
-                elif packet.request == self._request:
+                else:
                     answer = packet
             if answer is not None:
                 if answer.kind == Kind.ERROR:
                     said = answer.payload.rstrip(b"\0").decode("ascii", "replace")
                     raise XenstoreError(f"the xenstore answers {said}", said)
                 return answer.payload
+        self.close()  # an answer that comes later would be taken for the next one's
         raise XenstoreError(f"the xenstore has not answered within {self._wait_s:g} s")
 
     def _take(self) -> list[Packet]:

@@ -159,7 +159,9 @@ class GuestStore:
     def _take(self, store: Store, now_ms: int) -> None:
         for packet in store.answers():
             self._pause_ms = AGAIN_MS[0]
-            asked = self._asked.pop(packet.request, None)
+            # In order, should a kernel not give back the number.
+            number = packet.request if packet.request in self._asked else next(iter(self._asked), None)
+            asked = None if number is None else self._asked.pop(number)
             if asked is None or self._boxes.get(asked.box.link.domain) is not asked.box:
                 continue  # its domain has gone meanwhile
             if asked.kind is Kind.READ:
