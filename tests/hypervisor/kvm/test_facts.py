@@ -70,6 +70,7 @@ def test_a_page_that_no_guest_has_is_the_host_s_or_nobody_s(
 
 def test_a_page_that_was_out_of_use_when_the_error_came_is_nobody_s() -> None:
     assert _facts(BROKEN | PageFlag.LRU, NOT_KNOWN, AGAIN).use is FrameUse.OFFLINE
+    assert _facts(BROKEN, NOT_KNOWN, replace(DIRTY, again=True)).use is FrameUse.UNKNOWN
     assert _facts(BROKEN, NOBODY, replace(KERNEL, again=True)).use is FrameUse.HYPERVISOR
 
 

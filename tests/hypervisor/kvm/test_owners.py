@@ -91,6 +91,28 @@ def test_a_number_that_is_another_process_s_by_now_is_not_believed(tmp_path: Pat
     assert [each.key for each in owners.of(FRAME, urgent=True).holders] == ["other"]
 
 
+@pytest.mark.parametrize(("entry", "flags"), [(present(FRAME), ANON), (poisoned(FRAME), PageFlag.HWPOISON)])
+def test_nobody_is_no_answer_while_a_qemu_of_no_known_guest_has_the_page(
+    tmp_path: Path, entry: int, flags: PageFlag
+) -> None:
+    """After a start the backlog is not decided about as if there were no guests."""
+    host = HostFiles(tmp_path)
+    host.process(7, {1: entry})
+    host.flag(FRAME, flags)
+    home = host.root / "proc/7"
+    (home / "cmdline").write_bytes(b"qemu-system-x86_64\0-name\0web\0")
+    (home / "stat").write_text("7 (qemu) S " + " ".join(str(at) for at in range(4, 30)))
+    owners = _owners(host)
+    found = owners.look(FRAME)
+    assert (found.holders, found.complete) == ((), False)
+    (home / "task/700").mkdir(parents=True)
+    owners.guests = lambda: (WEB,)
+    assert [each.key for each in owners.look(FRAME).holders] == ["web"]
+    owners.guests = tuple
+    host.process(7, {1: present(FRAME + 1)})
+    assert owners.look(FRAME).complete
+
+
 def test_a_look_that_goes_wrong_is_said_and_the_next_one_is_taken(tmp_path: Path) -> None:
     host = HostFiles(tmp_path)
     host.process(7, {1: present(FRAME)})

@@ -146,8 +146,8 @@ def _of_broken(flags: PageFlag, story: Story, answer: Answer) -> tuple[FrameUse,
         return FrameUse.OFFLINE, None
     if story.is_kernel_page:
         return FrameUse.HYPERVISOR, None
-    if story.again:
-        # It was taken out of use ahead of this error, or by an earlier one: whoever had it has another page.
+    if story.again and not story.page:
+        # It was taken out of use ahead of this error, and lost nothing then: whoever had it has another page.
         return FrameUse.OFFLINE, None
     return (FrameUse.DOMAIN, DOM0) if answer.complete else (FrameUse.UNKNOWN, None)
 

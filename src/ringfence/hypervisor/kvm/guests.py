@@ -154,6 +154,10 @@ class Guests:
         threading.Thread(target=self._go_on, name="guests", daemon=True).start()
         self._first.wait(FIRST_S)
 
+    def first_look(self, most_s: float) -> None:
+        """Wait until a look has been taken since the start, but not longer."""
+        self._first.wait(most_s)
+
     def want(self) -> None:
         """Something has happened: look soon."""
         self._wanted.set()

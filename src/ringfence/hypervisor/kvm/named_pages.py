@@ -86,6 +86,9 @@ class NamedPages:
         self._until_s = time.monotonic() + RECORD_S
         frames = frames_of(record)
         urgent = is_uncorrected(record)
+        if urgent:
+            # What came while nobody listened is decided about with the guests known.
+            self.parts.guests.first_look(RECORD_S)
         now = urgent and (record.time is None or record.time > time.time() - PAST_S)
         if now:
             for frame in frames[:MOST_LOOKED_UP]:

@@ -24,7 +24,7 @@ from ringfence.hypervisor.kvm.kernel_pages import KernelPages, PageFlag
 from ringfence.hypervisor.kvm.kernel_words import Story
 from ringfence.hypervisor.kvm.libvirt import LibvirtError
 from ringfence.hypervisor.kvm.pagemap import Pagemaps, Place, Search
-from ringfence.hypervisor.kvm.qemu_processes import plain, threads_of
+from ringfence.hypervisor.kvm.qemu_processes import plain, processes, threads_of
 from ringfence.hypervisor.kvm.qmp import QmpError
 
 URGENT_S: Final = 15.0
@@ -58,7 +58,7 @@ class Holder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """Who has a frame. ``complete``: all QEMUs were looked at, so that nobody is an answer."""
+    """Who has a frame. ``complete``: all QEMUs were looked at, also those of no known guest: nobody is an answer."""
 
     holders: tuple[Holder, ...] = ()
     complete: bool = True
@@ -171,7 +171,19 @@ class Owners:
             holders = tuple(self._holder(running[place.pid], place) for place in search.places)
             if not holders and flags is not None and flags & PageFlag.HWPOISON:
                 holders = self._signalled(frame, running)
-        return Answer(holders=holders, complete=search.complete, at_s=time.monotonic())
+            complete = search.complete and (bool(holders) or not self._is_a_strangers(frame, running))
+        return Answer(holders=holders, complete=complete, at_s=time.monotonic())
+
+    def _is_a_strangers(self, frame: int, running: Mapping[int, Guest]) -> bool:
+        """Whether a QEMU may have it that is no known guest's: nobody has looked yet, or nobody tells whose it is."""
+        strangers = sorted({each.pid for each in processes(self.proc)} - running.keys())
+        if not strangers:
+            return False
+        told = self._told(frame)
+        if not told.isdisjoint(strangers):
+            return True
+        found = self.maps.search(frame, strangers, until_s=time.monotonic() + SEARCH_S, most=1)
+        return bool(found.places) or not found.complete
 
     def _search(self, frame: int, flags: PageFlag | None, running: Mapping[int, Guest]) -> Search:
         until_s, most = time.monotonic() + SEARCH_S, self._most(frame, flags)
