@@ -3,6 +3,7 @@
 import importlib
 import io
 import os
+import select
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -438,14 +439,22 @@ def test_what_the_work_on_a_part_raises_is_raised_here(big: tuple[int, bytes], p
 
 def test_a_process_that_dies_is_an_error_and_not_a_shorter_log(big: tuple[int, bytes]) -> None:
     here = os.getpid()
+    dies, died = os.pipe()
 
     def work(blocks: Iterator[Block]) -> int:
         if os.getpid() != here:
+            os.write(died, b"x")
             os._exit(3)
+        # Not all of it is done here before the other process has begun.
+        assert select.select([dies], [], [], 30)[0]
         return sum(block.lines for block in blocks)
 
-    with pytest.raises(OSError, match="died"):
-        list(map_ranges(big[0], work, WANTED, processes=2, range_bytes=200_000))
+    try:
+        with pytest.raises(OSError, match="died"):
+            list(map_ranges(big[0], work, WANTED, processes=2, range_bytes=200_000))
+    finally:
+        os.close(dies)
+        os.close(died)
 
 
 def test_an_empty_log_has_nothing() -> None:
