@@ -71,6 +71,7 @@ _M2P_AT: Final = 0xFFFF_8000_0000_0000
 """Where every PV domain may read which page a machine frame is to its owner (xen/include/public/arch-x86/xen-x86_64.h,
 MACH2PHYS_VIRT_START); Xen maps it in pieces of 2 MiB."""
 _PIECE: Final = 2 << 20
+MAPPED_S: Final = 30.0
 _NOBODY: Final = 0xFFFF_FFFF_FFFF_FFFF
 
 
@@ -100,13 +101,18 @@ def _m2p(machine: Machine) -> array[int]:
     table = array("Q")
     with memory.open("rb") as file:
         for piece in range(0, frames * table.itemsize, _PIECE):
-            said = machine.monitor(f"gva2gpa {_M2P_AT + piece:#x}")
-            found = re.search("gpa: 0x([0-9a-f]+)", said)
-            if found is None:
-                raise LabError(f"Xen's table of pages is not where it should be: {said}")
-            file.seek(int(found[1], 16))
+            at = _mapped(machine, _M2P_AT + piece)
+            file.seek(at)
             table.frombytes(file.read(min(_PIECE, frames * table.itemsize - piece)))
     return table
+
+
+def _mapped(machine: Machine, address: int) -> int:
+    """Where Xen's memory is in the machine's; not told while the processor runs a guest that has tables of its own."""
+    for _ in wait(MAPPED_S, "Xen's table of pages"):
+        if found := re.search("gpa: 0x([0-9a-f]+)", machine.monitor(f"gva2gpa {address:#x}")):
+            return int(found[1], 16)
+    raise AssertionError
 
 
 def frames(dom0: Remote, guest: Guest) -> list[int]:
