@@ -107,6 +107,14 @@ def test_guests_that_share_a_page_all_have_it_and_none_owns_it() -> None:
     }
 
 
+def test_guests_that_shared_a_page_have_lost_it_when_the_kernel_has_taken_it_away() -> None:
+    both = Answer(holders=(_holder(unmapped=True), _holder("db", 0x9000, unmapped=True)))
+    found = _facts(BROKEN, both, DIRTY)
+    assert {each.domain for each in found.mappings} == {WEB, DB}
+    told = deeds(found, frozenset({WEB, DB}), frozenset())
+    assert {each.domain for each in told if each.deed is Deed.ISOLATED_FRAME} == {WEB, DB}
+
+
 def test_memory_of_qemu_itself_is_its_guest_s_loss_and_has_no_number() -> None:
     found = _facts(LRU, Answer(holders=(_holder(address=None),)))
     assert found.owner == WEB and found.guest_frame is None

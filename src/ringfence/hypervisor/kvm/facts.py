@@ -90,9 +90,9 @@ def _of_guests(  # noqa: PLR0913
     broken: bool,
     shared: bool,
 ) -> FrameFacts:
-    mappings = tuple(mapping for each in holders for mapping in _mappings(each, numbers, passes_through, shared=shared))
     first = holders[0]
     alone = len({each.key for each in holders}) == 1 and not shared
+    mappings = tuple(mapping for each in holders for mapping in _mappings(each, numbers, passes_through, alone=alone))
     return FrameFacts(
         frame=frame,
         use=FrameUse.DOMAIN,
@@ -109,14 +109,17 @@ def _guest_frame(holder: Holder) -> GuestFrame | None:
 
 
 def _mappings(
-    holder: Holder, numbers: Mapping[str, DomainId], passes_through: Callable[[str], bool], *, shared: bool
+    holder: Holder, numbers: Mapping[str, DomainId], passes_through: Callable[[str], bool], *, alone: bool
 ) -> tuple[FrameMapping, ...]:
-    """The ways of one guest to the page. What a passed-through device reaches stays: the IOMMU's table is pinned
-    (drivers/vfio/vfio_iommu_type1.c), and the kernel does not take it away.
+    """The ways of one guest to the page. Of what several guests had, none is the owner: that one had it stands here
+    also after the kernel took it away, or nobody would have lost it.
+
+    What a passed-through device reaches stays: the IOMMU's table is pinned (drivers/vfio/vfio_iommu_type1.c), and the
+    kernel does not take it away.
     """
     domain, page = numbers[holder.key], _guest_frame(holder)
-    kind = MappingKind.SHARED if shared else MappingKind.CPU
-    own = () if holder.unmapped else (FrameMapping(domain=domain, kind=kind, guest_frame=page),)
+    kind = MappingKind.CPU if alone else MappingKind.SHARED
+    own = () if holder.unmapped and alone else (FrameMapping(domain=domain, kind=kind, guest_frame=page),)
     if not passes_through(holder.key):
         return own
     return (*own, FrameMapping(domain=domain, kind=MappingKind.IOMMU, guest_frame=page, removable=False))
