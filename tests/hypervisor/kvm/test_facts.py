@@ -93,6 +93,11 @@ def test_one_that_the_kernel_has_taken_away_has_its_number_still() -> None:
     assert (found.owner, found.guest_frame, found.mappings, found.broken) == (WEB, GuestFrame(7), (), True)
 
 
+def test_what_the_kernel_s_flags_say_of_a_page_that_is_gone_makes_it_nobody_else_s() -> None:
+    found = _facts(BROKEN | PageFlag.KSM, Answer(holders=(_holder(unmapped=True),)), DIRTY)
+    assert (found.owner, found.guest_frame) == (WEB, GuestFrame(7))
+
+
 def test_what_a_passed_through_device_reaches_is_declared() -> None:
     found = _facts(BROKEN, Answer(holders=(_holder(unmapped=True),)), DIRTY, tied=True)
     assert [each.kind for each in found.declared_leftovers] == [MappingKind.IOMMU]

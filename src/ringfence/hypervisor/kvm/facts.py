@@ -77,7 +77,10 @@ def whole(facts_: FrameFacts, first: Frame, pages: int) -> FrameFacts:
 
 
 def _is_shared(flags: PageFlag) -> bool:
-    return bool(flags & PageFlag.KSM)
+    """Whether it is one of KSM's. The flag is made of what the page belonged to, and says nothing once that is gone:
+    seen set on a guest's own page that Linux 6.12 had taken away. Who shared such a one is seen by who had it.
+    """
+    return bool(flags & PageFlag.KSM) and not flags & PageFlag.HWPOISON
 
 
 def _of_guests(  # noqa: PLR0913
