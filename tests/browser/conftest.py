@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Dialog, Page, Request, expect, sync_playwright
 
-from tests.browser.hosts import APPROVING, HOSTILE, Host, asking
+from tests.browser.hosts import APPROVING, HOSTILE, QUIET, Host, asking
 
 ARGUMENTS = [
     "--headless",
@@ -60,6 +60,12 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     yield from _running(Host(tmp_path_factory.mktemp("busy"), policy=APPROVING, scenario=scenario))
 
 
+@pytest.fixture(scope="session")
+def quiet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """A host on which nothing happens."""
+    yield from _running(Host(tmp_path_factory.mktemp("quiet"), scenario=QUIET))
+
+
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[Host]:
     """A host of the test's own, which it may stop and start."""
@@ -68,9 +74,11 @@ def own(tmp_path: Path) -> Iterator[Host]:
 
 def _running(host: Host) -> Iterator[Host]:
     host.write()
-    host.start()
-    yield host
-    host.stop()
+    try:
+        host.start()
+        yield host
+    finally:
+        host.stop()
 
 
 @pytest.fixture

@@ -29,6 +29,16 @@ operations = ["destroy"]
 """Whatever is done to a domain waits for a person, longer than a test lasts."""
 
 
+QUIET = """
+based_on = "quiet"
+mishaps = {}
+[[guests]]
+name = "still"
+kind = "HVM"
+"""
+"""A scenario in which nothing happens: what comes into a list is what a test puts there."""
+
+
 def asking(*names: str) -> str:
     """A scenario in which guests of these names lose pages, more than one a second, and nothing halts the host."""
     guests = "".join(f"[[guests]]\nname = '{name}'\nkind = 'HVM'\n" for name in names)
