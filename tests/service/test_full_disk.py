@@ -26,8 +26,9 @@ from ringfence.service import answers, kernel_log, ledger
 from ringfence.service.answers import Doorkeeping
 from ringfence.service.evidence import Piece
 from ringfence.service.loop import Loop
-from ringfence.service.model_world import ModelWorld, nothing
+from ringfence.service.model_world import ModelWorld, Play, nothing
 from ringfence.service.policy_source import loaded
+from ringfence.service.simulation.acts import Rebooted
 from ringfence.service.writer import Desk, Writer
 from tests.contract.backends import BACKENDS, World
 from tests.service.sources.reports import Fault, registers
@@ -254,6 +255,69 @@ def test_after_more_than_disk_reserve_and_memory_took_it_goes_on_by_itself_once_
         assert [(each.count, each.unit) for each in stored if isinstance(each, ev.Lost)] == [(kept, "events")]
         assert sum(isinstance(each, ev.Received) for each in stored) == 1
         assert sum(isinstance(each, ev.Started) for each in stored) == 2
+
+
+@pytest.mark.parametrize("kept", [1_000, 5])
+def test_what_was_taken_and_waits_for_the_disk_outlives_a_reset_of_the_model_host(
+    tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch, kept: int
+) -> None:
+    """The process lives on, so does what it has taken: a source that erases what is durable must not be told so."""
+    monkeypatch.setattr(ledger, "MOST_UNWRITTEN", kept)
+    path, clock_s = tmp_path / "journal.sqlite", [0.0]
+    played = Play(nothing().scenario, lambda hour: () if hour else (Rebooted(at_ms=1_000, cold=True),))
+    began, ended = threading.Event(), list[BaseException | None]()
+    opened = list[Filling]()
+
+    def opening(where: Path) -> Journal:
+        opened.append(Filling(where, fsync=False))
+        return opened[-1]
+
+    writer = Writer(
+        path,
+        lambda boot: ModelWorld(played, DEFAULT, seed=1, boot=boot, now_s=lambda: clock_s[0]),
+        loaded(None, otherwise=DEFAULT),
+        plugins={},
+        told=lambda _: began.set(),
+        ended=ended.append,
+        opening=opening,
+    )
+
+    def ask(what: Callable[[Desk], T]) -> T:
+        return writer.ask(what).result(10)
+
+    def eventually(what: Callable[[Desk], object]) -> None:
+        end = time.monotonic() + 20
+        while not ask(what):
+            assert time.monotonic() < end, "it did not happen in time"
+            time.sleep(0.02)
+
+    writer.start()
+    try:
+        assert began.wait(10)
+        opened[0].full = True
+        assert not ask(lambda desk: desk.loop.take([Piece(POISON)], urgent=True))
+        boot = ask(lambda desk: desk.world.host.boot)
+        clock_s[0] = 2.0
+        eventually(lambda desk: desk.loop.state.boot not in {"", str(boot)})
+        assert not ask(lambda desk: desk.loop.is_durable), "its source would erase it"
+        opened[0].full = False
+        clock_s[0] = 4.0
+        eventually(lambda desk: desk.loop.is_durable)
+        state, unkept = ask(lambda desk: (decode(encode(desk.loop.state)), desk.unkept))
+        assert (unkept > 0) == (kept == 5)
+    finally:
+        writer.stop("the test ends")
+        writer.join(10)
+    assert ended == [None]
+    with Reader(path) as reader:
+        stored = [event for number, event in reader.events() if number <= state.applied]
+    again = State()
+    for event in stored:
+        apply(again, event)
+    assert decode(encode(again)) == state
+    kinds = [type(event) for event in stored if isinstance(event, ev.Received | ev.Started)]
+    assert kinds[:3] == [ev.Started, ev.Received, ev.Started]
+    assert sum(each.count for each in stored if isinstance(each, ev.Lost)) == unkept
 
 
 def test_the_kernels_log_takes_lines_that_are_cut_to_its_bound(tmp_path: Path) -> None:

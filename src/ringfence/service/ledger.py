@@ -52,11 +52,21 @@ class Ledger:
     by the next one as after a kill (law L9).
     """
 
-    def __init__(self, host: Hypervisor, journal: Journal, last_resort: LastResort = to_kernel_log) -> None:
+    def __init__(
+        self,
+        host: Hypervisor,
+        journal: Journal,
+        last_resort: LastResort = to_kernel_log,
+        *,
+        waiting: Sequence[ev.Event] = (),
+    ) -> None:
+        """``waiting``: what an earlier ledger of this process could not write; it comes before all that is new."""
         self.host, self.journal = host, journal
         self.state = recall(journal).state
+        for event in waiting:
+            apply(self.state, event)
         self._last_resort = last_resort
-        self._unwritten: deque[ev.Event] = deque()
+        self._unwritten: deque[ev.Event] = deque(waiting)
         self._held: list[ev.Event] = []
         self._depth = 0
         self._retry_ms = 0
@@ -147,6 +157,11 @@ class Ledger:
     def unwritten(self) -> int:
         """Events that wait for room on the disk."""
         return len(self._unwritten)
+
+    @property
+    def waiting(self) -> tuple[ev.Event, ...]:
+        """The events that wait for room on the disk, the oldest first."""
+        return tuple(self._unwritten)
 
     @property
     def wake_ms(self) -> int | None:

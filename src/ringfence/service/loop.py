@@ -74,9 +74,11 @@ class Loop:
         plugins: Mapping[str, Plugin] = MappingProxyType({}),
         wall_ms: int | None = None,
         pages_left_to: str = "",
+        waiting: Sequence[ev.Event] = (),
     ) -> None:
+        """``waiting``: what the loop before it in this process could not write (``Ledger``)."""
         self._host, self._policy, self._plugins = host, policy, plugins
-        self._ledger = Ledger(host, journal)
+        self._ledger = Ledger(host, journal, waiting=waiting)
         self._campaigning = Campaigning(self._ledger, policy, self._operated)
         self._acknowledged: list[Token] = []
         self._held: set[Token] = set()
@@ -116,6 +118,11 @@ class Loop:
         """How many events wait for room on the disk, and how many are in the kernel's log only."""
         return self._ledger.unwritten, self._ledger.unkept
 
+    @property
+    def waiting(self) -> tuple[ev.Event, ...]:
+        """As ``Ledger.waiting``."""
+        return self._ledger.waiting
+
     # --- turns
 
     def turn(self) -> None:
@@ -139,6 +146,8 @@ class Loop:
                 break
         self._campaigning.run()
         if self._alone is not None:
+            # A guest ends or is stopped without a word of the port's: whoever saw it has only had this turn taken.
+            self._ledger.note_domains()
             self._alone.notice_gone()
             self._alone.go_on()
             self._alone.ring()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -229,22 +229,35 @@ class Writer(threading.Thread):
             with suppress(JournalError):  # the next start folds a few events more
                 remember(journal, desk.loop.state)
 
-    def _begin(self, journal: Journal, world: World, policy: Loaded, lives: list[Life]) -> Loop:
+    def _begin(
+        self,
+        journal: Journal,
+        world: World,
+        policy: Loaded,
+        lives: list[Life],
+        waiting: Sequence[ev.Event] = (),
+    ) -> Loop:
         wall_ms = time.time_ns() // 1_000_000
         epoch_ms = wall_ms - world.host.now_ms()
-        lives.append(Life(journal.last + 1, str(world.host.boot), epoch_ms))
+        lives.append(Life(journal.last + len(waiting) + 1, str(world.host.boot), epoch_ms))
         loop = Loop(
             world.host, journal, policy.policy, plugins=self._plugins, wall_ms=wall_ms,
-            pages_left_to=self._pages_left_to,
+            pages_left_to=self._pages_left_to, waiting=waiting,
         )  # fmt: skip
         loop.load_policy(policy.policy, policy.digest, policy.text)
         return loop
 
     def _begin_anew(self, desk: Desk) -> None:
-        """There is room again after events found none: go on as after a kill, with what the journal has."""
+        """The host was reset, or there is room again after events found none: go on with what the journal has.
+
+        What waits for room on the disk was taken from its source: it goes with the writer and comes before all else.
+        What the memory had no room for either is counted.
+        """
         _, unkept = desk.loop.unwritten
         desk.unkept += unkept
-        desk.loop = self._begin(desk.journal, desk.world, desk.policy, desk.lives)
+        desk.loop = self._begin(desk.journal, desk.world, desk.policy, desk.lives, desk.loop.waiting)
+        if not unkept:
+            return
         why = "the disk had no room for them, nor the memory: they were acted upon, and are in the kernel's log"
         desk.loop.note(
             ev.Lost(
@@ -272,9 +285,7 @@ class Writer(threading.Thread):
         for _ in range(SLICES_AT_ONCE):
             more = desk.world.go_on()
             if desk.world.reset_ms is None:
-                if str(desk.world.host.boot) != desk.lives[-1].boot:
-                    desk.loop = self._begin(desk.journal, desk.world, desk.policy, desk.lives)
-                elif desk.loop.is_behind:
+                if str(desk.world.host.boot) != desk.lives[-1].boot or desk.loop.is_behind:
                     self._begin_anew(desk)
                 self._turn(desk)
             if not more or self._because is not None:
