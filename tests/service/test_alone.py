@@ -13,7 +13,8 @@ from ringfence.journal import events as ev
 from ringfence.journal.store import Journal
 from ringfence.service.loop import Loop
 from ringfence.world.domain import DomainState
-from ringfence.world.identities import CpuId, DomainId, GuestFrame
+from ringfence.world.identities import CpuId, DomainId, GuestFrame, StepId
+from ringfence.world.steps import Order, PauseDomain
 from tests.contract.backends import BACKENDS, World
 
 
@@ -71,6 +72,19 @@ def test_an_hvm_guest_that_xen_told_is_recorded_as_told_and_is_not_told_again(wo
         event for event in stored if isinstance(event, ev.Intended) and event.step.kind in {"InjectVmce", "NotifyGuest"}
     ]
     assert state(world, world.hvm) is DomainState.RUNNING
+
+
+def test_a_guest_that_is_stopped_by_somebody_else_is_noted_though_nothing_arrives(
+    world: World, tmp_path: Path
+) -> None:
+    with Journal(tmp_path / "j.sqlite", fsync=False) as journal:
+        loop = Loop(world.host, journal, DEFAULT)
+        loop.turn()
+        assert not world.host.arrivals()
+        world.host.carry_out(Order(id=StepId(1 << 50), step=PauseDomain(world.pv)))
+        loop.turn()
+        changed = [event for _, event in journal.events() if isinstance(event, ev.DomainChanged)]
+        assert (changed[-1].domain, changed[-1].state) == (world.pv, DomainState.PAUSED)
 
 
 def test_a_dry_run_orders_nothing_and_says_what_it_would_have_ordered(tmp_path: Path) -> None:
