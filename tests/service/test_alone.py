@@ -74,9 +74,7 @@ def test_an_hvm_guest_that_xen_told_is_recorded_as_told_and_is_not_told_again(wo
     assert state(world, world.hvm) is DomainState.RUNNING
 
 
-def test_a_guest_that_is_stopped_by_somebody_else_is_noted_though_nothing_arrives(
-    world: World, tmp_path: Path
-) -> None:
+def test_a_guest_that_is_stopped_by_somebody_else_is_noted_though_nothing_arrives(world: World, tmp_path: Path) -> None:
     with Journal(tmp_path / "j.sqlite", fsync=False) as journal:
         loop = Loop(world.host, journal, DEFAULT)
         loop.turn()
