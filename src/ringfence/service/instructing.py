@@ -11,7 +11,7 @@ from ringfence.decision.policy import Operation
 from ringfence.decision.rows import Row
 from ringfence.journal import events as ev
 from ringfence.service.campaigning import Campaigning, part_begun, part_ended
-from ringfence.service.ledger import Ledger
+from ringfence.service.ledger import NOTHING_ORDERED, Ledger
 from ringfence.world.domain import DomainState
 from ringfence.world.identities import CaseId, DomainId
 from ringfence.world.situation import Situation, Suspect
@@ -38,7 +38,7 @@ def why_not(ledger: Ledger, number: DomainId, operation: Operation, *, dry_run: 
     if domain.is_dom0:
         return "Dom0 is no guest: it cannot be operated on"
     if dry_run:
-        return "the policy is a dry run: nothing is ordered"
+        return NOTHING_ORDERED
     if not domain.lives and not _works_without_life(operation, domain.state):
         return f"it is {domain.state}"
     if operation is Operation.PAUSE and domain.state is DomainState.PAUSED:
@@ -106,7 +106,7 @@ def _on(step: Instructable) -> str:
 def _why_not_step(ledger: Ledger, step: Instructable, *, dry_run: bool) -> str | None:
     """Why a step cannot be carried out as things stand, None if nothing speaks against it (II.4)."""
     if dry_run:
-        return "the policy is a dry run: nothing is ordered"
+        return NOTHING_ORDERED
     needed = NEEDS.get(type(step))
     if needed is not None and needed not in ledger.host.capabilities:
         return f"{ledger.host.name} cannot do this ({needed.name})"

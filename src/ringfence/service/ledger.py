@@ -22,7 +22,7 @@ from ringfence.journal.store import Journal
 from ringfence.service.kernel_log import to_kernel_log
 from ringfence.world.domain import Domain
 from ringfence.world.identities import OWN_CASES, CaseId, StepId
-from ringfence.world.steps import Order, Result, Step
+from ringfence.world.steps import Order, Result, Status, Step
 
 ROOM_FOR_ALL: Final = 10_000
 """Events that wait in memory for room on the disk: an hour of a bad day. From then on nothing that can wait is taken:
@@ -38,6 +38,9 @@ for a second what must be acted upon."""
 
 RETRY_MS: Final = 500
 """Between two tries to write what waits: each try encodes all of it anew, and acting must not wait for that."""
+
+NOTHING_ORDERED: Final = "dry run: nothing is ordered"
+"""What becomes of every order in a dry run."""
 
 LastResort = Callable[[tuple[str, ...]], object]
 """Where events go, one line each, that found no room on the disk."""
@@ -59,12 +62,17 @@ class Ledger:
         last_resort: LastResort = to_kernel_log,
         *,
         waiting: Sequence[ev.Event] = (),
+        dry_run: bool = False,
     ) -> None:
-        """``waiting``: what an earlier ledger of this process could not write; it comes before all that is new."""
+        """``waiting``: what an earlier ledger of this process could not write; it comes before all that is new.
+
+        ``dry_run``: each order is written down, and refused here: none reaches the host, whoever gives it.
+        """
         self.host, self.journal = host, journal
         self.state = recall(journal).state
         for event in waiting:
             apply(self.state, event)
+        self.dry_run = dry_run
         self._last_resort = last_resort
         self._unwritten: deque[ev.Event] = deque(waiting)
         self._held: list[ev.Event] = []
@@ -208,12 +216,16 @@ class Ledger:
     ) -> tuple[StepId, Result]:
         """As ``execute``, for an order that has a number, from its ``attempt``-th attempt on."""
         while True:
-            self.write(
-                ev.Intended(
-                    at_ms=self.now_ms, order=order.id, case=case, step=ev.on_wire(order.step), attempt=attempt,
-                    row=row, dimm=dimm,
-                )
+            intent = ev.Intended(
+                at_ms=self.now_ms, order=order.id, case=case, step=ev.on_wire(order.step), attempt=attempt,
+                row=row, dimm=dimm,
             )  # fmt: skip
+            if self.dry_run:
+                result = Result(Status.REFUSED, NOTHING_ORDERED)
+                # Together: an intent by itself would be carried out by a life without a dry run.
+                self.write(intent, self._carried(order.id, result))
+                return order.id, result
+            self.write(intent)
             result = carry_out(self.host, order)
             self.carried(order.id, result)
             if not again(order.step, attempt, result):

@@ -78,7 +78,7 @@ class Loop:
     ) -> None:
         """``waiting``: what the loop before it in this process could not write (``Ledger``)."""
         self._host, self._policy, self._plugins = host, policy, plugins
-        self._ledger = Ledger(host, journal, waiting=waiting)
+        self._ledger = Ledger(host, journal, waiting=waiting, dry_run=policy.dry_run)
         self._campaigning = Campaigning(self._ledger, policy, self._operated)
         self._acknowledged: list[Token] = []
         self._held: set[Token] = set()
@@ -191,7 +191,7 @@ class Loop:
     def load_policy(self, policy: Policy, digest: str, text: str = "", who: str = "") -> None:
         """A policy applies from now on: to what is decided next. A wait that has begun keeps its time."""
         self._ledger.write(ev.PolicyLoaded(at_ms=self._ledger.now_ms, digest=digest, text=text, who=who))
-        self._policy = policy
+        self._policy, self._ledger.dry_run = policy, policy.dry_run
         self._campaigning.reload(policy)
         self._ahead.reload(policy)
         self._reviving.reload(policy)

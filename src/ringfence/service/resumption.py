@@ -47,7 +47,10 @@ def take_up_orders(ledger: Ledger, others: frozenset[DomainId] = frozenset()) ->
             ledger.carried(order, Result(Status.UNKNOWN, why))
             continue
         result = taken_up(ledger.host, known.order)
-        if result is None:
+        if result is None and ledger.dry_run:
+            why = "it was being carried out when Ringfence ended, and this is a dry run: not carried out again"
+            ledger.carried(order, Result(Status.UNKNOWN, why))
+        elif result is None:
             ledger.attempts(known.case, known.order, "", known.attempt + 1, known.dimm)
         else:
             ledger.carried(order, result)
