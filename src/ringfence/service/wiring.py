@@ -65,7 +65,7 @@ def xen_world(state_dir: Path, boot: int, wake: Callable[[], None], wanted: Xen)
     if wanted.destination:
         elsewhere = OtherHost(wanted.destination, wanted.shell, wanted.migration_mib_per_s * _PAGES_PER_MIB)
         elsewhere.watch()
-    parts = of_this_machine(state_dir, elsewhere)
+    parts = of_this_machine(state_dir, elsewhere, Path(wanted.configurations))
     return RealWorld(XenHost(this_boot(state_dir, Least(boot=boot - 1)), state_dir, parts, version()), wake)
 
 

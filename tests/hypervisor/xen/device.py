@@ -303,8 +303,8 @@ class ModelOperations:
         self.words.append(("restore", file.name, "" if instead_of is None else str(instead_of)))
         return self._do(order, RestoreDomain(self._saved[file]))
 
-    def restart(self, order: StepId, domain: DomainId, uuid: str) -> Result:
-        return self._do(order, RestartDomain(domain))
+    def restart(self, order: StepId, domain: Domain) -> Result:
+        return self._do(order, RestartDomain(domain.id))
 
     def cpu(self, order: StepId, cpu: int, *, online: bool) -> Result:
         return self._do(order, OnlineCpu(CpuId(cpu)) if online else OfflineCpu(CpuId(cpu)))

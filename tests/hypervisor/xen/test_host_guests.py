@@ -83,6 +83,33 @@ def test_a_guest_hears_of_a_corrected_error_in_its_own_number_heals_and_the_jour
     assert kernel.taken(kernel.soft_offline) == [PAGE]
 
 
+def test_an_agent_is_registered_though_nobody_asks_for_the_situation(tmp_path: Path) -> None:
+    """On a host on which nothing happens: its domain came after the service, and without a word."""
+    machine = model_host(DEFAULT, seed=7, personality="xen-4.20")
+    with stored(tmp_path) as server:
+        guests = GuestStore(lambda: Store(server.path))
+        host, *_ = xen_host(machine, tmp_path, guests=(guests, Known(Frame(0), ModelXen(machine))))
+        host.arrivals()
+        pv = machine.create(DomainSpec(name="pv", kind=DomainKind.PV, memory_pages=4096))
+        machine.advance(60_000)
+        with agent(Kernel(tmp_path / "root").root, f"xenstore:{server.guest_socket(pv)}"):
+
+            def is_welcome() -> bool:
+                machine.advance(100)
+                host.arrivals()
+                return any(b"welcome" in value for path, value in list(server.nodes.items()) if path.endswith("host"))
+
+            until(is_welcome, "not registered")
+        assert not host.problems
+        server.close()
+        machine.advance(100_000)
+        host.arrivals()
+        host.arrivals()
+        (said,) = host.problems
+        assert said.startswith("the xenstore cannot be talked to, so guests' agents are not heard: ")
+        guests.close()
+
+
 def test_a_guest_without_an_agent_is_told_nothing_and_an_order_that_is_not_known_is_not_guessed(tmp_path: Path) -> None:
     machine = model_host(DEFAULT, seed=7, personality="xen-4.20")
     pv = machine.create(DomainSpec(name="pv", kind=DomainKind.PV, memory_pages=4096))

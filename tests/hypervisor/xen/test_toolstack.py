@@ -10,6 +10,7 @@ import pytest
 
 from ringfence.errors import HypervisorError
 from ringfence.hypervisor.xen.toolstack import Toolstack
+from ringfence.world.domain import Domain, DomainKind
 from ringfence.world.identities import DomainId, StepId
 from ringfence.world.steps import Result, Status
 
@@ -113,6 +114,64 @@ def test_what_is_restored_takes_the_place_of_who_is_there(
     acting.restore(ORDER, file, instead_of)
     assert until_ended(acting) == ((ORDER, Result(Status.DONE)),)
     assert (tmp_path / "did").read_text() == f"{before}restored {file}\n"
+
+
+CONFIGURATION = """
+# name = "other"
+name = "web"; memory = 256
+"""
+CREATES = """
+case "$*" in
+"create -n "*) test -z "$(grep bad "$3")" || exit 3 ;;
+esac
+echo "$*" >> "$HOME_OF_XL/did"
+"""
+
+
+def restarted(home: Path, name: str) -> tuple[Result, list[str]]:
+    found = toolstack(home, CREATES)
+    found.configurations = home / "xen"
+    said = found.restart(ORDER, Domain(id=DomainId(3), name=name, kind=DomainKind.PV, uuid="u-3"))
+    if said.status is Status.RUNNING:
+        ((_, said),) = until_ended(found)
+    did = home / "did"
+    return said, did.read_text().splitlines() if did.exists() else []
+
+
+@pytest.fixture
+def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HOME_OF_XL", str(tmp_path))
+    (tmp_path / "xen").mkdir()
+    (tmp_path / "xen" / "web.cfg").write_text(CONFIGURATION)
+    return tmp_path
+
+
+def test_a_domain_is_created_anew_from_its_file_as_the_domain_that_it_was(configured: Path) -> None:
+    result, did = restarted(configured, "web")
+    assert result == Result(Status.DONE)
+    file, same = configured / "xen" / "web.cfg", 'uuid="u-3"'
+    assert did == [f"create -n {file} {same}", "destroy 3", f"create {file} {same}"]
+
+
+@pytest.mark.parametrize("name", ["db", "../xen/web", ".web", ""])
+def test_a_domain_of_which_there_is_no_file_is_not_destroyed(configured: Path, name: str) -> None:
+    result, did = restarted(configured, name)
+    assert (result.status, did) == (Status.REFUSED, [])
+    assert "not known" in result.because
+
+
+@pytest.mark.parametrize("text", ['name = "other"\n', "memory = 256\n", '# name = "web"\n'])
+def test_a_file_of_another_domain_is_not_believed(configured: Path, text: str) -> None:
+    (configured / "xen" / "web.cfg").write_text(text)
+    result, did = restarted(configured, "web")
+    assert (result.status, did) == (Status.REFUSED, [])
+    assert "no configuration of web" in result.because
+
+
+def test_what_xl_cannot_read_destroys_nobody(configured: Path) -> None:
+    (configured / "xen" / "web.cfg").write_text('name = "web"\nbad\n')
+    result, did = restarted(configured, "web")
+    assert (result.status, did) == (Status.FAILED, [])
 
 
 def test_a_cpu_is_switched_in_a_process_of_its_own_that_says_why_it_cannot(acting: Toolstack, tmp_path: Path) -> None:

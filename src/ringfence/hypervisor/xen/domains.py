@@ -44,6 +44,10 @@ class Domains:
         waiting = self._checkpoints.waiting(each.uuid for each in found)
         return (*found, *(each for each in waiting if each.id not in here))
 
+    def here(self, infos: tuple[DomainInfo, ...]) -> tuple[Domain, ...]:
+        """The domains that Xen lists, without whom they serve and what was saved of them: for whoever asks often."""
+        return tuple(self._domain(info) for info in infos)
+
     def one(self, number: DomainId, infos: tuple[DomainInfo, ...]) -> Domain | None:
         """One domain, without whom it serves: what must be quick does not wait for the xenstore."""
         here = next((self._domain(info) for info in infos if info.domain == number), None)

@@ -66,6 +66,8 @@ class GuestStore:
         self._store: Store | None = None
         self._asked: dict[int, _Asked] = {}
         self._again_ms, self._pause_ms = 0, AGAIN_MS[0]
+        self.problem = ""
+        """Why agents are not heard now, a sentence; empty if all is well."""
 
     @property
     def is_busy(self) -> bool:
@@ -129,8 +131,10 @@ class GuestStore:
                 self._write(self._store, box, now_ms)
             self._look(self._store, now_ms)
             if any(now_ms - each.at_ms > PATIENCE_MS for each in self._asked.values()):
-                raise TimeoutError
-        except OSError:
+                raise TimeoutError(f"no answer within {PATIENCE_MS / 1000:g} s")
+        except OSError as error:
+            why = error.strerror or str(error)
+            self.problem = f"the xenstore cannot be talked to, so guests' agents are not heard: {why}"
             self._again_ms = now_ms + self._pause_ms
             self._pause_ms = min(2 * self._pause_ms, AGAIN_MS[1])
             self.close()
@@ -158,7 +162,7 @@ class GuestStore:
 
     def _take(self, store: Store, now_ms: int) -> None:
         for packet in store.answers():
-            self._pause_ms = AGAIN_MS[0]
+            self._pause_ms, self.problem = AGAIN_MS[0], ""
             # In order, should a kernel not give back the number.
             number = packet.request if packet.request in self._asked else next(iter(self._asked), None)
             asked = None if number is None else self._asked.pop(number)

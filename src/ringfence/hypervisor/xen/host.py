@@ -19,6 +19,7 @@ from ringfence.hypervisor.xen.deeds import already_done, is_of_earlier_boot
 from ringfence.hypervisor.xen.domains import Domains
 from ringfence.hypervisor.xen.domctl import Domctl
 from ringfence.hypervisor.xen.event_channel import Silence
+from ringfence.hypervisor.xen.guest_store import GuestStore
 from ringfence.hypervisor.xen.parts import Parts
 from ringfence.hypervisor.xen.privcmd import MCA
 from ringfence.hypervisor.xen.retiring import Retiring
@@ -78,6 +79,9 @@ guests are heard (docs/guest.md): which guests have one, their handler says."""
 DISK_PAGES_PER_S: Final = 25_600
 """What the disk of saved domains is taken to carry, 100 MB/s, for feasibility (B.6): nobody has measured it here."""
 
+MEETS_MS: Final = 2_000
+"""So often Xen is asked for new domains, for the sake of their agents: one hypercall."""
+
 _MCA_BUFFER_AT: Final = 4096
 _MOST_CPU: Final = 0xFFFF_FFFF
 
@@ -97,6 +101,7 @@ class XenHost:
         self._domains = Domains(parts.store, self._checkpoints, self.now_ms)
         self._retiring = Retiring(self._sysctl)
         self._saves: set[StepId] = set()
+        self._meets_ms = 0
         self._cpu_orders: dict[StepId, OfflineCpu | OnlineCpu] = {}
         self._reader = Dom0Reader(self._hypercall_mca, parts.gate.address + _MCA_BUFFER_AT)
         cpus = self._reader.cpus()
@@ -141,6 +146,12 @@ class XenHost:
         """Whether an operation runs whose end will be an arrival."""
         return self._operations.is_busy or (self._parts.guests is not None and self._parts.guests.is_busy)
 
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong now, a sentence each: guests' agents that cannot be heard."""
+        guests = self._parts.guests
+        return (guests.problem,) if guests is not None and guests.problem else ()
+
     # --- what arrives ----------------------------------------------------------------------------------------------
 
     def arrivals(self) -> tuple[Arrival, ...]:
@@ -159,8 +170,18 @@ class XenHost:
                 self._saves.discard(order)
                 self._checkpoints.ended(order, done=result.status is Status.DONE)
             found.append((order, self._cpu_seen(order, result)))
-        told = () if self._parts.guests is None else self._parts.guests.ended(self.now_ms())
+        told = () if self._parts.guests is None else self._told(self._parts.guests)
         return (*found, *told, *self._retiring.ended(self.now_ms()))
+
+    def _told(self, guests: GuestStore) -> tuple[tuple[StepId, Result], ...]:
+        """What agents have answered. Domains come without a word: where nothing else asks for the situation, it is here
+        that an agent of a new one is heard.
+        """
+        now_ms = self.now_ms()
+        if now_ms >= self._meets_ms:
+            self._meets_ms = now_ms + MEETS_MS
+            guests.keep(self._domains.here(tuple(self._sysctl.domains())))
+        return guests.ended(now_ms)
 
     def acknowledge(self, token: Token) -> None:
         """As ``port.Hypervisor.acknowledge``."""
@@ -245,7 +266,7 @@ class XenHost:
         if known.state is DomainState.SAVED:
             return Result(Status.REFUSED, "it is saved: it can be restored")
         if isinstance(step, RestartDomain):
-            return self._operations.restart(order, known.id, known.uuid)
+            return self._operations.restart(order, known)
         if isinstance(step, DestroyDomain):
             return self._operations.begin(order, ("destroy", str(known.id)))
         if not known.lives:

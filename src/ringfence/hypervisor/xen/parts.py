@@ -13,7 +13,8 @@ from ringfence.hypervisor.xen.event_channel import EventChannel, Silence, VirqTa
 from ringfence.hypervisor.xen.guest_store import GuestStore
 from ringfence.hypervisor.xen.numbers import Mapped, Numbers
 from ringfence.hypervisor.xen.privcmd import Gate, Privcmd
-from ringfence.hypervisor.xen.toolstack import Toolstack
+from ringfence.hypervisor.xen.toolstack import GUESTS, Toolstack
+from ringfence.world.domain import Domain
 from ringfence.world.identities import DomainId, StepId
 from ringfence.world.situation import Destination
 from ringfence.world.steps import Result
@@ -56,7 +57,7 @@ class Operations(Protocol):
         """Restore from a file, in the place of a domain that is destroyed before."""
         ...
 
-    def restart(self, order: StepId, domain: DomainId, uuid: str) -> Result:
+    def restart(self, order: StepId, domain: Domain) -> Result:
         """Destroy a domain and create it anew."""
         ...
 
@@ -119,8 +120,8 @@ OPERATIONS: Final = "operations"
 """Where below the state directory the ends of operations are kept."""
 
 
-def of_this_machine(state_dir: Path, elsewhere: Elsewhere | None = None) -> Parts:
-    """The real ones. Raises HypervisorError if this is no Dom0.
+def of_this_machine(state_dir: Path, elsewhere: Elsewhere | None = None, configurations: Path = GUESTS) -> Parts:
+    """The real ones; ``configurations`` is where guests' configurations lie. Raises HypervisorError if this is no Dom0.
 
     Where the kernel's own driver has VIRQ_MCA, the channel is ``Silence``: nothing is fetched by hypercall then.
     """
@@ -134,7 +135,7 @@ def of_this_machine(state_dir: Path, elsewhere: Elsewhere | None = None) -> Part
         gate=gate,
         channel=channel,
         store=xenstore.Store(),
-        operations=Toolstack(state_dir / OPERATIONS),
+        operations=Toolstack(state_dir / OPERATIONS, configurations=configurations),
         elsewhere=elsewhere,
         guests=GuestStore(),
         numbers=Numbers(gate, Mapped()),

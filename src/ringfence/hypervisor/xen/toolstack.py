@@ -7,6 +7,7 @@ of it (law L9). Nothing here waits.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from ringfence.errors import HypervisorError
+from ringfence.world.domain import Domain
 from ringfence.world.identities import DomainId, StepId
 from ringfence.world.steps import Result, Status
 
@@ -25,12 +27,15 @@ LONGEST_S: Final = 3600.0
 LONGEST_CPU_S: Final = 30.0
 """Of taking a CPU out of use: ``cpu_hotplug`` gives up after ten; the rest is for starting it, and a hypercall that
 does not come back."""
-USER_DATA: Final = Path("/var/lib/xen")
-"""Where libxl keeps what belongs to a domain (tools/libs/light/libxl_internal.c, libxl__userdata_path)."""
+GUESTS: Final = Path("/etc/xen")
+"""Where guests' configurations lie by custom, NAME.cfg (xl.cfg(5), xendomains)."""
 BEGUN_S: Final = 10.0
 """From the order to the first sign of its process."""
 WORDS_BYTES: Final = 500
 """Of what ``xl`` said, for the outcome's reason: its last words."""
+MOST_CONFIGURATION_BYTES: Final = 1 << 20
+"""Of a guest's configuration: some hundred lines."""
+_NAME: Final = re.compile(rb"""^[ \t]*name[ \t]*=[ \t]*(["'])(.*?)\1""", re.MULTILINE)
 KEPT: Final = 256
 """Ends of operations that are kept; the oldest go first."""
 
@@ -53,6 +58,7 @@ class Toolstack:
     home: Path
     xl: str = "xl"
     python: str = sys.executable
+    configurations: Path = GUESTS
     _running: dict[StepId, float] = field(default_factory=dict)
     _until: dict[StepId, float] = field(default_factory=dict)
     _children: dict[StepId, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -64,7 +70,7 @@ class Toolstack:
         self.xl = found
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         for old in sorted(self.home.glob("*.code"), key=lambda path: path.stat().st_mtime)[:-KEPT]:
-            for suffix in (".code", ".log", ".pid", ".cfg"):
+            for suffix in (".code", ".log", ".pid"):
                 old.with_suffix(suffix).unlink(missing_ok=True)
 
     def begin(self, order: StepId, words: Sequence[str]) -> Result:
@@ -107,14 +113,27 @@ class Toolstack:
         self._until[order] = self._running[order] + longest_s
         return Result(Status.RUNNING)
 
-    def restart(self, order: StepId, domain: DomainId, uuid: str) -> Result:
-        """Destroy a domain and create it anew from the configuration that ``xl`` keeps of it."""
-        kept = USER_DATA / f"userdata-d.{domain}.{uuid}.xl"
-        if not kept.is_file():
-            return Result(Status.REFUSED, f"xl has kept no configuration of it ({kept})")
-        script = 'cp "$1" "$2" && "$3" destroy "$4" && "$3" create "$2"'
-        copy = str(self._end(order).with_suffix(".cfg"))
-        return self._begin(order, ("/bin/sh", "-c", script, "sh", str(kept), copy, self.xl, str(domain)))
+    def restart(self, order: StepId, domain: Domain) -> Result:
+        """Destroy a domain and create it anew from NAME.cfg, as the domain that it was (its UUID).
+
+        What libxl itself keeps of a domain (/var/lib/xen/userdata-d.N.UUID.libxl-json) ``xl create`` does not take, and
+        it goes with the domain. Refused if there is no file, or it is another domain's; ``xl`` reads it once before
+        anything is destroyed.
+        """
+        file = self.configurations / f"{domain.name}.cfg"
+        if "/" in domain.name or domain.name.startswith("."):
+            return Result(Status.REFUSED, f"{domain.name!r} is no name of a file: what it was made of is not known")
+        try:
+            with file.open("rb") as opened:
+                said = opened.read(MOST_CONFIGURATION_BYTES)
+        except OSError as error:
+            return Result(Status.REFUSED, f"what to make it anew of is not known: {file}: {error.strerror}")
+        named = _NAME.findall(said)
+        if not named or named[-1][1] != domain.name.encode():
+            return Result(Status.REFUSED, f"{file} is no configuration of {domain.name}: it has another name, or none")
+        script = '"$1" create -n "$2" "$3" >/dev/null && "$1" destroy "$4" && "$1" create "$2" "$3"'
+        same = f'uuid="{domain.uuid}"'
+        return self._begin(order, ("/bin/sh", "-c", script, "sh", self.xl, str(file), same, str(domain.id)))
 
     def ended(self) -> tuple[tuple[StepId, Result], ...]:
         """The operations that have ended since the last look."""

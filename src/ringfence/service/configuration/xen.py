@@ -33,6 +33,14 @@ class Xen(Section, frozen=True, kw_only=True):
         int, Meta(ge=1, le=1 << 20, description="What the link to it carries, MiB/s: feasibility is reckoned with it.")
     ] = 100
 
+    configurations: Annotated[
+        Word,
+        Meta(
+            description="Where the guests' configurations lie, NAME.cfg: a guest is restarted from its own, for `xl` "
+            "keeps nothing that a domain could be created from."
+        ),
+    ] = "/etc/xen"
+
     def __post_init__(self) -> None:
         """Raises ValueError for a host that would be an option, and for a shell that is no command."""
         if self.destination.startswith("-") or any(each.isspace() for each in self.destination):
