@@ -98,6 +98,13 @@ def test_what_the_kernel_s_flags_say_of_a_page_that_is_gone_makes_it_nobody_else
     assert (found.owner, found.guest_frame) == (WEB, GuestFrame(7))
 
 
+@pytest.mark.parametrize("flags", [BROKEN, LRU])
+def test_a_page_of_a_guest_that_has_no_number_yet_is_nobody_else_s(flags: PageFlag) -> None:
+    """It was found a moment after the guests were listed: that is no proof that nobody or the host has it."""
+    found = _facts(flags, Answer(holders=(_holder("new", unmapped=True),)))
+    assert (found.use, found.owner) == (FrameUse.UNKNOWN, None)
+
+
 def test_what_a_passed_through_device_reaches_is_declared() -> None:
     found = _facts(BROKEN, Answer(holders=(_holder(unmapped=True),)), DIRTY, tied=True)
     assert [each.kind for each in found.declared_leftovers] == [MappingKind.IOMMU]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,18 @@ def test_qemu_s_own_line_names_the_frame_by_the_page_map(failures: Failures, tmp
     assert (found.memory.page_frame, found.memory.guest_address) == (FRAME, 0x7003000)
     assert "guest web" in [claim.text for claim in found.claims]
     assert failures.take() == ()
+
+
+def test_what_qemu_told_its_guest_while_nobody_listened_is_in_its_log(failures: Failures, tmp_path: Path) -> None:
+    said_s, log = datetime(2026, 11, 22, 10, tzinfo=UTC).timestamp(), tmp_path / "logs/web.log"
+    assert not failures.logged("u", GUEST_AT + 0x3000, said_s)
+    log.write_text(LINE.replace("qemu-system-x86_64:", "qemu-system-x86_64: warning:") + "\n")
+    assert failures.logged("u", GUEST_AT + 0x3040, said_s)
+    assert not failures.logged("u", GUEST_AT + 0x4000, said_s)  # another page
+    assert not failures.logged("u", GUEST_AT + 0x3000, said_s + 3600)  # said of what stood there before
+    assert not failures.logged("u", 0, said_s) and not failures.logged("other", GUEST_AT + 0x3000, said_s)
+    log.write_text("2026-99-99T10:00:00.000000Z " + LINE.partition(" ")[2] + "\n")
+    assert not failures.logged("u", GUEST_AT + 0x3000, said_s)
 
 
 def test_an_event_is_of_the_page_for_which_the_kernel_has_just_signalled_that_qemu(failures: Failures) -> None:

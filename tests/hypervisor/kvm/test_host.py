@@ -21,6 +21,8 @@ from ringfence.hypervisor.boot import Boot
 from ringfence.hypervisor.kvm import host as module
 from ringfence.hypervisor.kvm import named_pages
 from ringfence.hypervisor.kvm.aside import Trace
+from ringfence.hypervisor.kvm.failures import Failure
+from ringfence.hypervisor.kvm.guests import Guests, Sight
 from ringfence.hypervisor.kvm.host import KvmHost
 from ringfence.hypervisor.kvm.kernel_pages import KernelPages, PageFlag
 from ringfence.hypervisor.kvm.owners import NOT_KNOWN, Answer
@@ -143,10 +145,10 @@ def world(tmp_path: Path) -> Iterator[World]:
     qemu.close()
 
 
-def _record(status: int) -> Record:
+def _record(status: int, ago_s: float = 0.0) -> Record:
     return Record(
-        origin=Origin("test"), format=Format.STRUCT_MCE, raw=b"", cpu=0, bank=7, time=time.time(), vendor=Vendor.INTEL,
-        registers=Registers(status=status, addr=FRAME << 12, misc=0x8C),
+        origin=Origin("test"), format=Format.STRUCT_MCE, raw=b"", cpu=0, bank=7, time=time.time() - ago_s,
+        vendor=Vendor.INTEL, registers=Registers(status=status, addr=FRAME << 12, misc=0x8C),
     )  # fmt: skip
 
 
@@ -187,6 +189,49 @@ def test_what_kernel_and_qemu_did_about_an_uncorrected_error_is_seen(world: Worl
     assert [each.deed for each in seen.already_done] == [
         Deed.OFFLINED_FRAME, Deed.ISOLATED_FRAME, Deed.INJECTED_VMCE
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("ago_s", [0.0, 3600.0])
+def test_what_came_while_nobody_listened_is_decided_about_with_the_guests_known(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ago_s: float
+) -> None:
+    """The guests are first seen while the record waits: their numbers are those of after that look. What kernel and
+    QEMU did about the page is a fact however long ago it was: a guest that was told is not restarted.
+    """
+    guests = world.parts.guests
+    sight = guests.sight
+    world.poison()
+    world.parts.failures.heard(
+        Failure(key=UUID, by="QMP", to_guest=True, action="inject", consumed=False, at_s=0, text="", frame=FRAME)
+    )
+    monkeypatch.setattr(Guests, "first_look", lambda self, _: setattr(self, "sight", sight))
+    (tmp_path / "next").mkdir()
+    with guests._looking:  # no look ends meanwhile
+        guests.sight = Sight()
+        host = KvmHost(Boot(number=1, id="b", base_ms=0), tmp_path / "next", world.parts, Processor())
+        assert [each.id for each in host.situation(None).domains] == [DOM0]
+        seen = host.situation(_record(SRAO, ago_s))
+    (facts,) = seen.frames
+    assert (facts.owner, facts.guest_frame, facts.broken) == (GUEST, GuestFrame(3), True)
+    assert [each.deed for each in seen.already_done] == [
+        Deed.OFFLINED_FRAME, Deed.ISOLATED_FRAME, Deed.INJECTED_VMCE
+    ]  # fmt: skip
+
+
+def test_a_guest_whose_qemu_the_kernel_has_ended_is_named_by_who_ran_it_in_an_earlier_life(
+    world: World, tmp_path: Path
+) -> None:
+    (tmp_path / "state/domains.json").write_text(
+        '{"next":3,"boot":1,"machines":{"' + UUID + '":{"number":1,"process":[4711,9]}}}'
+    )
+    host = KvmHost(Boot(number=1, id="b", base_ms=0), tmp_path / "state", world.parts, Processor())
+    world.files.process(os.getpid(), {3: 0})
+    world.files.flag(FRAME, PageFlag.HWPOISON)
+    world.says(f"Memory failure: {FRAME:#x}: Sending SIGBUS to qemu-system-x86:4711 due to hardware memory corruption")
+    world.says(f"Memory failure: {FRAME:#x}: recovery action for dirty LRU page: Recovered")
+    seen = host.situation(_record(SRAO))
+    assert seen.frames[0].owner == GUEST
+    assert [each.deed for each in seen.already_done] == [Deed.OFFLINED_FRAME, Deed.KILLED_DOMAIN]
 
 
 def test_a_free_page_is_nobody_s(world: World) -> None:

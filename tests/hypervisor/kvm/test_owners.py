@@ -33,12 +33,13 @@ def _owners(
     host: HostFiles,
     *guests: Guest,
     told: tuple[int, ...] = (),
+    told_s: float | None = None,
     ask: Callable[[Guest], Ask | None] = lambda _: None,
 ) -> Owners:
     for guest in guests:
         assert guest.process is not None
         (host.root / f"proc/{guest.process.pid}/task/{guest.process.pid * 100}").mkdir(parents=True)
-    story = Story(page="dirty LRU page", result="Recovered", signalled=told)
+    story = Story(page="dirty LRU page", result="Recovered", signalled=told, qemus=told, signalled_s=told_s)
     proc = host.root / "proc"
     return Owners(lambda: guests, lambda _: story, ask, host.pages(), Pagemaps(proc), proc)
 
@@ -78,6 +79,43 @@ def test_a_huge_page_that_is_in_no_page_map_any_more_is_the_guest_s_that_the_ker
     host.flag(FRAME, PageFlag.HWPOISON | PageFlag.HUGE | PageFlag.COMPOUND_HEAD)
     (holder,) = _owners(host, WEB, DB, told=(800,)).look(FRAME).holders
     assert (holder.key, holder.guest_address, holder.unmapped) == ("db", None, True)
+
+
+def test_a_qemu_that_has_ended_by_it_is_its_guest_s_and_one_that_nobody_knows_is_not_nobody(tmp_path: Path) -> None:
+    """The kernel's word that it has signalled a QEMU says by itself that a guest has lost something."""
+    host = HostFiles(tmp_path)
+    host.process(8, {2: 0})
+    host.flag(FRAME, PageFlag.HWPOISON)
+    owners = _owners(host, DB, told=(777,))
+    found = owners.look(FRAME)
+    assert (found.holders, found.complete) == ((), False)
+    owners.ended = {777: "web"}.get  # type: ignore[assignment] # None stands for no guest as well as "" does
+    (holder,) = owners.look(FRAME).holders
+    assert (holder.key, holder.pid, holder.unmapped) == ("web", 777, True)
+
+
+@pytest.mark.parametrize(("began_ticks", "keys"), [(100, ["db"]), (100_000, [])])
+def test_a_process_that_began_after_the_signal_is_not_the_one_that_got_it(
+    tmp_path: Path, began_ticks: int, keys: list[str]
+) -> None:
+    host = HostFiles(tmp_path)
+    host.process(8, {2: 0})
+    (tmp_path / "proc/8/stat").write_text(f"8 (qemu) S {' '.join(['0'] * 18)} {began_ticks} 0")
+    host.flag(FRAME, PageFlag.HWPOISON)
+    found = _owners(host, DB, told=(800,), told_s=5.0).look(FRAME)
+    assert [each.key for each in found.holders] == keys and found.complete is bool(keys)
+
+
+def test_that_nobody_has_a_good_page_is_not_taken_for_granted_when_it_fails(tmp_path: Path) -> None:
+    host = HostFiles(tmp_path)
+    host.process(7, {1: 0})
+    host.flag(FRAME, ANON)
+    owners = _owners(host, WEB)
+    owners.start()
+    assert owners.of(FRAME, urgent=True).holders == ()
+    host.process(7, {1: present(FRAME)})
+    assert owners.of(FRAME, urgent=False).holders == ()
+    assert [each.key for each in owners.of(FRAME, urgent=True).holders] == ["web"]
 
 
 def test_a_number_that_is_another_process_s_by_now_is_not_believed(tmp_path: Path) -> None:

@@ -47,6 +47,29 @@ def test_a_page_that_was_marked_before_its_error_is_told_from_one_that_was_not(w
     assert both.again and both.is_kernel_page
 
 
+@pytest.mark.parametrize(
+    ("said", "qemus"),
+    [
+        ("Sending SIGBUS to qemu-system-x86:812 due to hardware memory corruption", (812,)),
+        ("Killing qemu-kvm:812 due to hardware memory corruption", (812,)),
+        ("forcibly killing CPU 0/KVM:812 because of failure to unmap corrupted page", (812,)),
+        ("Sending SIGBUS to python3:812 due to hardware memory corruption", ()),
+    ],
+)
+def test_a_qemu_that_the_kernel_ends_is_told_from_another_process(said: str, qemus: tuple[int, ...]) -> None:
+    story = _story(f"Memory failure: 0x77b9: {said}")
+    assert (story.signalled, story.qemus) == ((812,), qemus)
+
+
+def test_when_the_kernel_has_signalled_is_by_its_log(tmp_path: Path) -> None:
+    log = tmp_path / "kmsg"
+    log.write_text("6,1,5500000,-;Memory failure: 0x77b9: Sending SIGBUS to qemu:812 due to hardware memory\n")
+    words = KernelWords(log)
+    assert not words.is_read
+    words.turn()
+    assert words.is_read and words.story(0x77B9).signalled_s == 5.5
+
+
 def test_the_log_s_device_is_read_to_its_end_each_time(tmp_path: Path) -> None:
     log = tmp_path / "kmsg"
     log.write_text("6,1,5,-;Memory failure: 0x77b9: recovery action for clean LRU page: Recovered\n")

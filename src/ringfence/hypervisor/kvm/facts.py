@@ -51,7 +51,10 @@ def facts(  # noqa: PLR0913 (one argument a source of what is known)
     # A file's page (a program's, a library's) that a QEMU has beside its guest's memory is the host's.
     # Of a clean one the kernel leaves no trace where it takes it away: what is found then is the QEMU's alone.
     private = broken or bool(flags & PageFlag.ANON)
-    holders = tuple(each for each in answer.holders if each.key in numbers and (private or not each.own_memory))
+    holders = tuple(each for each in answer.holders if private or not each.own_memory)
+    if not all(each.key in numbers for each in holders):
+        # A guest that was not there a moment ago, or is not any more: to call its page another's would be wrong.
+        return FrameFacts(frame=frame, use=FrameUse.UNKNOWN, pages=pages, broken=broken)
     if holders:
         return _of_guests(frame, holders, numbers, passes_through, pages=pages, broken=broken, shared=_is_shared(flags))
     use, owner = _of_host(flags, story, maps, answer, broken=broken)

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -39,6 +40,9 @@ ECHO_S: Final = 10.0
 """A guest that Ringfence has injected a vMCE into: what QEMU says of it within this time is that."""
 MOST_LOG_BYTES: Final = 1 << 20
 """Of a guest's log, read at once."""
+CLOCKS_S: Final = 60.0
+"""The kernel's log has a clock of its own, which goes wrong by seconds a day against that of QEMU's lines."""
+_STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?)Z ")
 _HOST_ADDRESS = re.compile(r"QEMU addr (0x[0-9a-f]{1,16})")
 LOGS: Final = Path("/var/log/libvirt/qemu")
 
@@ -117,6 +121,21 @@ class Failures:
                 and (each.frame == frame if each.frame is not None else each.at_s >= since_s)
                 for each in self._known
             )  # fmt: skip
+
+    def logged(self, key: str, host_address: int, since_s: float) -> bool:
+        """Whether the log that libvirt keeps of a guest says that QEMU told it of what stands at one of its own
+        addresses, about ``since_s`` (of time.time) or later: also while nobody listened. May read a mebibyte.
+        """
+        guest = self.guests.sight.guest(key)
+        if guest is None or not guest.by_libvirt or "/" in guest.name or not host_address:
+            return False
+        path = self.logs / f"{guest.name}.log"
+        found = (of_line(line, key, path) for line in _last_lines(path) if _said_s(line) >= since_s - CLOCKS_S)
+        return any(
+            each is not None and each.action == "inject" and each.host_address is not None
+            and page_of(each.host_address) == page_of(host_address)
+            for each in found
+        )  # fmt: skip
 
     def was_consumed(self, key: str, since_s: float) -> bool:
         """Whether QEMU has said since then (of time.time) that this guest consumed an error."""
@@ -204,6 +223,27 @@ class Failures:
         whole = data[: data.rfind(b"\n") + 1] or (data if len(data) == MOST_LOG_BYTES else b"")
         self._read[path] = at + len(whole)
         return whole.decode("utf-8", "replace").splitlines()
+
+
+def _last_lines(path: Path) -> list[str]:
+    """The end of a log: the last mebibyte at the most."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - MOST_LOG_BYTES))
+            return file.read(MOST_LOG_BYTES).decode("utf-8", "replace").splitlines()
+    except OSError:
+        return []
+
+
+def _said_s(line: str) -> float:
+    """When QEMU said a line, since 1970, as libvirt has it say (``-msg timestamp=on``); long ago if it does not say."""
+    match = _STAMP.match(line)
+    if match is None:
+        return 0.0
+    try:
+        return datetime.fromisoformat(f"{match[1]}+00:00").timestamp()
+    except ValueError:
+        return 0.0
 
 
 def _make_room(known: deque[Failure], key: str) -> None:

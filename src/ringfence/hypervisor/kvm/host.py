@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,7 @@ from ringfence.hypervisor.kvm.other_host import OtherHost
 from ringfence.hypervisor.kvm.parts import Parts
 from ringfence.hypervisor.kvm.patience import Patience
 from ringfence.hypervisor.kvm.processor import Processor
-from ringfence.hypervisor.kvm.qemu_processes import kill
+from ringfence.hypervisor.kvm.qemu_processes import kill, start_of
 from ringfence.hypervisor.kvm.qmp_operations import NO_WAY, QmpOperations
 from ringfence.hypervisor.kvm.vmce import inject
 from ringfence.hypervisor.port import Arrival, Capability, Ended, Token
@@ -99,11 +99,12 @@ class KvmHost:
         self._other = OtherHost(parts.settings.destination)
         self._agents, self._named = Agents(), NamedPages(parts)
         self._uncorrected: deque[Record] = deque(maxlen=MOST_LAST_WORDS)
-        self._domains: tuple[tuple[Guest, ...], tuple[Domain, ...]] = ((), ())
+        self._domains: tuple[tuple[Guest, ...], tuple[Domain, ...]] = ((), (_DOM0,))
         self._numbers: dict[str, DomainId] = {}
         self._keys: dict[DomainId, str] = {}
         self._ser_p = False
         parts.guests.changed = self._aside.wake
+        parts.owners.ended = partial(_ended, parts, self._numbering.earlier)
         parts.start()
         self._other.start()
         self._pages_can = _pages_can(parts)
@@ -176,7 +177,7 @@ class KvmHost:
         domains = self._all_domains()
         seen, running = Seen(), Running()
         if record is not None:
-            seen, running = self._named.of(record, self._numbers, self._passes_through), running_of(record)
+            seen, running = self._named.of(record, self._numbers_now, self._passes_through), running_of(record)
             if seen.consumer is not None:
                 running = Running(cpu=running.cpu, context=Context.GUEST, domain=seen.consumer)
             self._learn(record)
@@ -218,6 +219,10 @@ class KvmHost:
     def _passes_through(self, key: str) -> bool:
         guest = self._parts.guests.sight.guest(key)
         return guest is not None and guest.details.passed_through
+
+    def _numbers_now(self) -> dict[str, DomainId]:
+        self._all_domains()
+        return self._numbers
 
     def _all_domains(self) -> tuple[Domain, ...]:
         guests = self._parts.guests.sight.guests
@@ -424,6 +429,13 @@ class KvmHost:
 
     def evidence_saved(self, case: CaseId) -> None:
         """As ``port.Hypervisor.evidence_saved``: the kernel does not wait for it."""
+
+
+def _ended(parts: Parts, earlier: Mapping[int, tuple[int, str]], pid: int) -> str:
+    """The guest whose QEMU had a process number and is gone: as seen in this life, or as an earlier one wrote down."""
+    began, key = earlier.get(pid, (None, ""))
+    is_gone = began is not None and start_of(parts.root / "proc" / str(pid)) != began
+    return parts.guests.ended.get(pid, key if is_gone else "")
 
 
 _IN_USE_STILL: Final = frozenset({"Ignored", "Failed", "Delayed"})

@@ -1,7 +1,8 @@
 """What the host's kernel did with poisoned pages, by its own log: /dev/kmsg, read without waiting.
 
-Source: Linux mm/memory-failure.c (action_result, kill_proc: "Memory failure: 0x...: recovery action for ...: ...",
-"... Sending SIGBUS to NAME:PID due to hardware memory corruption"); Documentation/ABI/testing/dev-kmsg.
+Source: Linux mm/memory-failure.c (action_result: "Memory failure: 0x...: recovery action for ...: ..."; kill_proc and
+kill_procs: "... Sending SIGBUS to NAME:PID due to hardware memory corruption", of older kernels "Killing NAME:PID due
+to ...", "forcibly killing NAME:PID because of ..."); Documentation/ABI/testing/dev-kmsg.
 """
 
 from __future__ import annotations
@@ -32,9 +33,11 @@ _ALREADY = re.compile(
 )
 """Linux up to 6.12 or so says the one, later ones the other."""
 _SIGNAL = re.compile(
-    r"(?:mce: )?Memory failure: 0x(?P<frame>[0-9a-f]{1,13}): Sending SIGBUS to "
-    r".{1,32}:(?P<pid>\d{1,10}) due to hardware"
+    r"(?:mce: )?Memory failure: 0x(?P<frame>[0-9a-f]{1,13}): (?:Sending SIGBUS to|(?:forcibly k|K)illing) "
+    r"(?P<name>.{1,32}):(?P<pid>\d{1,10}) (?:due to hardware|because of failure)"
 )
+_QEMU = re.compile(r"qemu|kvm|CPU \d", re.IGNORECASE)
+"""What the kernel calls a QEMU: the program's name, cut to 15 characters, or that of a thread ("CPU 0/KVM")."""
 
 
 def _is_kernels(head: bytes) -> bool:
@@ -45,16 +48,25 @@ def _is_kernels(head: bytes) -> bool:
     return priority.isdigit() and int(priority[:9]) >> 3 == 0
 
 
+def _logged_s(head: bytes) -> float | None:
+    """When a record was logged, in seconds since the boot by the kernel's local clock."""
+    fields = head.split(b",")
+    return int(fields[2][:18]) / 1e6 if len(fields) > 2 and fields[2].isdigit() else None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
     """What the kernel said of a frame. ``page`` is what it was, ``result`` what became of it ("Recovered", "Ignored",
-    "Failed", "Delayed"); ``signalled`` are the threads that got SIGBUS; ``at_s`` is when it was read (monotonic).
-    ``again``: it was marked as broken before the error came.
+    "Failed", "Delayed"); ``signalled`` are the threads that got SIGBUS, ``qemus`` those of them that go by a QEMU's
+    name, ``signalled_s`` is when the last one got it, in seconds since the boot; ``at_s`` is when it was read
+    (monotonic). ``again``: it was marked as broken before the error came.
     """
 
     page: str = ""
     result: str = ""
     signalled: tuple[int, ...] = ()
+    qemus: tuple[int, ...] = ()
+    signalled_s: float | None = None
     again: bool = False
     at_s: float = 0.0
 
@@ -74,6 +86,10 @@ class Story:
         return any(word in self.page for word in ("kernel", "slab", "unknown page", "get hwpoison"))
 
 
+SILENT: Final = Story()
+"""Nothing was said of it."""
+
+
 @dataclass(slots=True)
 class KernelWords:
     """The stories of frames. ``turn`` reads on, in whichever thread."""
@@ -82,6 +98,11 @@ class KernelWords:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _file: int | None = None
     _stories: OrderedDict[int, Story] = field(default_factory=OrderedDict)
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the log may be read at all."""
+        return self._file is not None
 
     def turn(self) -> None:
         """Read what has come. A log that may not be read tells nothing."""
@@ -108,10 +129,10 @@ class KernelWords:
             for line in raw.split(b"\n"):
                 head, _, text = line.partition(b";")
                 if _is_kernels(head):  # what is indented belongs to the record above
-                    self.heard(text.decode("utf-8", "replace"))
+                    self.heard(text.decode("utf-8", "replace"), _logged_s(head))
 
-    def heard(self, line: str) -> None:
-        """One line of the log."""
+    def heard(self, line: str, logged_s: float | None = None) -> None:
+        """One line of the log, and when it was logged (since the boot)."""
         if match := _ALREADY.match(line):
             frame = int(match["frame"], 16)
             told = replace(self.story(frame), again=True)
@@ -120,8 +141,11 @@ class KernelWords:
             told = replace(self.story(frame), page=match["page"], result=match["result"])
         elif match := _SIGNAL.match(line):
             frame = int(match["frame"], 16)
-            before = self.story(frame)
-            told = replace(before, signalled=tuple(dict.fromkeys((*before.signalled, int(match["pid"])))))
+            before, thread = self.story(frame), int(match["pid"])
+            qemus = (*before.qemus, thread) if _QEMU.search(match["name"]) else before.qemus
+            told = replace(
+                before, signalled=_once(*before.signalled, thread), qemus=_once(*qemus), signalled_s=logged_s
+            )
         else:
             return
         self._stories[frame] = replace(told, at_s=time.monotonic())
@@ -131,7 +155,7 @@ class KernelWords:
 
     def story(self, frame: int) -> Story:
         """What was said of a frame; nothing yet, if nothing was."""
-        return self._stories.get(frame, Story())
+        return self._stories.get(frame, SILENT)
 
     def newest_of(self, threads: frozenset[int], since_s: float) -> int | None:
         """The frame for which one of these threads was last sent SIGBUS, not before ``since_s``."""
@@ -143,3 +167,7 @@ class KernelWords:
             if threads.intersection(story.signalled):
                 return frame
         return None
+
+
+def _once(*threads: int) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(threads))

@@ -30,8 +30,12 @@ SETTLE_S: Final = 1.0
 """The kernel marks a page within milliseconds; a host that is emulated takes some hundred."""
 RECORD_S: Final = 16.0
 """For all the pages of one record together, so that the writer gives systemd's watchdog (30 s) its sign of life."""
-TOLD_S: Final = 1.0
-"""From the kernel's signal to QEMU's word that it has told its guest."""
+TOLD_S: Final = 5.0
+"""From the kernel's signal to QEMU's word that it has told its guest: milliseconds, and more on a host that is busy. A
+guest that is taken for one that was not told is restarted, for nothing is left that could be done."""
+MARKED_S: Final = 5.0
+"""From the mark to the kernel's words: it unmaps the page and signals in between. Without them it is not known whether
+a QEMU was signalled."""
 LOOK_S: Final = 0.005
 PAST_S: Final = 60.0
 """What happened so long ago is looked at as it is."""
@@ -81,8 +85,12 @@ class NamedPages:
     _waited: OrderedDict[Frame, None] = field(default_factory=OrderedDict)
     _until_s: float = 0.0
 
-    def of(self, record: Record, numbers: Mapping[str, DomainId], passes_through: Callable[[str], bool]) -> Seen:
-        """What is known of the pages of a record. Waits up to ``RECORD_S`` for an uncorrected error."""
+    def of(
+        self, record: Record, numbers_now: Callable[[], Mapping[str, DomainId]], passes_through: Callable[[str], bool]
+    ) -> Seen:
+        """What is known of the pages of a record. Waits up to ``RECORD_S`` for an uncorrected error. ``numbers_now``
+        are the guests' numbers by their keys: asked for after each look, which may have found new ones.
+        """
         self._until_s = time.monotonic() + RECORD_S
         frames = frames_of(record)
         urgent = is_uncorrected(record)
@@ -90,17 +98,20 @@ class NamedPages:
             # What came while nobody listened is decided about with the guests known.
             self.parts.guests.first_look(RECORD_S)
         now = urgent and (record.time is None or record.time > time.time() - PAST_S)
-        if now:
+        if urgent:
             for frame in frames[:MOST_LOOKED_UP]:
                 _remember(self.bad, frame)
+        if now:
+            for frame in frames[:MOST_LOOKED_UP]:
                 self._settle(frame)
         self.parts.words.turn()
-        found = [self._one(frame, numbers, passes_through, urgent=urgent, at=at) for at, frame in enumerate(frames)]
+        found = [self._one(frame, numbers_now, passes_through, urgent=urgent, at=at) for at, frame in enumerate(frames)]
         done: list[AlreadyDone] = []
-        consumer = None
-        for known, answer in found if now else ():
-            told = self._told(known.frame, answer, numbers)
-            killed = self._killed(known.frame, numbers)
+        consumer, numbers = None, numbers_now()
+        # What came while nobody listened was dealt with by kernel and QEMU no less.
+        for frame, (known, answer) in zip(frames, found, strict=True) if urgent else ():
+            told = self._told(frame, answer, numbers, wait_s=TOLD_S if now else 0.0)
+            killed = self._killed(frame, numbers)
             done += facts.deeds(known, told, killed)
             consumer = consumer or next((each for each in told if self._consumed(each, numbers)), None)
         return Seen(_merged([known for known, _ in found]), tuple(dict.fromkeys(done)), consumer)
@@ -117,16 +128,17 @@ class NamedPages:
             time.sleep(LOOK_S)
             flags = pages.flags(frame)
         # Its words come after the mark: they say what the page was.
+        until_s = min(self._until_s, time.monotonic() + MARKED_S)
         while flags is not None and flags & PageFlag.HWPOISON and time.monotonic() < until_s:
             self.parts.words.turn()
-            if self.parts.words.story(frame).is_told:
+            if self.parts.words.story(frame).is_told or not self.parts.words.is_read:
                 return
             time.sleep(LOOK_S)
 
     def _one(
         self,
         frame: Frame,
-        numbers: Mapping[str, DomainId],
+        numbers_now: Callable[[], Mapping[str, DomainId]],
         passes_through: Callable[[str], bool],
         *,
         urgent: bool,
@@ -141,22 +153,31 @@ class NamedPages:
             owners = self.parts.owners
             answer = owners.of(frame, urgent=urgent, most_s=left_s) if at < MOST_LOOKED_UP else NOT_KNOWN
         known = facts.facts(
-            frame, flags=flags, story=story, maps=maps, pages=1, answer=answer, numbers=numbers,
+            frame, flags=flags, story=story, maps=maps, pages=1, answer=answer, numbers=numbers_now(),
             passes_through=passes_through,
         )  # fmt: skip
         return (facts.whole(known, Frame(first), count) if count > 1 else known), answer
 
-    def _told(self, frame: Frame, answer: Answer, numbers: Mapping[str, DomainId]) -> frozenset[DomainId]:
-        """The guests that QEMU has told of this page; those that the kernel has signalled are waited for."""
-        keys = {each.key for each in answer.holders if each.key in numbers}
-        story = self.parts.words.story(frame)
+    def _told(
+        self, frame: Frame, answer: Answer, numbers: Mapping[str, DomainId], wait_s: float
+    ) -> frozenset[DomainId]:
+        """The guests that QEMU has told of this page; those that the kernel has signalled are waited for. What QEMU
+        said while nobody listened is in its log.
+        """
+        holders = {each.key: each for each in answer.holders if each.key in numbers}
+        story, failures = self.parts.words.story(frame), self.parts.failures
         since_s = time.time() - (time.monotonic() - story.at_s) - 1.0
-        until_s = min(self._until_s, time.monotonic() + (TOLD_S if story.signalled else 0.0))
+        until_s = min(self._until_s, time.monotonic() + (wait_s if story.signalled else 0.0))
         while True:
-            told = {key for key in keys if self.parts.failures.told(key, frame, since_s)}
-            if told == keys or time.monotonic() >= until_s:
-                return frozenset(numbers[key] for key in told)
+            told = {key for key in holders if failures.told(key, frame, since_s)}
+            if told == holders.keys() or time.monotonic() >= until_s:
+                break
             time.sleep(LOOK_S)
+        if story.signalled_s is not None:
+            signalled_s = time.time() - time.monotonic() + story.signalled_s
+            silent = (each for key, each in holders.items() if key not in told)
+            told |= {each.key for each in silent if failures.logged(each.key, each.host_address, signalled_s)}
+        return frozenset(numbers[key] for key in told)
 
     def _consumed(self, domain: DomainId, numbers: Mapping[str, DomainId]) -> bool:
         key = next((key for key, number in numbers.items() if number == domain), "")
@@ -165,7 +186,7 @@ class NamedPages:
     def _killed(self, frame: Frame, numbers: Mapping[str, DomainId]) -> frozenset[DomainId]:
         """The guests whose QEMU the kernel has signalled because of this page, and that is gone."""
         signalled = self.parts.words.story(frame).signalled
-        gone = {self.parts.guests.ended.get(thread, "") for thread in signalled}
+        gone = {self.parts.owners.ended(thread) for thread in signalled}
         return frozenset(numbers[key] for key in gone if key in numbers)
 
 

@@ -48,6 +48,10 @@ class Numbering:
                 key: msgspec.structs.replace(known, process=None) for key, known in self._machines.items()
             }
         self._is_new = found.boot != boot
+        self.earlier = {
+            known.process[0]: (known.process[1], key) for key, known in self._machines.items() if known.process
+        }
+        """Which process ran which machine in an earlier life of this boot: its number, its start, the machine."""
 
     def number(self, key: str, process: tuple[int, int] | None) -> Known:
         """The number of a machine (its UUID, or another name that stays), and its incarnation by who runs it now."""

@@ -8,6 +8,7 @@ time: a trend is made of several.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -21,10 +22,10 @@ from ringfence.hypervisor.kvm import guest_memory
 from ringfence.hypervisor.kvm.guest_memory import Ask, GuestMemory
 from ringfence.hypervisor.kvm.guests import Guest
 from ringfence.hypervisor.kvm.kernel_pages import KernelPages, PageFlag
-from ringfence.hypervisor.kvm.kernel_words import Story
+from ringfence.hypervisor.kvm.kernel_words import SILENT, Story
 from ringfence.hypervisor.kvm.libvirt import LibvirtError
 from ringfence.hypervisor.kvm.pagemap import Pagemaps, Place, Search
-from ringfence.hypervisor.kvm.qemu_processes import plain, processes, threads_of
+from ringfence.hypervisor.kvm.qemu_processes import plain, processes, start_of, threads_of
 from ringfence.hypervisor.kvm.qmp import QmpError
 
 URGENT_S: Final = 15.0
@@ -35,7 +36,7 @@ QUEUE: Final = 256
 """Frames that wait to be looked for; beyond that the oldest are not: they are asked about again."""
 ANSWERS: Final = 4096
 FRESH_S: Final = 60.0
-"""Nobody was found: that holds so long. A place that was found is verified each time instead."""
+"""Nobody was found: of a corrected error that holds so long. A place that was found is verified each time instead."""
 SEARCH_S: Final = 60.0
 """A search ends by then, whatever was found."""
 MOST_PLACES: Final = 4096
@@ -58,11 +59,16 @@ class Holder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """Who has a frame. ``complete``: all QEMUs were looked at, also those of no known guest: nobody is an answer."""
+    """Who has a frame. ``complete``: all QEMUs were looked at, also those of no known guest, and the kernel has named
+    none that is not found: nobody is an answer. ``broken`` and ``story``: whether the kernel had marked it by then, and
+    what it had said.
+    """
 
     holders: tuple[Holder, ...] = ()
     complete: bool = True
     at_s: float = 0.0
+    broken: bool = False
+    story: Story = SILENT
 
 
 NOT_KNOWN: Final = Answer(complete=False)
@@ -70,7 +76,9 @@ NOT_KNOWN: Final = Answer(complete=False)
 
 @dataclass(slots=True)
 class Owners:
-    """The looking. ``guests`` gives those that run, ``story`` what the kernel said of a frame, ``ask`` a monitor."""
+    """The looking. ``guests`` gives those that run, ``story`` what the kernel said of a frame, ``ask`` a monitor,
+    ``ended`` the key of the guest whose QEMU had this process number and is gone (empty: no guest's).
+    """
 
     guests: Callable[[], tuple[Guest, ...]]
     story: Callable[[int], Story]
@@ -78,6 +86,7 @@ class Owners:
     pages: KernelPages = field(default_factory=KernelPages)
     maps: Pagemaps = field(default_factory=Pagemaps)
     proc: Path = Path("/proc")
+    ended: Callable[[int], str] = lambda _: ""
     _wanted: OrderedDict[int, None] = field(default_factory=OrderedDict)
     _answers: OrderedDict[int, Answer] = field(default_factory=OrderedDict)
     _memory: dict[tuple[int, int], GuestMemory] = field(default_factory=dict)
@@ -95,7 +104,7 @@ class Owners:
 
     def of(self, frame: int, *, urgent: bool, most_s: float = URGENT_S) -> Answer:
         """Who has a frame, as far as that is found in time (``most_s`` at the most)."""
-        known = self._verified(frame)
+        known = self._verified(frame, urgent=urgent)
         if known is not None:
             return known
         wait_s = min(most_s, URGENT_S if urgent else self._patience())
@@ -127,12 +136,15 @@ class Owners:
             self._second, self._waited_s = second, 0.0
         return max(0.0, PATIENT_S - self._waited_s)
 
-    def _verified(self, frame: int) -> Answer | None:
+    def _verified(self, frame: int, *, urgent: bool) -> Answer | None:
         known = self._answers.get(frame)
         if known is None:
             return None
         if not known.holders:
-            return known if known.complete and time.monotonic() - known.at_s < FRESH_S else None
+            # A page that nobody has may be somebody's a moment later, unless it is out of use.
+            is_final = known.broken and known.story == self.story(frame)
+            is_fresh = not urgent and time.monotonic() - known.at_s < FRESH_S
+            return known if known.complete and (is_final or is_fresh) else None
         running = {each.key: each.process.pid for each in self.guests() if each.process is not None}
         for each in known.holders:
             if running.get(each.key) != each.pid:
@@ -166,16 +178,21 @@ class Owners:
         """Look for a frame now."""
         with self._looking:
             running = {each.process.pid: each for each in self.guests() if each.process is not None}
-            flags = self.pages.flags(frame)
+            flags, story = self.pages.flags(frame), self.story(frame)
+            broken = flags is not None and bool(flags & PageFlag.HWPOISON)
             search = self._search(frame, flags, running)
             holders = tuple(self._holder(running[place.pid], place) for place in search.places)
-            if not holders and flags is not None and flags & PageFlag.HWPOISON:
+            if not holders and broken:
                 holders = self._signalled(frame, running)
             complete = search.complete and (bool(holders) or not self._is_a_strangers(frame, running))
-        return Answer(holders=holders, complete=complete, at_s=time.monotonic())
+        return Answer(holders=holders, complete=complete, at_s=time.monotonic(), broken=broken, story=story)
 
     def _is_a_strangers(self, frame: int, running: Mapping[int, Guest]) -> bool:
-        """Whether a QEMU may have it that is no known guest's: nobody has looked yet, or nobody tells whose it is."""
+        """Whether a QEMU may have it that is no known guest's: nobody has looked yet, or nobody tells whose it is. The
+        kernel's word that it has signalled a QEMU is enough, also if that is not to be found any more.
+        """
+        if self.story(frame).qemus:
+            return True
         strangers = sorted({each.pid for each in processes(self.proc)} - running.keys())
         if not strangers:
             return False
@@ -210,14 +227,22 @@ class Owners:
 
     def _signalled(self, frame: int, running: Mapping[int, Guest]) -> tuple[Holder, ...]:
         """The guests whose QEMU the kernel has signalled because of a frame that no page map shows any more: of
-        hugetlbfs nothing is left in them. At which address it was, nobody can tell.
+        hugetlbfs nothing is left in them, and of a QEMU that has ended by it neither. At which address it was, nobody
+        can tell.
         """
-        told = set(self.story(frame).signalled)
-        return tuple(
-            Holder(key=guest.key, pid=pid, host_address=0, unmapped=True)
+        story = self.story(frame)
+        found = {
+            pid: guest.key
             for pid, guest in running.items()
-            if told and told & threads_of(pid, self.proc)
-        )
+            if story.signalled and self._was_there(pid, story) and threads_of(pid, self.proc) & set(story.signalled)
+        }
+        found |= {thread: key for thread in story.signalled if thread not in found and (key := self.ended(thread))}
+        return tuple(Holder(key=key, pid=pid, host_address=0, unmapped=True) for pid, key in found.items())
+
+    def _was_there(self, pid: int, story: Story) -> bool:
+        """Whether a process had begun when the kernel signalled one of its number: numbers are used anew."""
+        began = start_of(self.proc / str(pid))
+        return story.signalled_s is None or began is None or began / _TICKS_PER_S <= story.signalled_s + _CLOCKS_S
 
     def _in_order(self, frame: int, running: Mapping[int, Guest]) -> list[int]:
         """Those first that the kernel or the control groups point at."""
@@ -295,3 +320,7 @@ class Owners:
 
 
 _CGROUPS: Final = Path("/sys/fs/cgroup")
+_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+"""Of the start of a process (proc(5), stat, field 22)."""
+_CLOCKS_S: Final = 60.0
+"""The kernel's log has a clock of its own, which nobody corrects: it goes wrong by seconds a day."""
