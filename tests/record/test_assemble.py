@@ -67,6 +67,70 @@ def test_a_log_printed_newest_first_is_read_all_the_same() -> None:
     assert [record.cpu for record in found] == [4, 3, 2, 1, 0]
 
 
+NEWEST_FIRST = {
+    "an EDAC line that names the record": "\n".join(
+        [
+            *lines_of(3, prefix="EDAC skx MC2: "),
+            "EDAC MC2: 1 CE memory read error on CPU_SrcID#1_MC#0_Chan#0_DIMM#0 (channel:0 slot:0 page:0x4 offset:0x0 "
+            "grain:32 syndrome:0x0 -  err_code:0001:0090 socket:1 imc:0 rank:0 bg:0 ba:0 row:0 col:0)",
+        ]
+    ),
+    "what the handler says, and the panic": "\n".join(
+        [
+            "mce: [Hardware Error]: CPU 3: Machine Check Exception: 5 Bank 7: be00000000010090",
+            *lines_of(3)[1:],
+            "mce: [Hardware Error]: Machine check: Processor context corrupt",
+            "Kernel panic - not syncing: Fatal machine check",
+        ]
+    ),
+    "what became of the page": "\n".join(
+        [*lines_of(3), "Memory failure: 0x4: recovery action for LRU page: Recovered"]
+    ),
+    "two banks of one old kernel's exception": "CPU 0: Machine Check Exception: 0000000000000004\n"
+    "Bank 3: b200000000070f0f\nBank 4: b600000000000185 at 0000000012345640\n"
+    "Kernel panic - not syncing: CPU context corrupt",
+    "what mcelog prints": "\n".join(
+        [
+            "Hardware event. This is not a software error.",
+            "MCE 0",
+            "CPU 3 BANK 7 ",
+            "MISC 86 ADDR 4000 ",
+            "TIME 1600000003 Sun Sep 13 12:26:43 2020",
+            "MCG status:",
+            "MCi status:",
+            "Corrected error",
+            "MCA: MEMORY CONTROLLER RD_CHANNEL0_ERR",
+            "STATUS 8c00004000010090 MCGSTATUS 0",
+            "MCGCAP f000c14 APICID 6 SOCKETID 0 ",
+            "CPUID Vendor Intel Family 6 Model 85 Step 7",
+        ]
+    ),
+}
+"""In the order in which Linux (mce/core.c, skx_base.c, memory-failure.c, 2.6's i386 mce/p4.c) and mcelog print them."""
+
+
+def _said(record: Record) -> object:
+    """All but where it stands and in which order."""
+    claims = sorted((claim.kind, claim.text) for claim in record.claims)
+    return (
+        record.registers,
+        record.bank,
+        record.cpu,
+        record.cpuid,
+        record.time,
+        record.delivery,
+        record.memory,
+        claims,
+    )
+
+
+@pytest.mark.parametrize("text", NEWEST_FIRST.values(), ids=list(NEWEST_FIRST))
+def test_newest_first_every_line_that_speaks_of_a_record_finds_it(text: str) -> None:
+    forwards = records(text)
+    backwards = records("\n".join(reversed(text.split("\n"))))
+    assert [_said(record) for record in reversed(backwards)] == [_said(record) for record in forwards]
+
+
 def test_interleaved_records_are_joined_in_order_and_say_so() -> None:
     one, two = lines_of(1), lines_of(2)
     found = records("\n".join([one[0], two[0], one[1], two[1], one[2], two[2]]))
@@ -130,6 +194,13 @@ def test_an_announced_record_that_does_not_follow_is_shown_as_lost(text: str) ->
     lost = [item for item in evidence(text) if isinstance(item, Unrecognised)]
     assert [item.raw.decode() for item in lost] == [text.removeprefix(f"{MCELOG}\n")]
     assert "no record follows" in lost[0].why
+
+
+def test_the_banks_of_an_old_kernels_exception_all_have_its_cpu_and_status_in_a_text_without_prefixes() -> None:
+    found = records(
+        "CPU 2: Machine Check Exception: 0000000000000004\nBank 3: b200000000070f0f\nBank 4: b200000000070f0f"
+    )
+    assert [(each.cpu, each.bank, each.registers.mcg_status) for each in found] == [(2, 3, 4), (2, 4, 4)]
 
 
 def test_an_announced_record_that_follows_is_whole() -> None:

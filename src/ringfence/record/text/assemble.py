@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
 
@@ -51,6 +51,13 @@ GIVEN_AWAY = (
 )
 _PARTS_IN_ORDER = ("head", "rip", "tsc", "addr", "misc", "synd", "ipid", "ppin", "smca", "processor", "code", "level")
 _RANK = {part: rank for rank, part in enumerate(_PARTS_IN_ORDER)}
+_MCELOG_IN_ORDER = (
+    "boundary", "CPU", "RIP", "ADDR+MISC", "TIME", "MCG", "MCA", "STATUS", "MCGCAP", "PPIN", "MICROCODE", "CPUID"
+)  # fmt: skip
+"""mcelog.c, dump_mce."""
+_WRITTEN = {"context": -1} | _RANK | {part: rank for rank, part in enumerate(_MCELOG_IN_ORDER)}
+"""In which order a record's lines are written. The last of one record and the first of the next say nothing of it."""
+_LAST_PARTS = frozenset({"processor", "level", "CPUID"})
 _CLAIM_PARTS = frozenset({"says", "panic", "fru"})
 
 
@@ -83,10 +90,10 @@ def _is_reversed(burst: Sequence[Piece]) -> bool:
         one, two = before.fragment, after.fragment
         if one is None or two is None:
             continue
-        if one.format is two.format and one.part in _RANK and two.part in _RANK:
-            if _RANK[one.part] < _RANK[two.part] and not (one.part == "head" and two.part == "processor"):
+        if one.format is two.format and one.part in _WRITTEN and two.part in _WRITTEN:
+            if _WRITTEN[one.part] < _WRITTEN[two.part] and not (one.part == "head" and two.part == "processor"):
                 forward += 1
-            elif _RANK[one.part] > _RANK[two.part] and one.part not in {"processor", "level"}:
+            elif _WRITTEN[one.part] > _WRITTEN[two.part] and one.part not in _LAST_PARTS:
                 backward += 1
         if before.line.clock_s is not None and after.line.clock_s is not None:
             later += after.line.clock_s > before.line.clock_s
@@ -259,7 +266,7 @@ def _printk_leftovers(burst: Burst, rest: Sequence[tuple[Line, Fragment]]) -> No
         if fragment.part in _CLAIM_PARTS:
             join_claim(burst, line, fragment)
             continue
-        able = [d for d in open_drafts if d.takes(fragment) and line.number - d.last_line <= BURST_GAP_LINES]
+        able = [d for d in open_drafts if d.takes(fragment) and line.order - d.last <= BURST_GAP_LINES]
         same = [d for d in able if d.head is not None and d.head.caller == line.caller] if line.caller else []
         after_tsc = [d for d in able if "tsc" in d.parts] if fragment.part == "processor" else []
         choice = same or after_tsc or able or [d for d in headless[-1:] if d.takes(fragment)]
@@ -289,7 +296,7 @@ def _sequence(burst: Burst, format_: Format, pieces: Sequence[tuple[Line, Fragme
     waiting: list[tuple[Line, Fragment]] = []
 
     def give_up(before: int | None) -> None:
-        for line, fragment in [w for w in waiting if before is None or before - w[0].number > LEADING_LINES]:
+        for line, fragment in [w for w in waiting if before is None or before - w[0].order > LEADING_LINES]:
             waiting.remove((line, fragment))
             if fragment.part != "boundary":
                 burst.orphan([line], NO_STATUS)
@@ -297,7 +304,7 @@ def _sequence(burst: Burst, format_: Format, pieces: Sequence[tuple[Line, Fragme
     def begin(line: Line, fragment: Fragment) -> Draft:
         nonlocal context_used
         draft = burst.new(format_)
-        if context is not None and line.number - context[0].number <= BURST_GAP_LINES:
+        if context is not None and line.order - context[0].order <= BURST_GAP_LINES:
             draft.add(*context, burst.file)
             context_used = True
         for member in [w for w in waiting if draft.takes(w[1])]:
@@ -308,7 +315,7 @@ def _sequence(burst: Burst, format_: Format, pieces: Sequence[tuple[Line, Fragme
         return draft
 
     for line, fragment in pieces:
-        near = current is not None and line.number - current.last_line <= BURST_GAP_LINES
+        near = current is not None and line.order - current.last <= BURST_GAP_LINES
         if fragment.needs is not None and not (near and current is not None and fragment.needs in current.parts):
             continue
         if fragment.part == "boundary":
@@ -320,17 +327,17 @@ def _sequence(burst: Burst, format_: Format, pieces: Sequence[tuple[Line, Fragme
             _unused(burst, context, context_used)
             context, context_used, current = (line, fragment), False, None
         elif fragment.opens:
-            give_up(line.number)
+            give_up(line.order)
             current = begin(line, fragment)
         elif fragment.subject is not None:
             meant = [draft for draft in burst.drafts if draft.format is format_]
             meant = [draft for draft in meant if draft.is_meant(line, fragment, current)]
-            current = max(meant, key=lambda draft: draft.last_line) if meant else burst.new(format_)
+            current = max(meant, key=lambda draft: draft.last) if meant else burst.new(format_)
             current.add(line, fragment, burst.file)
         elif near and current is not None and current.takes(fragment):
             current.add(line, fragment, burst.file)
         elif fragment.may_open:
-            give_up(line.number)
+            give_up(line.order)
             current = begin(line, fragment)
         else:
             waiting.append((line, fragment))
@@ -347,17 +354,17 @@ def _unused(burst: Burst, context: tuple[Line, Fragment] | None, used: bool) -> 
         burst.orphan([line], "a machine check was reported, and no bank follows")
 
 
-def _unfulfilled(burst: Burst, ordered: Sequence[Piece], backwards: bool) -> None:
+def _unfulfilled(burst: Burst, ordered: Sequence[Piece]) -> None:
     """An announcement of a record that is followed by none is evidence that a record was lost."""
-    step = -1 if backwards else 1
-    begun = [step * line.number for draft in burst.drafts for line in draft.lines]
+    step = -1 if ordered[0].line.newest_first else 1
+    begun = [line.order for draft in burst.drafts for line in draft.lines]
     begun += [step * (orphan.origin.line or 0) for orphan in burst.orphans]
     begun.sort()
     lost: list[Line] = []
     for piece in ordered:
         if not _announces(piece):
             continue
-        at = step * piece.line.number
+        at = piece.line.order
         following = bisect_left(begun, at)
         if following == len(begun) or begun[following] > at + LEADING_LINES:
             lost.append(piece.line)
@@ -379,8 +386,9 @@ def assemble(pieces: Iterable[Piece], file: str) -> Iterator[Evidence | Lull]:
 
 def _assemble_burst(found: list[Piece], file: str) -> list[Evidence]:
     burst = Burst(file)
-    backwards = _is_reversed(found)
-    ordered = found[::-1] if backwards else found
+    ordered = found
+    if _is_reversed(found):
+        ordered = [Piece(replace(piece.line, newest_first=True), piece.fragment) for piece in reversed(found)]
     ordered_ones = adopted([(piece.line, piece.fragment) for piece in ordered])
     by_format: dict[Format, list[tuple[Line, Fragment]]] = {}
     for at, piece in enumerate(ordered):
@@ -397,7 +405,7 @@ def _assemble_burst(found: list[Piece], file: str) -> list[Evidence]:
     # These speak of other formats' records, which have to be there first.
     _sequence(burst, Format.EDAC, join_edac(burst, by_format.get(Format.EDAC, ())))
     join_memory_failures(burst, by_format.get(Format.MEMORY_FAILURE, ()))
-    _unfulfilled(burst, ordered, backwards)
+    _unfulfilled(burst, ordered)
     evidence: list[Evidence] = [draft.finish(file) for draft in burst.drafts if draft.values.get("count") != 0]
     evidence.extend(burst.orphans)
     evidence.sort(key=lambda item: item.origin.line or 0)

@@ -43,8 +43,8 @@ class Draft:
     unless: list[Unless] = field(default_factory=list)
     closed: bool = False
     head: Line | None = None
-    last_line: int = 0
-    """The number of the record's last line."""
+    last: int = 0
+    """The order of the record's last line."""
 
     def takes(self, fragment: Fragment) -> bool:
         """Whether the fragment adds to this record without contradicting or repeating it."""
@@ -58,8 +58,8 @@ class Draft:
 
     def add(self, line: Line, fragment: Fragment, file: str) -> None:
         """Take a line and what it says; what is already known is never overwritten."""
+        self.last = max(self.last, line.order) if self.lines else line.order
         self.lines.append(line)
-        self.last_line = max(self.last_line, line.number)
         if fragment.opens and self.head is None:
             self.head = line
         self.parts.add(fragment.part)
@@ -94,23 +94,23 @@ class Draft:
     def is_meant(self, line: Line, fragment: Fragment, current: Draft | None) -> bool:
         """Whether a line that speaks of one sort of record (its ``subject``) can speak of this one."""
         status = self.registers.get("status")
-        near = 0 <= line.number - self.last_line <= JOIN_LINES
+        near = 0 <= line.order - self.last <= JOIN_LINES
         if fragment.subject is None or not near or not self.takes(fragment):
             return False
         # Words without a bank are what the source says of one error, line by line.
         return self is current if status is None else fragment.subject.fits(status)
 
     @property
-    def first_line(self) -> int:
-        """The number of the line that the record begins with: its head, if it has one."""
-        return (self.head or self.lines[0]).number
+    def first(self) -> Line:
+        """The line that the record begins with: its head, if it has one."""
+        return self.head or self.lines[0]
 
     def finish(self, file: str) -> Evidence:
         """The record, or what there is of one as unrecognised evidence."""
         self.settle()
         lines = sorted(self.lines, key=lambda line: line.number)
         raw = b"\n".join(line.raw for line in lines)
-        origin = Origin(file, self.first_line)
+        origin = Origin(file, self.first.number)
         if "status" not in self.registers and (self.memory is None or self.memory.severity is None):
             return Unrecognised(origin, raw, "; ".join((NO_STATUS, *self.assumptions)))
         stamped = self.head if self.head is not None and self.head.stamp is not None else None
@@ -157,6 +157,6 @@ class Burst:
 
     def latest(self, before: Line, formats: frozenset[Format]) -> Draft | None:
         """The record of one of these formats that ended last before a line, within reach."""
-        reach = [d for d in self.drafts if before.number - d.last_line <= JOIN_LINES
-                 and d.first_line <= before.number and d.format in formats]  # fmt: skip
-        return max(reach, key=lambda draft: draft.first_line, default=None)
+        reach = [d for d in self.drafts if before.order - d.last <= JOIN_LINES
+                 and d.first.order <= before.order and d.format in formats]  # fmt: skip
+        return max(reach, key=lambda draft: draft.first.order, default=None)

@@ -72,14 +72,14 @@ def join_edac(burst: Burst, pieces: Sequence[tuple[Line, Fragment]]) -> list[tup
         if memory is not None:
             near = [
                 d for d in burst.drafts
-                if line.number - d.last_line <= JOIN_LINES and d.first_line < line.number
+                if line.order - d.last <= JOIN_LINES and d.first.order < line.order
                 and d.format in WITH_REGISTERS and d.memory is None and _same_kind(d, memory)
             ]  # fmt: skip
-            near.sort(key=lambda draft: draft.first_line)
+            near.sort(key=lambda draft: draft.first.order)
             matching = [d for d in near if _speaks_of(d, memory, fragment.claims[0][1])]
             # The AMD decoder calls EDAC between the lines of its own print: the record around the line is the one.
-            around = [d for d in near if d.format is Format.AMD_DECODED and d.last_line > line.number]
-            bare = near[-1:] if _bare(memory) and near and line.number - near[-1].last_line <= 2 else []
+            around = [d for d in near if d.format is Format.AMD_DECODED and d.last > line.order]
+            bare = near[-1:] if _bare(memory) and near and line.order - near[-1].last <= 2 else []
             target = next(iter(matching[-1:] or around or bare), None)
         if target is None:
             alone.append((line, fragment))
@@ -96,20 +96,20 @@ def join_memory_failures(burst: Burst, pieces: Sequence[tuple[Line, Fragment]]) 
     for line, fragment in pieces:
         frame = fragment.memory.page_frame if fragment.memory is not None else None
         if fragment.memory is None or frame is None:
-            if current is None or line.number - current[1] > JOIN_LINES:
+            if current is None or line.order - current[1] > JOIN_LINES:
                 join_claim(burst, line, fragment)
             else:
                 current[0].add(line, fragment, burst.file)
             continue
         known = by_frame.get(frame)
-        if known is None or line.number - known[1] > JOIN_LINES:
+        if known is None or line.order - known[1] > JOIN_LINES:
             near = [
                 d for d in burst.drafts
-                if line.number - d.last_line <= JOIN_LINES and d.format in WITH_REGISTERS
+                if line.order - d.last <= JOIN_LINES and d.format in WITH_REGISTERS
                 and (a := d.registers.get("addr")) is not None and a >> 12 == frame
             ]  # fmt: skip
-            known = (near[-1] if near else burst.new(Format.MEMORY_FAILURE), line.number)
-        current = by_frame[frame] = (known[0], line.number)
+            known = (near[-1] if near else burst.new(Format.MEMORY_FAILURE), line.order)
+        current = by_frame[frame] = (known[0], line.order)
         current[0].add(line, fragment, burst.file)
 
 

@@ -54,7 +54,7 @@ class Line:
     (a date with a year and a zone), ``clock_s`` a number that orders stamps of the same kind, ``caller`` the printk
     caller id (``T123``, ``C3``), ``ghes`` the number in ``{1}[Hardware Error]:``, ``xen`` whether Xen's console marked
     it, ``prefixed`` whether anything but mail's quote marks was taken off: a line without any prefix may be the rest of
-    the line before it.
+    the line before it. ``newest_first`` says that the log stands in reverse here.
     """
 
     number: int
@@ -68,6 +68,12 @@ class Line:
     ghes: int | None = None
     xen: bool = False
     prefixed: bool = False
+    newest_first: bool = False
+
+    @property
+    def order(self) -> int:
+        """A number that grows in the order in which the lines were written."""
+        return -self.number if self.newest_first else self.number
 
 
 _CLOCK = r"\d{1,2}:\d\d:\d\d(?:[.,]\d{1,9})?"
@@ -172,8 +178,9 @@ _SOFT_BREAK = re.compile(rb"=[ \t]*\r?$")
 _QUOTED_PRINTABLE = re.compile(rb"=([0-9A-F]{2})")
 _CUT_STATUS = re.compile(r"\bBank\s+\d+:\s+[0-9a-f]{1,15}$")
 _CUT_HEAD = re.compile(
-    r"\bCPU ?\d+: Machine Check(?: Exception| Event)?:?(?:\s+[0-9a-f]{1,16})?(?:\s+Bank)?(?:\s+\d+:?)?$"
+    r"\bCPU ?\d+: Machine Check(?: Exception| Event)?:?(?:\s+[0-9a-f]{1,15})?(?:\s+Bank(?:\s+\d+:?)?)?$"
 )
+"""Sixteen digits of MCG_STATUS make a whole line: i386 kernels, which print so many, put each bank on its own line."""
 _FIELDS = ("TSC", "ADDR", "MISC", "SYND", "IPID", "PPIN", "PROCESSOR", "TIME", "SOCKET", "APIC", "microcode")
 _CUT_FIELD = re.compile(rf"\b(?:{'|'.join(_FIELDS)})$")
 _HEX_REST = re.compile(r"[0-9a-f]{1,15}$")

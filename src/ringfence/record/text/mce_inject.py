@@ -217,7 +217,7 @@ def _groups(found: Sequence[Read]) -> Iterator[tuple[list[int], list[Term]]]:
     for at, (line, fragment) in enumerate(found):
         read = terms(line.body) if fragment is not None and fragment.format in _LIKE else None
         starts = bool(read) and read is not None and read[0].keyword in _STARTS
-        if places and (not read or starts or line.number - found[places[-1]][0].number > INSIDE_LINES):
+        if places and (not read or starts or line.order - found[places[-1]][0].order > INSIDE_LINES):
             yield places, said
             places, said = [], []
         if read and (places or starts):
