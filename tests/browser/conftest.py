@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Dialog, Page, Request, expect, sync_playwright
 
-from tests.browser.hosts import APPROVING, HOSTILE, QUIET, Host, asking
+from tests.browser.hosts import APPROVING, FAULTY, HOSTILE, NOBODY, QUIET, Host, asking
 
 ARGUMENTS = [
     "--headless",
@@ -64,6 +64,12 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
 def quiet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     """A host on which nothing happens."""
     yield from _running(Host(tmp_path_factory.mktemp("quiet"), scenario=QUIET))
+
+
+@pytest.fixture
+def still(tmp_path: Path) -> Iterator[Host]:
+    """A host of the test's own with one guest and one faulty DIMM, on which nothing more happens."""
+    yield from _running(Host(tmp_path, log=FAULTY, more=NOBODY))
 
 
 @pytest.fixture

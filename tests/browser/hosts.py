@@ -39,6 +39,17 @@ kind = "HVM"
 """A scenario in which nothing happens: what comes into a list is what a test puts there."""
 
 
+NOBODY = '[[webhook]]\nname = "pager"\nurl = "http://127.0.0.1:1/"\n'
+"""A receiver that is not there: nothing listens at port 1 (tcpmux, RFC 1078)."""
+
+FAULTY = (
+    "Feb  3 04:05:06 host kernel: EDAC MC0: 30 CE memory read error on CPU_SrcID#0_Ha#0_Chan#1_DIMM#0 (channel:1 "
+    "slot:0 page:0x12345 offset:0x40 grain:32 syndrome:0x0 -  area:DRAM err_code:0001:0091 socket:0 ha:0 "
+    "channel_mask:2 rank:1)\n"
+)
+"""What a kernel wrote of a DIMM whose one page erred thirty times: both pass their thresholds, then nothing happens."""
+
+
 def asking(*names: str) -> str:
     """A scenario in which guests of these names lose pages, more than one a second, and nothing halts the host."""
     guests = "".join(f"[[guests]]\nname = '{name}'\nkind = 'HVM'\n" for name in names)
@@ -47,12 +58,17 @@ def asking(*names: str) -> str:
 
 @dataclass(slots=True)
 class Host:
-    """One service with its directory. ``policy`` and ``scenario`` are texts: None is the default, and the demo."""
+    """One service with its directory. ``policy`` and ``scenario`` are texts: None is the default, and the demo;
+    ``more`` is what its configuration has besides. With a ``log`` nothing is played: it stands in for the machine that
+    wrote it.
+    """
 
     directory: Path
     policy: str | None = None
     scenario: str | None = None
     port: int = 0
+    more: str = ""
+    log: str | None = None
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     _log: IO[bytes] | None = field(default=None, init=False)
 
@@ -67,8 +83,10 @@ class Host:
         if self.policy is not None:
             (self.directory / "policy.toml").write_text(self.policy, encoding="utf-8")
         (self.directory / "ringfence.toml").write_text(
-            f'[http]\nenabled = true\nlisten = ["127.0.0.1:{self.port}"]\n', encoding="utf-8"
+            f'[http]\nenabled = true\nlisten = ["127.0.0.1:{self.port}"]\n{self.more}', encoding="utf-8"
         )
+        if self.log is not None:
+            (self.directory / "kernel.log").write_text(self.log, encoding="utf-8")
         if self.scenario is not None:
             (self.directory / "scenario.toml").write_text(self.scenario, encoding="utf-8")
 
@@ -84,13 +102,14 @@ class Host:
 
     def start(self) -> None:
         self._log = (self.directory / "log").open("ab")
-        scenario = "demo" if self.scenario is None else str(self.directory / "scenario.toml")
+        played = ("--scenario", "demo" if self.scenario is None else str(self.directory / "scenario.toml"))
+        heard = ("--source", f"file:{self.directory / 'kernel.log'}")
         self._process = subprocess.Popen(
             [
                 *(RINGFENCE, "run", "--hypervisor", "model"),
                 *("--config", str(self.directory / "ringfence.toml")),
                 *(() if self.policy is None else ("--policy", str(self.directory / "policy.toml"))),
-                *("--state-dir", str(self.directory / "state"), "--scenario", scenario),
+                *("--state-dir", str(self.directory / "state"), *(played if self.log is None else heard)),
             ],
             stdout=self._log,
             stderr=self._log,

@@ -12,7 +12,7 @@ from tests.browser.conftest import Opened, picture, sign_in
 from tests.browser.hosts import HOSTILE, Host
 from tests.service.processes import until
 
-PAGES = ("", "approvals", "events", "cases", "host", "domains", "policy")
+PAGES = ("", "approvals", "events", "cases", "host", "domains", "policy", "service")
 LONG_MS = 60_000
 """The demo has half a minute; then its host is reset, and its case closed."""
 
@@ -292,6 +292,7 @@ def test_everything_is_reached_by_keys_alone(opened: Opened, demo: Host) -> None
         ("d", "Domains"),
         ("a", "Approvals"),
         ("p", "Policy"),
+        ("s", "Service"),
         ("c", "Cases"),
     ):
         page.keyboard.press("g")

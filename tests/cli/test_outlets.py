@@ -76,6 +76,7 @@ def test_a_webhook_is_tried_out_by_the_service(tmp_path: Path) -> None:
         taken = ringfence(running, "webhook", "test", "ops")
         refused = ringfence(running, "webhook", "test", "ops", "--json")
         unknown = ringfence(running, "webhook", "test", "nobody")
+        assert running.health().webhooks == ("ops",)
     assert (taken.returncode, taken.stdout.splitlines()[1].strip()) == (0, to.url)
     assert taken.stdout.startswith("taken after ")
     assert taken.stdout.splitlines()[0].endswith(" ms, not signed: it answers 200")

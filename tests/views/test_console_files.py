@@ -11,13 +11,13 @@ import pytest
 
 from ringfence.decision.flow import State
 from ringfence.decision.policy import Operation
-from ringfence.diagnosis.fault_case import Stage
+from ringfence.diagnosis.fault_case import Ending, Stage
 from ringfence.diagnosis.severity import Severity
 from ringfence.diagnosis.suspects import GRADES
 from ringfence.journal.events import KINDS
-from ringfence.service.control_protocol import PartState
+from ringfence.service.control_protocol import PartState, Switch
 from ringfence.views import chain
-from ringfence.world.domain import DomainState
+from ringfence.world.domain import LIVING, DomainState
 
 CONSOLE = resources.files("ringfence.views") / "console"
 
@@ -91,6 +91,7 @@ def keys_of(table: str) -> set[str]:
         ("STATES", set(State)),
         ("OPERATIONS", set(Operation)),
         ("DOMAIN_STATES", set(DomainState)),
+        ("OFFERED", set(DomainState)),
         ("STAGES", set(Stage)),
         ("GRADES", set(GRADES)),
         ("PART_STATES", set(PartState)),
@@ -99,6 +100,23 @@ def keys_of(table: str) -> set[str]:
 )
 def test_every_name_that_the_service_uses_has_its_words_and_no_other(table: str, names: set[str]) -> None:
     assert keys_of(table) == {str(each) for each in names}
+
+
+def test_what_is_offered_for_a_domain_is_what_the_service_may_do_in_its_state() -> None:
+    lists = re.findall(r"^  ('[^']+'|\w+): \[([^\]]*)\]", SCRIPTS["words.js"], re.MULTILINE)
+    offered = {state.strip("'"): set(re.findall(r"'(\w+)'", names)) for state, names in lists}
+    brought_back = {"restore", "restart"}  # service.instructing.why_not
+    for state in DomainState:
+        anything = set(Operation) if state in LIVING else brought_back if state is not DomainState.MIGRATED else set()
+        if state is DomainState.PAUSED:
+            anything = anything - {Operation.PAUSE} | {"unpause"}
+        assert offered[state] == {str(each) for each in anything}, state
+
+
+def test_every_deed_that_is_asked_for_has_its_words() -> None:
+    used = set(re.findall(r"DEEDS\.(\w+)", SCRIPTS["deeds.js"] + SCRIPTS["pages/domains.js"]))
+    used |= {f"{what} {each}" for what in ("page", "cpu") for each in Switch} | {str(each) for each in Ending}
+    assert keys_of("DEEDS") == used
 
 
 SORTS = set(re.findall(r'Link\(\s*[^,]+,\s*"([^"]+)"', Path(chain.__file__).read_text(encoding="utf-8")))

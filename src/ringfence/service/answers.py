@@ -46,9 +46,10 @@ def health(  # noqa: PLR0913 (one argument a fact)
     configuration: tuple[str, str] = ("default", ""),
     at_restart: tuple[str, ...] = (),
     notes: tuple[str, ...] = (),
+    webhooks: tuple[str, ...] = (),
 ) -> say.Health:
     """How the service is; ``problems`` are those of its attendants, and ``notes`` what else is to be said of them;
-    ``configuration`` is its path with its digest.
+    ``configuration`` is its path with its digest, ``webhooks`` the receivers that there are.
     """
     state, host = desk.loop.state, desk.world.host
     situation = host.situation(None)
@@ -92,6 +93,7 @@ def health(  # noqa: PLR0913 (one argument a fact)
         configuration=configuration[0],
         configuration_digest=configuration[1],
         at_restart=at_restart,
+        webhooks=webhooks,
     )
 
 

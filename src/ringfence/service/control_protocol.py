@@ -210,6 +210,7 @@ class Health(_Reply, frozen=True, kw_only=True):
     do. ``unwritten`` events wait for room on the disk, ``unkept`` ones are in the kernel's log
     only. ``policy_problem``: the configuration's or the policy's file is not in force, and why; ``at_restart`` are the
     keys that were changed and hold at the next start only. ``you`` are who asks, ``you_may`` what you may do.
+    ``webhooks`` are the receivers that can be tried out, by their names.
     """
 
     service_version: str
@@ -251,6 +252,7 @@ class Health(_Reply, frozen=True, kw_only=True):
     at_restart: tuple[str, ...] = ()
     you: str = ""
     you_may: tuple[str, ...] = ()
+    webhooks: tuple[str, ...] = ()
 
 
 class Event(_Reply, frozen=True, kw_only=True):

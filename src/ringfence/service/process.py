@@ -39,7 +39,7 @@ from ringfence.service.measuring import exposed, measured
 from ringfence.service.model_world import ModelWorld, Play, nothing
 from ringfence.service.notify import Notifier, watch
 from ringfence.service.others import left_to_others
-from ringfence.service.outlets.trial import tested
+from ringfence.service.outlets.trial import receivers, tested
 from ringfence.service.promptness import prompt
 from ringfence.service.stand_in import StandInWorld, stands_in
 from ringfence.service.wiring import kvm_parts, kvm_source, kvm_world, xen_world
@@ -276,6 +276,7 @@ class Process:
             configuration=(file.path or "default", file.digest),
             at_restart=self._at_restart,
             notes=self._problems.noted,
+            webhooks=receivers(self._attendants),
         )
 
     # --- signals -----------------------------------------------------------------------------------------------------

@@ -24,6 +24,11 @@ class Receiver(Protocol):
         ...
 
 
+def receivers(attendants: Iterable[Attendant]) -> tuple[str, ...]:
+    """Who can be tried out, by their names in the configuration."""
+    return tuple(sorted(each.receiver for each in attendants if isinstance(each, Receiver)))
+
+
 async def tested(name: str, attendants: Iterable[Attendant], house: House) -> say.Tested | say.Refused:
     """What came of a test event to the webhook of this name."""
     known = {each.receiver: each for each in attendants if isinstance(each, Receiver)}

@@ -4,6 +4,7 @@ import { learn } from './time.js';
 
 const BASE = 'api/v1';
 const DRY_RUN_MS = 45_000; // a trial of a policy has half a minute (service.http.dry_run), and may wait for another
+const POST_MS = 125_000; // a receiver may be given two minutes (service.configuration.outlets, whole_s)
 const TIMEOUT_MS = 15_000; // longer than a full disk or a busy writer lets anybody wait
 
 /** Nothing was done: `status` (0: nobody answered), `detail` and `advice` are sentences. */
@@ -76,6 +77,14 @@ export const api = {
   approvals: () => get('approvals'),
   approve: (word) => call('POST', 'approve', word),
   reject: (word) => call('POST', 'reject', word),
+  instruct: (instruction) => call('POST', 'do', instruction),
+  unpause: (domain) => call('POST', 'unpause', domain),
+  onePage: (frame) => get(`pages/${frame}`),
+  page: (page) => call('POST', 'page', page),
+  cpu: (cpu) => call('POST', 'cpu', cpu),
+  clear: (part) => call('POST', 'clear', part),
+  reload: () => call('POST', 'reload'),
+  testWebhook: (webhook) => call('POST', 'webhooks/test', webhook, POST_MS),
   policy: () => get('policy'),
   dryRun: (text, standIn) => call('POST', 'policy/dry-run', { text, stand_in: standIn }, DRY_RUN_MS),
   words: () => get('words'),

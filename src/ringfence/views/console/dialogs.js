@@ -9,7 +9,8 @@ import { operationOf } from './words.js';
 
 const overlays = () => document.getElementById('overlays');
 
-function open(node, { modal = true } = {}) {
+/** Show a dialog; what had the focus has it again when it closes. */
+export function open(node, { modal = true } = {}) {
   const before = document.activeElement;
   overlays().append(node);
   node.addEventListener('close', () => {

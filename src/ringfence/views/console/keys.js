@@ -10,6 +10,7 @@ export const GO = {
   d: ['domains', 'domains'],
   a: ['approvals', 'approvals'],
   p: ['policy', 'policy'],
+  s: ['service', 'service'],
 };
 
 export const KEYS = [

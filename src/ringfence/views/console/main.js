@@ -1,5 +1,6 @@
 // The frame: which page, the bar, the rail, what is said when the service is away; and every click and key.
 
+import * as deeds from './deeds.js';
 import * as dialogs from './dialogs.js';
 import { h, show } from './dom.js';
 import { listen } from './keys.js';
@@ -11,6 +12,7 @@ import * as events from './pages/events.js';
 import * as host from './pages/host.js';
 import * as overview from './pages/overview.js';
 import * as policy from './pages/policy.js';
+import * as service from './pages/service.js';
 import { begin, changed, join, signOut, store, subscribe } from './store.js';
 import { absolute, clock, clockAhead, length, now, tick } from './time.js';
 
@@ -24,6 +26,7 @@ const PAGES = {
   domains,
   approvals,
   policy,
+  service,
 };
 const RAIL = [
   ['', 'Overview', 'o'],
@@ -33,6 +36,7 @@ const RAIL = [
   ['host', 'Host', 'h'],
   ['domains', 'Domains', 'd'],
   ['policy', 'Policy', 'p'],
+  ['service', 'Service', 's'],
 ];
 const PARENTS = { case: 'cases', event: 'events' };
 
@@ -235,6 +239,7 @@ const ACTIONS = {
   join,
   leave: signOut,
   row: (name) => dialogs.row(name),
+  ...deeds.actions,
   ask: (key, node) => dialogs.ask(key, node.dataset.word),
   close: (_, node) => node.closest('dialog').close(),
 };
@@ -271,6 +276,8 @@ document.addEventListener('keydown', (event) => {
   // Enter on a row of a plain list does what its first link or button does.
   if (event.key === 'Enter' && event.target.matches?.('li[data-item]'))
     event.target.querySelector('a, button, summary')?.click();
+  const pressed = event.key === 'Enter' && event.target.dataset?.enter;
+  if (pressed) document.querySelector(`main [data-do="${pressed}"]`)?.click();
 });
 
 window.addEventListener('hashchange', draw);

@@ -91,6 +91,7 @@ export const OPERATIONS = {
   },
   restore: {
     done: 'restored',
+    grave: true,
     verb: 'restore',
     means: 'It goes back to its last checkpoint. What it did since then is lost.',
   },
@@ -106,15 +107,75 @@ export const OPERATIONS = {
   },
   restart: {
     done: 'restarted',
+    grave: true,
     verb: 'restart',
     means: 'It is destroyed and built anew: whatever it had not written to its disks is lost.',
   },
   destroy: {
     done: 'destroyed',
+    grave: true,
     verb: 'destroy',
     means:
       'It ends at once, without being asked: whatever it had not written to its disks is lost, and it does not come again by itself.',
   },
+};
+
+/** What else a person can have done, and what it means: said before it is (II.3). */
+export const DEEDS = {
+  unpause: {
+    verb: 'unpause',
+    means:
+      'It runs again, from where it was stopped. While an open case is about it, this is refused: it could touch what is broken.',
+  },
+  'page offline': {
+    verb: 'take out of use',
+    means: 'Nobody gets this page any more. If a domain has it, it is out of use as soon as the domain lets go of it.',
+  },
+  'page online': {
+    verb: 'put back into use',
+    means: 'Anybody may get this page again. While a fault stands against it, this is refused: acquit it first.',
+  },
+  'cpu offline': {
+    verb: 'take out of use',
+    means: 'Nothing runs on this CPU any more; the host has one fewer. CPU 0 cannot be taken out.',
+  },
+  'cpu online': {
+    verb: 'put back into use',
+    means: 'The host runs on this CPU again. While a fault stands against it, this is refused: acquit it first.',
+  },
+  acquitted: {
+    verb: 'was not at fault',
+    means:
+      'What was counted against it, and against all that lies in it, does not count any more. It stays in the machine.',
+  },
+  repaired: {
+    verb: 'was mended',
+    means: 'It begins anew: what was counted before, for it and for all that lies in it, does not count any more.',
+  },
+  replaced: {
+    verb: 'was replaced',
+    means: 'Another part is in its place and begins anew: what was counted before does not count any more.',
+  },
+  reload: {
+    verb: 'load them again',
+    means:
+      'Both files are read again. If one of them is bad, nothing changes, and it is said why. What holds at the next start only is named.',
+  },
+  webhook: {
+    verb: 'send it',
+    means: 'The service sends one test event to it, now and once, from where the service is, and says what came back.',
+  },
+};
+
+/** What is offered for a domain by its state; whether it can be done, the service checks. */
+export const OFFERED = {
+  running: ['pause', 'save', 'migrate', 'restore', 'shutdown', 'restart', 'destroy'],
+  paused: ['unpause', 'save', 'migrate', 'restore', 'shutdown', 'restart', 'destroy'],
+  saved: ['restore', 'restart'],
+  migrated: [],
+  'shut down': ['restore', 'restart'],
+  crashed: ['restore', 'restart'],
+  destroyed: ['restore', 'restart'],
 };
 
 export const operationOf = (name) =>

@@ -3,12 +3,12 @@
 import { h } from '../dom.js';
 import { LongList } from '../list.js';
 import { caseLink, domainTag, head, mebibytes } from '../pieces.js';
-import { store } from '../store.js';
-import { plural } from '../words.js';
+import { may, store } from '../store.js';
+import { DEEDS, OFFERED, operationOf, plural } from '../words.js';
 
 export const title = () => 'Domains';
 
-const view = { search: '', which: 'all' };
+const view = { search: '', which: 'all', chosen: null };
 let long = null;
 
 export const list = () => long;
@@ -30,6 +30,7 @@ function filtered() {
 }
 
 export function render() {
+  const chosen = store.domains.find((line) => line.domain === view.chosen);
   const running = store.domains.filter((line) => line.state === 'running').length;
   return [
     head('Domains', `${running} of ${store.domains.length} run`),
@@ -62,12 +63,77 @@ export function render() {
       h('span.muted.small', plural(filtered().length, 'domain')),
     ),
     h(
-      'div.lhead.dom',
-      { 'aria-hidden': 'true' },
-      ['no.', 'name', 'kind', 'state', 'can be told by', 'memory', 'open cases'].map((name) => h('span', name)),
+      'div.split',
+      { class: chosen ? 'open' : '' },
+      h(
+        'div',
+        { 'data-key': 'list' },
+        h(
+          'div.lhead.dom',
+          { 'aria-hidden': 'true' },
+          ['no.', 'name', 'kind', 'state', 'can be told by', 'memory', 'open cases'].map((name) => h('span', name)),
+        ),
+        h('div', { 'data-slot': 'domains', 'data-own': true }),
+      ),
+      chosen ? detail(chosen) : null,
     ),
-    h('div', { 'data-key': 'list', 'data-slot': 'domains', 'data-own': true }),
   ];
+}
+
+/** One domain, and what a person can have done to it. */
+function detail(line) {
+  const [told, means] = toldBy(line);
+  return h(
+    'aside.card',
+    { 'data-key': 'detail', 'aria-label': 'The chosen domain' },
+    h(
+      'h2',
+      'domain',
+      h('button.icon', { type: 'button', 'data-do': 'unchoose', 'aria-label': 'Close', title: 'Close (Esc)' }, '✕'),
+    ),
+    h('h3', line.name),
+    h(
+      'dl.facts',
+      { class: 'gap' },
+      h('dt', 'number'),
+      h('dd.mono', String(line.domain)),
+      line.uuid ? [h('dt', 'UUID'), h('dd.mono.small', line.uuid)] : null,
+      h('dt', 'kind'),
+      h('dd', `${line.kind}, ${plural(line.vcpus, 'vCPU')}, ${mebibytes(line.memory_mib)}`),
+      h('dt', 'state'),
+      h('dd', domainTag(line.state)),
+      h('dt', 'can be told by'),
+      h('dd', { title: means }, told),
+      h('dt', 'open cases'),
+      h('dd', line.cases.length ? line.cases.map((each) => [caseLink(each), ' ']) : 'none'),
+    ),
+    operations(line),
+  );
+}
+
+function operations(line) {
+  if (line.kind === 'Dom0') return h('p.small.muted.gap', 'It is no guest: it cannot be operated on.');
+  if (!may('operate')) return h('p.small.muted.gap', 'Your token may not operate on it.');
+  const offered = OFFERED[line.state] ?? [];
+  if (!offered.length) return h('p.small.muted.gap', 'It is not here any more.');
+  return h(
+    'div.chips',
+    { role: 'group', 'aria-label': `Operate on ${line.name}`, class: 'gap' },
+    offered.map((operation) => {
+      const { verb, means } = operation === 'unpause' ? DEEDS.unpause : operationOf(operation);
+      return h(
+        'button.button',
+        {
+          type: 'button',
+          'data-key': operation,
+          'data-do': 'do-domain',
+          'data-arg': `${operation} ${line.domain}`,
+          title: means,
+        },
+        `${verb[0].toUpperCase()}${verb.slice(1)} …`,
+      );
+    }),
+  );
 }
 
 const TOLD = {
@@ -75,14 +141,16 @@ const TOLD = {
   agent: ['its agent', 'An agent in the guest serves every error but a consumed one'],
 };
 
+const toldBy = (line) =>
+  TOLD[line.handler] ??
+  (line.mca_enabled
+    ? ['vMCE', 'The guest enabled MCA: a virtual machine check can be injected']
+    : line.kind === 'Dom0'
+      ? ['—', 'The control domain']
+      : ['nothing', 'It has no handler and did not enable MCA: Dom0 operates on it, or it is killed']);
+
 function row(line) {
-  const [told, means] =
-    TOLD[line.handler] ??
-    (line.mca_enabled
-      ? ['vMCE', 'The guest enabled MCA: a virtual machine check can be injected']
-      : line.kind === 'Dom0'
-        ? ['—', 'The control domain']
-        : ['nothing', 'It has no handler and did not enable MCA: Dom0 operates on it, or it is killed']);
+  const [told, means] = toldBy(line);
   return h(
     'div.dom',
     h('span.num.opt.muted', { title: 'Its number at the hypervisor' }, String(line.domain)),
@@ -103,17 +171,23 @@ function row(line) {
   );
 }
 
-export function mounted(root) {
+export function mounted(root, redraw) {
   const slot = root.querySelector('[data-slot="domains"]');
-  long ??= new LongList({
-    label: 'Domains',
-    row,
-    key: (line) => line.domain,
-    empty: 'Nothing fits.',
-    open: (line) => {
-      if (line.cases.length) location.hash = `#/case/${line.cases[0]}`;
-    },
-  });
+  if (!long) {
+    long = new LongList({
+      label: 'Domains',
+      row,
+      key: (line) => line.domain,
+      empty: 'Nothing fits.',
+      open: (line) => {
+        if (line.cases.length) location.hash = `#/case/${line.cases[0]}`;
+      },
+    });
+    long.onchoose = (line) => {
+      view.chosen = line.domain;
+      redraw();
+    };
+  }
   if (long.frame.parentNode !== slot) {
     slot.replaceChildren(long.frame);
     root.querySelector('[data-search]').value = view.search;
@@ -125,7 +199,18 @@ export const actions = {
   which: (name) => {
     view.which = name;
   },
+  unchoose: () => {
+    view.chosen = null;
+    if (long) long.chosen = null;
+  },
 };
+
+export function back() {
+  if (view.chosen === null) return false;
+  actions.unchoose();
+  return true;
+}
+
 export const inputs = {
   'search-domains': (value) => {
     view.search = value;

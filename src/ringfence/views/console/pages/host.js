@@ -1,15 +1,20 @@
 // The host: its picture, the module that was chosen, what is held against its parts, and pages in trouble.
 
+import { api } from '../api.js';
+import { addresses, actions as deeds, hex } from '../deeds.js';
 import { h } from '../dom.js';
 import { isJudged, picture, ranksOf } from '../picture.js';
 import { caseLink, grade, head, tag } from '../pieces.js';
-import { store } from '../store.js';
+import { changed, may, store } from '../store.js';
 import { ago } from '../time.js';
-import { partStateOf, plural, stageOf } from '../words.js';
+import { DEEDS, partStateOf, plural, stageOf } from '../words.js';
 
 export const title = () => 'Host';
 
-const view = { chosen: null };
+const view = { chosen: null, page: '', by: 'frame', known: null, cpu: '', wrong: {} };
+const PAGE_BITS = 12n; // of x86
+const MOST_FRAMES = 1n << 40n; // a physical address has at most 52 bits (SDM vol. 3A 4.1.4)
+const MOST_CPUS = 65_536; // as the API takes them
 const PAGES_SHOWN = 100;
 const PARTS_SHOWN = 50;
 
@@ -29,6 +34,14 @@ export function render() {
         store.parts.length ? parts(store.parts) : h('p.empty', 'None: nothing is held against any part.'),
       ),
       h('section.card', { 'aria-labelledby': 'pages' }, h('h2', { id: 'pages' }, 'Pages in trouble'), pages(host)),
+    ),
+    h(
+      'div.grid.two.below',
+      { 'data-key': 'by-hand' },
+      h('section.card', { 'aria-labelledby': 'a-page' }, h('h2', { id: 'a-page' }, 'A page'), onePage()),
+      may('operate')
+        ? h('section.card', { 'aria-labelledby': 'a-cpu' }, h('h2', { id: 'a-cpu' }, 'A CPU'), oneCpu())
+        : null,
     ),
     status.lacks.length
       ? h(
@@ -103,8 +116,6 @@ function module_detail(name) {
   );
 }
 
-const hex = (frame) => `0x${BigInt(frame).toString(16)}`;
-
 /** What is held against each part, the worst first; a threshold as how far it is filled. */
 function parts(list) {
   return [
@@ -132,6 +143,7 @@ function parts(list) {
           each.state === 'faulty' && each.suspect !== 'page'
             ? h('p.small.muted', 'Replace it, then: ', h('code', `ringfence repaired '${each.part}' --replaced`))
             : null,
+          may('administer') ? ended(each) : null,
         ),
       ),
     ),
@@ -142,6 +154,120 @@ function parts(list) {
         )
       : null,
   ];
+}
+
+/** A person's word that a part is not at fault any more, or never was. */
+const ended = (each) =>
+  h(
+    'div.chips',
+    { role: 'group', 'aria-label': `Say of ${each.part}` },
+    ['acquitted', 'repaired', 'replaced']
+      .filter((how) => how !== 'replaced' || each.suspect !== 'page')
+      .map((how) =>
+        h(
+          'button.chip',
+          { type: 'button', 'data-do': 'do-part', 'data-arg': `${how} ${each.part}`, title: DEEDS[how].means },
+          `It ${DEEDS[how].verb} …`,
+        ),
+      ),
+  );
+
+// --- by hand: a page, a CPU -------------------------------------------------------------------------------------------
+
+/** A field; Enter in it presses the button that does `enter`, if that changes nothing. */
+const field = (name, label, placeholder, enter = null) =>
+  h('input.field.inline', {
+    type: 'text',
+    'data-input': name,
+    'data-enter': enter,
+    'aria-label': label,
+    placeholder,
+    autocomplete: 'off',
+  });
+
+function onePage() {
+  return [
+    h(
+      'div.line',
+      field('page', 'The number of a page', '0x12345', 'page'),
+      h(
+        'select.field.inline',
+        { 'data-input': 'by', 'aria-label': 'What the number is' },
+        h('option', { value: 'frame', selected: view.by === 'frame' }, 'a frame’s number'),
+        h('option', { value: 'address', selected: view.by === 'address' }, 'a physical address'),
+      ),
+      h('button.button', { type: 'button', 'data-do': 'page' }, 'What is known of it'),
+    ),
+    h('div', { 'aria-live': 'polite' }, view.wrong.page ? h('p.wrong', view.wrong.page) : known(view.known)),
+  ];
+}
+
+function known(page) {
+  if (!page) return h('p.empty', 'Ask for any page of the host, also one that never erred.');
+  return [
+    h(
+      'dl.facts',
+      { class: 'gap' },
+      h('dt', 'page'),
+      h('dd', h('code', hex(page.frame))),
+      h('dt', 'addresses'),
+      h('dd', h('code', addresses(page.frame))),
+      h('dt', 'use'),
+      h('dd', page.out_of_use ? 'out of use' : 'in use, as far as Ringfence knows'),
+      h('dt', 'stands'),
+      h('dd', tag(partStateOf(page.state))),
+      h('dt', 'errors'),
+      h('dd', `${plural(page.errors, 'corrected error')} counted`),
+      page.dimm ? [h('dt', 'module'), h('dd', page.dimm)] : null,
+      page.cases.length
+        ? [
+            h('dt', 'open cases'),
+            h(
+              'dd',
+              page.cases.map((each) => [caseLink(each), ' ']),
+            ),
+          ]
+        : null,
+    ),
+    may('operate') ? switches('switch', page.frame) : null,
+  ];
+}
+
+/** The two ways to turn a page or a CPU. */
+const switches = (does, number = '') =>
+  h(
+    'div.line',
+    { class: 'gap' },
+    h('button.button', { type: 'button', 'data-do': does, 'data-arg': `offline ${number}` }, 'Take out of use …'),
+    h('button.button', { type: 'button', 'data-do': does, 'data-arg': `online ${number}` }, 'Put back into use …'),
+  );
+
+function oneCpu() {
+  return [
+    h('div.line', field('cpu', 'The number of a CPU', '3')),
+    view.wrong.cpu ? h('p.wrong', { role: 'alert' }, view.wrong.cpu) : null,
+    switches('cpu'),
+  ];
+}
+
+/** A number as people write one, 0x12 or 18; null if it is none. */
+const numberOf = (text) => (/^(0x[0-9a-f]+|[0-9]+)$/i.test(text.trim()) ? BigInt(text.trim()) : null);
+
+async function ask() {
+  const given = numberOf(view.page);
+  const frame = given !== null && view.by === 'address' ? given >> PAGE_BITS : given;
+  view.known = null;
+  view.wrong.page = '';
+  if (frame === null) view.wrong.page = 'This is no number: write 0x1234 or 4660.';
+  else if (frame >= MOST_FRAMES) view.wrong.page = 'No machine has so much memory: is it an address?';
+  else {
+    try {
+      view.known = await api.onePage(Number(frame));
+    } catch (error) {
+      view.wrong.page = `${error.detail} ${error.advice}`;
+    }
+  }
+  changed();
 }
 
 function meter({ level, limit, window_s: window, distinct, source }) {
@@ -216,6 +342,25 @@ export const actions = {
   },
   unchoose: () => {
     view.chosen = null;
+  },
+  page: ask,
+  switch: (key) => deeds['do-page'](key, null, ask),
+  cpu: (to) => {
+    const number = numberOf(view.cpu);
+    view.wrong.cpu = number === null || number >= MOST_CPUS ? 'This is no number of a CPU: write 3.' : '';
+    if (!view.wrong.cpu) deeds['do-cpu'](`${to.trim()} ${number}`);
+  },
+};
+
+export const inputs = {
+  page: (text) => {
+    view.page = text;
+  },
+  by: (what) => {
+    view.by = what;
+  },
+  cpu: (text) => {
+    view.cpu = text;
   },
 };
 
