@@ -124,6 +124,15 @@ def test_a_record_without_a_time_of_its_own_gets_the_wall_time_of_its_stamp() ->
     assert isinstance(found[1], Record) and found[1].time == pytest.approx(1e9 + 3000)
 
 
+def test_a_wall_clock_that_is_set_while_the_log_is_followed_is_that_of_what_comes_then() -> None:
+    """Or the kernel's words on a page would be of another time than its trace event, and an error of their own."""
+    words = [b"Memory failure: 0x%x: recovery action for dirty LRU page: Recovered" % frame for frame in (1, 2)]
+    walls = iter((1e9, 2e9))
+    following = replace(source(Ring(log(*words))), wall_of_boot=lambda: next(walls))
+    times = [item.time for item in items(asyncio.run(batches(following, 1))) if isinstance(item, Record)]
+    assert times == pytest.approx([1e9, 2e9], abs=1)
+
+
 def test_what_was_journaled_is_not_repeated_and_what_came_meanwhile_is_not_lost() -> None:
     first = asyncio.run(batches(source(Ring(log(*CORRECTED))), 1))
     again = asyncio.run(batches(source(Ring(log(*CORRECTED, QUIET, *CORRECTED))), 1, last(first)))

@@ -177,8 +177,9 @@ def current_boot() -> str:
 class KmsgSource:
     """Evidence in the kernel's log, from the oldest message kept.
 
-    ``lull_s``: after so much silence an event's lines are taken to be all there. ``boot_id``, ``wall_of_boot`` and
-    ``open_device`` are asked when following begins.
+    ``lull_s``: after so much silence an event's lines are taken to be all there. ``boot_id`` and ``open_device`` are
+    asked when following begins, ``wall_of_boot`` for each record: reports of one error are joined by their times, also
+    after the wall clock was set.
     """
 
     name: str = "kmsg"
@@ -192,7 +193,8 @@ class KmsgSource:
     """This machine's, for machine checks that name none."""
     clock: str = field(
         default="the kernel's local clock since boot, which stands still in suspend and can be off by milliseconds "
-        "between CPUs; made wall time with today's difference, so a wall clock that was set since then shows in it",
+        "between CPUs; made wall time with the difference at reading, so a wall clock that was set since then shows in "
+        "it",
         init=False,
     )
     resumption: Resumption = field(default=Resumption.POSITION, init=False)
@@ -237,7 +239,6 @@ class _Reading:
 
     def __init__(self, source: KmsgSource, boot: str, since: _Position | None) -> None:
         self._source, self._boot = source, boot
-        self._wall = source.wall_of_boot()
         self._resumed = since.next if since is not None and since.boot == boot else 0
         self._next = self._resumed
         self._text = TextAssembly(str(source.path), self._resumed)
@@ -291,6 +292,6 @@ class _Reading:
         if not isinstance(item, Record) or item.time is not None or item.stamp is None:
             return item
         try:
-            return replace(item, time=self._wall + float(item.stamp))
+            return replace(item, time=self._source.wall_of_boot() + float(item.stamp))
         except ValueError:
             return item
