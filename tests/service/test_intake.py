@@ -30,6 +30,7 @@ from ringfence.service.measures import Measures
 from ringfence.service.others import Fact
 from ringfence.service.policy_source import Loaded
 from ringfence.service.simulation.metered import KilledError, Meter, MeteredHost, MeteredJournal
+from ringfence.service.sources import own_thread
 from ringfence.service.sources.source import (
     Availability,
     Batch,
@@ -507,6 +508,7 @@ def test_a_source_that_is_stuck_in_a_read_is_named_and_holds_up_nobody(
 ) -> None:
     monkeypatch.setattr(intake, "HANGS_S", 0.6)
     monkeypatch.setattr(intake, "WATCH_S", 0.01)
+    monkeypatch.setattr(own_thread, "BEAT_S", 0.05)
     host = Host(tmp_path / "journal.sqlite")
     goes_on = threading.Event()
 

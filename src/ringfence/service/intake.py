@@ -46,9 +46,10 @@ from ringfence.views.metric_values import SourceReading
 T = TypeVar("T")
 
 LOOK_AGAIN_S: Final = 5.0
-"""How often it is looked whether a source that could not be read can be: a file that appears, a right that is given."""
+"""When it is looked whether a source that could not be read can be: a file that appears, a right that is given. Doubled
+each time, up to ``LONGEST_PAUSE_S``: most of what a machine does not have it never gets."""
 EXPECTED_AGAIN_S: Final = 0.5
-"""The same of what somebody named."""
+"""The same of what somebody named, up to ``LOOK_AGAIN_S``."""
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
 """Between two tries of a source that fails, doubled each time."""
@@ -56,7 +57,7 @@ HANGS_S: Final = 15.0
 """A source that showed no sign of life for so long is stuck in a read. Reading much takes a second at most."""
 STEADY_S: Final = 5.0
 """A source that has been followed for so long is well again."""
-WATCH_S: Final = 1.0
+WATCH_S: Final = 2.0
 LOOK_AROUND_S: Final = 600.0
 """How often it is looked who else acts on the same errors: it reads /proc and a few files."""
 COUNTER_WAIT_S: Final = 2 * WINDOW_S
@@ -143,14 +144,17 @@ class Intake:
     async def _keep(self, house: House, followed: Followed, lanes: Lanes) -> None:
         """Follow a source, whatever becomes of it, until cancelled."""
         pause_s = FIRST_PAUSE_S
+        again_s = EXPECTED_AGAIN_S if followed.expected else LOOK_AGAIN_S
         while True:
             batches = self._standing[followed.source.name].batches
             problem = await self._follow(house, followed, lanes)
             house.problems.says(_who(followed), problem)
             found = self._standing[followed.source.name].apart
             if found is not None and found.found is not None and found.found.presence is not Presence.PRESENT:
-                await asyncio.sleep(EXPECTED_AGAIN_S if followed.expected else LOOK_AGAIN_S)
+                await asyncio.sleep(again_s)
+                again_s = min(LOOK_AGAIN_S if followed.expected else LONGEST_PAUSE_S, again_s * 2)
                 continue
+            again_s = EXPECTED_AGAIN_S if followed.expected else LOOK_AGAIN_S
             # Who has handed something over has done well: the next fault is a first one again.
             pause_s = FIRST_PAUSE_S if self._standing[followed.source.name].batches > batches else pause_s
             await asyncio.sleep(pause_s)

@@ -32,7 +32,7 @@ from ringfence.service.writer import BusyError, Desk
 T = TypeVar("T")
 
 TICK_S: Final = 0.25
-"""Between two looks at the WAL's size."""
+"""Between two looks at the WAL's size while something is written: what is quiet is not looked at."""
 WAL_BYTES: Final = 1 << 20
 """Above this the WAL is brought home. It is bounded by ``store.WAL_PAGES`` even if this does not come about."""
 LONG_WAL_PAGES: Final = 1024
@@ -41,6 +41,8 @@ LEFT_TO_WRITER: Final = 32
 """Pages that the writer brings home for that: about a millisecond. With more left, it is tried again beside it."""
 LOOK_S: Final = 10.0
 """Between two looks at how much was written since the last snapshot."""
+QUIET_LOOKS: Final = 6
+"""So many of these times pass between two looks while nothing is written: a bound may be another by then."""
 AGES_S: Final = 3600.0
 """Between two looks at what is too old."""
 FIRST_AGES_S: Final = 60.0
@@ -82,17 +84,20 @@ class Upkeep:
             await asyncio.wait({verified})
 
     async def _go_on(self, house: House, verified: asyncio.Task[Reply]) -> None:
-        looked_s = 0.0
+        looked_s, looked = 0.0, -1
         while True:
             if verified.done() and not verified.cancelled():
                 _sound(house, verified.result())
+            written = house.news.last
             pages, left = await asyncio.to_thread(bring_home, house.journal)
             if pages >= LONG_WAL_PAGES and 0 < left <= LEFT_TO_WRITER:
                 await _asked(house, lambda desk: desk.journal.begin_wal_anew())
             now_s = time.monotonic()
-            if now_s - looked_s >= self.look_s:
-                looked_s = now_s
+            if now_s - looked_s >= self.look_s * (1 if looked != written else QUIET_LOOKS):
+                looked_s, looked = now_s, written
                 await self._look(house, now_s)
+            if not left:
+                await _news(house, written, verified, self.look_s)
             await asyncio.sleep(self.tick_s)
 
     async def _look(self, house: House, now_s: float) -> None:
@@ -124,6 +129,16 @@ class Upkeep:
                 f"the damaged file is {aside[-1]}: look at it, then take it away"
             )
         house.problems.says(self.name, "; ".join(told))
+
+
+async def _news(house: House, written: int, verified: asyncio.Task[Reply], most_s: float) -> None:
+    """Wait until more is written than there was, or the journal is found sound or not, but not longer."""
+    more = asyncio.ensure_future(house.news.after(written))
+    try:
+        wanted = {more} if verified.done() else {more, verified}
+        await asyncio.wait(wanted, timeout=most_s, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        more.cancel()
 
 
 def _sound(house: House, reply: Reply) -> None:

@@ -32,8 +32,9 @@ from ringfence.hypervisor.kvm.qmp import Qmp, QmpError, memory_failure
 from ringfence.world.domain import DomainState
 from ringfence.world.identities import PAGE_SHIFT
 
-LOOK_S: Final = 2.0
-"""QEMU without libvirt comes and goes without a word, and a lost event is made good by the next look."""
+LOOK_S: Final = 10.0
+"""QEMU without libvirt comes without a word, and a lost event is made good by the next look. A look reads the command
+line of every process, and asks libvirt five times for each guest."""
 FIRST_S: Final = 10.0
 """A libvirtd that hangs does not keep the service from starting."""
 LIBVIRT_S: Final = 5.0
@@ -211,8 +212,15 @@ class Guests:
                 # Who looks no more would take dead guests for living ones, and new ones for the host's own pages.
                 self.fault = f"a look at the guests failed: {plain(repr(error), REFUSAL_CHARACTERS)}"
             self._first.set()
-            self._wanted.wait(LOOK_S)
+            self._wanted.wait(self._wait_s)
             self._wanted.clear()
+
+    @property
+    def _wait_s(self) -> float:
+        """Until the next look; a libvirtd that has gone is looked for as soon as it may be back."""
+        if not self.uri or self._connection is not None:
+            return LOOK_S
+        return min(LOOK_S, max(RECONNECT_S, self._again_s - time.monotonic()))
 
     def _look(self) -> Sight:
         running = processes(self.proc)

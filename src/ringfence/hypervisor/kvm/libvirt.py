@@ -32,8 +32,12 @@ _UUID_BYTES: Final = 37
 KEEPALIVE_S: Final = 5
 KEEPALIVE_COUNT: Final = 3
 """A libvirtd that answers nothing for 20 s is taken to be gone: calls that wait for it then fail."""
-TICK_MS: Final = 1000
-"""How often libvirt's event loop comes round at the least: it would wait for ever where it watches nothing."""
+TICK_MS: Final = 10_000
+"""How often libvirt's event loop comes round at the least: it would wait for ever where it watches nothing. What it is
+given to watch while it waits wakes it (libvirt src/util/vireventglib.c: GLib's main context is woken by a new source).
+"""
+FAULT_S: Final = 1.0
+"""Whatever is wrong with it, it is not asked again without a pause."""
 
 
 class State(IntEnum):
@@ -259,7 +263,7 @@ def _library() -> ctypes.CDLL:
 def _run_events(lib: ctypes.CDLL) -> None:
     while True:
         if lib.virEventRunDefaultImpl() < 0:
-            time.sleep(TICK_MS / 1000)  # whatever is wrong, it is not asked without a pause
+            time.sleep(FAULT_S)
 
 
 @cache

@@ -25,7 +25,11 @@ from ringfence.service.sources.source import (
 )
 
 LOOK_S: Final = 1.0
-"""How often logs are looked at that nothing announces."""
+"""How often logs are looked at, which nothing announces, after something was said: QEMU's line comes after its event."""
+SOON_S: Final = 10.0
+"""For so long after it."""
+QUIET_LOOK_S: Final = 5.0
+"""How often otherwise: a line without an event is of a libvirt or a QEMU that sends none."""
 
 
 class Feed(Protocol):
@@ -62,10 +66,11 @@ class GuestFailuresSource:
                 loop.call_soon_threadsafe(heard.set)
 
         self.feed.listen(notify)
-        dropped = self.feed.dropped
+        dropped, said_s = self.feed.dropped, loop.time()
         while True:
             records = await asyncio.to_thread(self.feed.take)
             if records:
+                said_s = loop.time()
                 await emit_in_batches(emit, self.name, list(records), None)
             if self.feed.dropped > dropped:
                 lost = self.feed.dropped - dropped
@@ -73,6 +78,6 @@ class GuestFailuresSource:
                 why = "QEMU said more than was taken in time"
                 await emit(Batch(self.name, (Lost(self.name, lost, True, "memory failures", why),)))
             with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_S):
+                async with asyncio.timeout(LOOK_S if loop.time() - said_s < SOON_S else QUIET_LOOK_S):
                     await heard.wait()
             heard.clear()

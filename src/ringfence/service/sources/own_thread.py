@@ -16,8 +16,8 @@ from typing import Final
 
 from ringfence.service.sources.source import Availability, Batch, Emit, Position, Presence, Source
 
-BEAT_S: Final = 0.5
-"""How often a source that is not stuck says so."""
+BEAT_S: Final = 3.0
+"""How often a source that is not stuck says so: a fifth of what makes one that says nothing stuck (``intake``)."""
 
 
 class FollowedApart:
