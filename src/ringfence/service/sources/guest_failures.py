@@ -25,7 +25,7 @@ from ringfence.service.sources.source import (
 )
 
 LOOK_S: Final = 1.0
-"""How often logs are looked at, which nothing announces, after something was said: QEMU's line comes after its event."""
+"""How often logs, which nothing announces, are looked at after something was said: QEMU's line follows its event."""
 SOON_S: Final = 10.0
 """For so long after it."""
 QUIET_LOOK_S: Final = 5.0
