@@ -115,6 +115,18 @@ class JournalFullError(NotWrittenError):
         )
 
 
+class SlowDiskError(NotWrittenError):
+    """The disk has not answered yet: it is not known whether the events that it was given are durable."""
+
+    def __init__(self, path: str | Path, unwritten: tuple[str, ...]) -> None:
+        super().__init__(
+            path,
+            "its disk has not answered yet",
+            unwritten,
+            advice="See whether the disk of the state directory hangs (dmesg), or others keep it busy.",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class FileProblem:
     """One thing that is wrong with a file: on which line (from 1), with which key, and what is allowed instead.

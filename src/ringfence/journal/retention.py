@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 from typing import Final
 
@@ -242,28 +243,27 @@ def carry_out(journal: Journal, wanted: Plan, at_ms: int) -> Iterator[ev.Compact
 
     Raises ``JournalError`` if the disk fails or is full: what was done until then holds.
     """
-    for _ in journal.put_snapshot(wanted.upto, wanted.crc, wanted.version, wanted.snapshot):
-        yield None
+    yield from journal.put_snapshot(wanted.upto, wanted.crc, wanted.version, wanted.snapshot)
     yield None
     for at in range(0, len(wanted.kept), KEPT_AT_ONCE):
-        journal.keep(wanted.kept[at : at + KEPT_AT_ONCE])
+        yield from journal.stepwise(partial(journal.keep, wanted.kept[at : at + KEPT_AT_ONCE]))
         yield None
     event = ev.Compacted(
         at_ms=at_ms, upto=wanted.upto, events=wanted.events, bytes=wanted.text_bytes, because=wanted.because
     )
-    journal.raise_base(Base(wanted.upto, wanted.crc), event)
+    yield from journal.stepwise(lambda: journal.raise_base(Base(wanted.upto, wanted.crc), event))
     yield event
     needed = frozenset(wanted.kept)
     gone = [number for number in journal.kept if number not in needed]
     for at in range(0, len(gone), KEPT_AT_ONCE):
-        journal.let_go(gone[at : at + KEPT_AT_ONCE])
+        yield from journal.stepwise(partial(journal.let_go, gone[at : at + KEPT_AT_ONCE]))
         yield None
     yield from tidy(journal)
 
 
 def tidy(journal: Journal) -> Iterator[None]:
     """Delete what is not needed any more, some at each step: what a kill has left, too."""
-    while journal.drop():
+    while (yield from journal.stepwise(journal.drop)):
         yield None
-    journal.drop_snapshots(SNAPSHOTS)
+    yield from journal.stepwise(lambda: journal.drop_snapshots(SNAPSHOTS))
     yield None

@@ -327,25 +327,27 @@ def set_aside(path: Path) -> tuple[Path, ...]:
     return tuple(sorted(path.parent.glob(f"{glob.escape(path.name)}{_SET_ASIDE}*Z")))
 
 
-def opened(path: Path, *, refuse: bool = False, limit_bytes: int = LIMIT_BYTES) -> Journal:
+def opened(
+    path: Path, *, refuse: bool = False, limit_bytes: int = LIMIT_BYTES, patience_s: float | None = None
+) -> Journal:
     """The journal of a service, opened for writing. One that is damaged is set aside under a name with the date, and a
     new one is made of what it still holds; with ``refuse``, ``JournalDamagedError`` is raised instead.
 
     Damage is found here if it is in the file's structure or at its end, or if the journal is in ``doubt``. A kill at
-    any point of it is made good by the next call. Raises ``JournalError`` as ``Journal`` does.
+    any point of it is made good by the next call. Raises ``JournalError`` as ``Journal`` does; ``patience_s`` as there.
     """
     try:
         with locked(path):
             _finish(path)
             if _beside(path, DOUBTED).exists() and path.exists():
                 _look_through(path)
-        journal = Journal(path, limit_bytes=limit_bytes)
+        journal = Journal(path, limit_bytes=limit_bytes, patience_s=patience_s)
     except JournalDamagedError as error:
         if refuse:
             raise
         with locked(path):
             _replace(path, str(error))
-        journal = Journal(path, limit_bytes=limit_bytes)
+        journal = Journal(path, limit_bytes=limit_bytes, patience_s=patience_s)
     _beside(path, DOUBTED).unlink(missing_ok=True)
     return journal
 

@@ -12,17 +12,22 @@ import fcntl
 import json
 import os
 import sqlite3
+import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
-from ringfence.errors import JournalError, JournalFullError, JournalUnwritableError, NotWrittenError
+from ringfence.errors import JournalError, JournalFullError, JournalUnwritableError, NotWrittenError, SlowDiskError
+from ringfence.journal.apart import Apart, Job
 from ringfence.journal.events import Compacted, Event, to_text
 from ringfence.journal.reading import Base, Readable, crc_of
 from ringfence.journal.schema import FAULTS, code_of, damaged, failure, migrate, version_of
+
+T = TypeVar("T")
 
 SIDE_FILES: Final = ("-wal", "-shm", ".lock", ".reserve")
 """What the names of the files beside a journal end in: SQLite's own, the writer's lock, the reserve."""
@@ -52,6 +57,13 @@ PART_BYTES: Final = 1 << 18
 
 DROPPED_AT_ONCE: Final = 128
 """Events that leave the file in one transaction: about two milliseconds' work."""
+
+PATIENCE_S: Final = 0.02
+"""So long a service waits for the disk before it goes on without: of the 50 ms in which an uncorrected error is acted
+upon, what is left is for the rest. Disks that work answer in a few milliseconds."""
+
+STEP_S: Final = 0.001
+"""So long the writer waits for the disk in a step of upkeep, before it is free for others."""
 
 _INSERT: Final = "INSERT INTO event (number, at_ms, kind, case_number, text, crc) VALUES (?, ?, ?, ?, ?, ?)"
 
@@ -183,7 +195,13 @@ class Journal(Readable):
     ``fsync`` is only ever false where nothing must survive the machine (the simulator). ``limit_bytes`` bounds the
     file; ``reserve_bytes`` are kept for when it or the disk is full, 0 for no reserve. Close it in the thread that
     opened it.
+
+    ``patience_s``: whoever writes waits no longer for the disk; None: as long as it takes. What the disk has not
+    answered for by then goes on in a thread of its own (``late``), and only ``catch_up`` tells what came of it.
     """
+
+    _apart: Apart | None = None
+    _late: tuple[Job[None], list[_Row]] | None = None
 
     def __init__(
         self,
@@ -192,6 +210,7 @@ class Journal(Readable):
         fsync: bool = True,
         limit_bytes: int = LIMIT_BYTES,
         reserve_bytes: int = RESERVE_BYTES,
+        patience_s: float | None = None,
     ) -> None:
         self.path = path = Path(path)
         self._limit_bytes = limit_bytes
@@ -201,7 +220,9 @@ class Journal(Readable):
         """Why the last events could not be written; empty if they were."""
         self._lock = _lock(path)
         try:
-            super().__init__(sqlite3.connect(path, isolation_level=None, timeout=5.0), path)
+            one_thread = patience_s is None
+            connection = sqlite3.connect(path, isolation_level=None, timeout=5.0, check_same_thread=one_thread)
+            super().__init__(connection, path)
             try:
                 version_of(self._connection, self.path)  # before anything is changed in a file that is not ours
                 self._wal()
@@ -226,6 +247,9 @@ class Journal(Readable):
         if fsync:
             self._sync_directory()
         self.refill()
+        if patience_s is not None:
+            self._patience_s = patience_s
+            self._apart = Apart("journal's disk")
 
     def _end(self) -> tuple[int, int]:
         """Number and CRC of the last event. Without it nothing is appended: that would hide the loss."""
@@ -290,11 +314,60 @@ class Journal(Readable):
         """Write events, all or none; they are durable when this returns. Returns the number of the last event.
 
         Raises ``JournalFullError`` (nothing is written; it carries the encoded events) when disk and reserve are full,
-        ``NotWrittenError`` (as well) when the disk fails or is read-only.
+        ``NotWrittenError`` (as well) when the disk fails or is read-only; ``SlowDiskError`` when it has not answered in
+        time: then ``late`` says how many of these events it was given.
         """
-        rows = self._rows(events)
-        if not rows:
+        if self._apart is None:
+            if rows := self._rows(events):
+                self._commit(rows)
+                self._written(rows)
             return self._last
+        before = self._apart.job
+        if self._late is not None or (before is not None and not before.ended(self._patience_s)):
+            raise SlowDiskError(self.path, tuple(map(to_text, events)))
+        # Only now: a step of upkeep that has ended may have written an event.
+        if rows := self._rows(events):
+            job = self._apart.begin(lambda: self._commit(rows))
+            if not job.ended(self._patience_s):
+                self._late = job, rows
+                raise SlowDiskError(self.path, tuple(row[4] for row in rows))
+            job.outcome()
+            self._written(rows)
+        return self._last
+
+    @property
+    def late(self) -> int:
+        """Events that the disk was given and had not answered for in time: ``catch_up`` tells what came of them."""
+        return len(self._late[1]) if self._late is not None else 0
+
+    @property
+    def late_s(self) -> float:
+        """How long the disk has not answered, seconds; 0 if nothing is late."""
+        return time.monotonic() - self._late[0].began_s if self._late is not None else 0.0
+
+    def catch_up(self, wait_s: float = 0.0) -> int | None:
+        """How many of the events that were ``late`` are durable, all or none; None if the disk has not answered yet.
+
+        Raises ``JournalError`` as ``append`` does, but for ``NotWrittenError``: these events may be tried again.
+        """
+        if self._late is None:
+            return 0
+        job, rows = self._late
+        if not job.ended(wait_s):
+            return None
+        self._late = None
+        try:
+            job.outcome()
+        except NotWrittenError:
+            return 0
+        self._written(rows)
+        return len(rows)
+
+    def _written(self, rows: list[_Row]) -> None:
+        self.trouble = ""
+        self._last, self._crc = rows[-1][0], rows[-1][-1]
+
+    def _commit(self, rows: list[_Row]) -> None:
         try:
             self._write(rows)
         except FAULTS as error:
@@ -302,9 +375,6 @@ class Journal(Readable):
             if code_of(error) != sqlite3.SQLITE_FULL:
                 raise self._not_written(rows, error) from error
             self._write_with_reserve(rows)
-        self.trouble = ""
-        self._last, self._crc = rows[-1][0], rows[-1][-1]
-        return self._last
 
     def _rows(self, events: Iterable[Event]) -> list[_Row]:
         rows: list[_Row] = []
@@ -369,23 +439,46 @@ class Journal(Readable):
 
     # --- upkeep: each call is one short transaction, and a kill between any two of them loses nothing
 
+    def stepwise(self, what: Callable[[], T]) -> Generator[None, None, T]:
+        """Do a step of upkeep without waiting for the disk: yields until it has ended. Raises what it raises.
+
+        Where whoever writes waits for the disk anyway (no ``patience_s``) it is done at once.
+        """
+        if self._apart is None:
+            return what()
+        while self._late is not None or ((before := self._apart.job) is not None and not before.ended(STEP_S)):
+            yield
+        job = self._apart.begin(what)
+        while not job.ended(STEP_S):
+            yield
+        return job.outcome()
+
     def put_snapshot(self, number: int, event_crc: int, version: int, data: bytes) -> Iterator[None]:
         """Put a snapshot of the state after event ``number`` into the file, a part at each step.
 
         It is there with the last step. Raises ``JournalError`` if the disk fails or is full.
         """
-        with self._upkeep() as connection:
-            connection.execute("DELETE FROM snapshot_part WHERE number NOT IN (SELECT number FROM snapshot)")
-            if connection.execute("SELECT 1 FROM snapshot WHERE number = ?", (number,)).fetchone():
-                return
+        if (yield from self.stepwise(lambda: self._has_snapshot(number))):
+            return
         for part, at in enumerate(range(0, len(data), PART_BYTES)):
             yield
-            with self._upkeep() as connection:
-                row = (number, part, data[at : at + PART_BYTES])
-                connection.execute("INSERT INTO snapshot_part (number, part, data) VALUES (?, ?, ?)", row)
+            yield from self.stepwise(partial(self._put_part, number, part, data[at : at + PART_BYTES]))
         yield
+        meta = (number, event_crc, version, len(data), zlib.crc32(data))
+        yield from self.stepwise(partial(self._put_meta, meta))
+
+    def _has_snapshot(self, number: int) -> bool:
         with self._upkeep() as connection:
-            meta = (number, event_crc, version, len(data), zlib.crc32(data))
+            connection.execute("DELETE FROM snapshot_part WHERE number NOT IN (SELECT number FROM snapshot)")
+            return connection.execute("SELECT 1 FROM snapshot WHERE number = ?", (number,)).fetchone() is not None
+
+    def _put_part(self, number: int, part: int, data: bytes) -> None:
+        with self._upkeep() as connection:
+            row = (number, part, data)
+            connection.execute("INSERT INTO snapshot_part (number, part, data) VALUES (?, ?, ?)", row)
+
+    def _put_meta(self, meta: tuple[int, int, int, int, int]) -> None:
+        with self._upkeep() as connection:
             connection.execute("INSERT INTO snapshot VALUES (?, ?, ?, ?, ?)", meta)
 
     def drop_snapshots(self, leave: int) -> None:
@@ -454,7 +547,12 @@ class Journal(Readable):
             raise failure(self.path, error) from error
 
     def close(self) -> None:
-        """Let go of the file and of the writer's place. A second call does nothing."""
+        """Let go of the file and of the writer's place. A second call does nothing.
+
+        A disk that does not answer is not waited for: file and place are let go by the process' end.
+        """
+        if self._apart is not None and not self._apart.close():
+            return
         self._connection.close()
         if self._lock >= 0:
             os.close(self._lock)

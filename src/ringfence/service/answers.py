@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import assert_never
+from typing import Final, assert_never
 
 from ringfence import __version__
 from ringfence.decision.policy import Operation
@@ -23,6 +23,9 @@ from ringfence.service.writer import Desk
 from ringfence.views.chain import part_in_words
 from ringfence.world.identities import PAGE_BYTES, CaseId, DomainId
 from ringfence.world.steps import OfflineCpu, OfflineFrame, OnlineCpu, OnlineFrame, Status, UnpauseDomain
+
+SLOW_S: Final = 1.0
+"""A disk that has not answered for so long is said to hang; many need tens of milliseconds now and then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,12 @@ def _problems(desk: Desk, *, dom0: str, halted: bool, policy_problem: str) -> It
     if desk.policy.policy.dry_run:
         yield "the policy is a dry run: everything is decided and journaled, nothing is ordered"
     waiting, unkept = desk.loop.unwritten
-    if waiting:
+    if (late_s := desk.journal.late_s) > SLOW_S:
+        yield (
+            f"the journal's disk has not answered for {late_s:.0f} s: {waiting} events wait for it, what cannot wait "
+            "is acted upon and is in the kernel's log. See whether it hangs (dmesg), or who else keeps it busy"
+        )
+    elif waiting and not late_s:
         trouble = desk.journal.trouble or "it was full"
         if SQLITE_SAYS_FULL in trouble:
             trouble, _ = full_in_words(desk.journal.path)

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Final
 
 from ringfence.action.carry import again, carry_out
-from ringfence.errors import FormatError, NotWrittenError
+from ringfence.errors import FormatError, NotWrittenError, SlowDiskError
 from ringfence.hypervisor.port import Hypervisor
 from ringfence.journal import events as ev
 from ringfence.journal.recall import recall
@@ -28,6 +28,10 @@ ROOM_FOR_ALL: Final = 10_000
 """Events that wait in memory for room on the disk: an hour of a bad day. From then on nothing that can wait is taken:
 its source is held up, and says by itself what it could not keep (L10)."""
 
+ROOM_WHILE_SLOW: Final = 1_000
+"""The same while the disk has not answered yet: it may do so any moment. A storm of 100,000 errors a second fills it in
+some seconds, with some 20 MB."""
+
 MOST_UNWRITTEN: Final = 2 * ROOM_FOR_ALL
 """The rest is for what cannot wait: some thousand uncorrected errors with all that is done about them, in 40 MB. What
 comes then is acted upon as well, and has the kernel's log only."""
@@ -35,6 +39,12 @@ comes then is acted upon as well, and has the kernel's log only."""
 WRITTEN_AT_ONCE: Final = 256
 """Events that waited, in one transaction at a time: half a megabyte of evidence. All of them at one go would hold up
 for a second what must be acted upon."""
+
+LOOK_MS: Final = 10
+"""Between two looks whether a disk that is slow has answered, if nothing else is to be written."""
+
+LAST_WAIT_S: Final = 5.0
+"""So long a disk that is slow is waited for at the end of this life."""
 
 RETRY_MS: Final = 500
 """Between two tries to write what waits: each try encodes all of it anew, and acting must not wait for that."""
@@ -84,6 +94,8 @@ class Ledger:
         """Events that are in the kernel's log only."""
         self.fails = False
         """Whether the disk took nothing when it was last asked to."""
+        self._is_slow = False
+        """Whether it did not answer in time."""
 
     def write(self, *events: ev.Event) -> None:
         """Make events durable, and let them count; where there is no room, let them count all the same.
@@ -123,17 +135,19 @@ class Ledger:
         if not (events := self._held):
             return
         if not self._written(events):
-            if self.fails:
+            if self.fails or (self._is_slow and any(map(_cannot_wait, events))):
                 self._last_resort(tuple(ev.to_text(event) for event in events))
-            room = max(0, MOST_UNWRITTEN - len(self._unwritten))
+            # What the disk was given is its first answer's, however much it is.
+            room = max(0, MOST_UNWRITTEN - len(self._unwritten)) if self._unwritten else len(events)
             self._unwritten.extend(events[:room])
             self.unkept += len(events[room:])
         self._held = []
 
     def _written(self, events: Sequence[ev.Event]) -> bool:
         """Whether all that waits, and then these events, are on the disk now."""
-        if self._unwritten and self.now_ms < self._retry_ms:
+        if not self._caught_up() or (self._unwritten and self.now_ms < self._retry_ms):
             return False
+        self._is_slow = False
         try:
             if some := tuple(islice(self._unwritten, WRITTEN_AT_ONCE)):
                 self.journal.append(*some)
@@ -144,15 +158,44 @@ class Ledger:
                 self._retry_ms = self.now_ms
                 return False
             self.journal.append(*events)
+        except SlowDiskError:
+            self._is_slow, self._retry_ms = True, self.now_ms + LOOK_MS
+            return False
         except NotWrittenError:
             self.fails, self._retry_ms = True, self.now_ms + RETRY_MS
             return False
         return True
 
+    def _caught_up(self, wait_s: float = 0.0) -> bool:
+        """Whether the disk has answered for what it was given: it has it, or that is tried again."""
+        if not self.journal.late:
+            return True
+        written = self.journal.catch_up(wait_s)
+        self._is_slow = written is None
+        if written is None:
+            self._retry_ms = self.now_ms + LOOK_MS
+            return False
+        for _ in range(written):
+            self._unwritten.popleft()
+        self.fails = not written
+        self._retry_ms = self.now_ms + (RETRY_MS if self.fails else 0)
+        return not self.fails
+
+    def end(self) -> None:
+        """The last call in this life: what waits is written as far as there is room. A disk that is slow is waited for
+        a little; what it has not answered for then goes to the last resort.
+        """
+        for _ in range(1 + self.unwritten):
+            self._retry_ms = self.now_ms
+            if self.is_durable or not self._caught_up(LAST_WAIT_S) or self.fails:
+                break
+        if self.journal.late:
+            self._last_resort(tuple(map(ev.to_text, self._unwritten)))
+
     @property
     def has_room(self) -> bool:
         """Whether what can wait is to be taken; what cannot always is."""
-        return len(self._unwritten) < ROOM_FOR_ALL
+        return len(self._unwritten) < (ROOM_FOR_ALL if not self.journal.late else ROOM_WHILE_SLOW)
 
     @property
     def is_behind(self) -> bool:
@@ -284,3 +327,8 @@ class Ledger:
         if events:
             self.write(*events)
         self._noted = situation.domains
+
+
+def _cannot_wait(event: ev.Event) -> bool:
+    """Whether something is to be known of it even if the disk never answers: what is done, and because of what."""
+    return isinstance(event, ev.Intended) or bool(getattr(event, "urgent", False))

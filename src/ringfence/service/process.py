@@ -22,7 +22,7 @@ from ringfence.decision.policy import DEFAULT
 from ringfence.errors import RingfenceError, SourceError
 from ringfence.journal import events as ev
 from ringfence.journal.salvage import opened
-from ringfence.journal.store import DISK_TAKES_NOTHING
+from ringfence.journal.store import DISK_TAKES_NOTHING, PATIENCE_S
 from ringfence.journal.waiting import opened_or_waiting
 from ringfence.service import answers, plugins
 from ringfence.service.answers import Doorkeeping, wall_ms
@@ -149,7 +149,9 @@ class Process:
             measures=self._measures,
             opening=partial(
                 opened_or_waiting,
-                opening=partial(opened, refuse=kept.on_damage == "refuse", limit_bytes=kept.limit_bytes),
+                opening=partial(
+                    opened, refuse=kept.on_damage == "refuse", limit_bytes=kept.limit_bytes, patience_s=PATIENCE_S
+                ),
             ),
             pages_left_to=left_to_others(self._in_force.configuration.sources),
         )
