@@ -91,7 +91,7 @@ class Upkeep:
             written = house.news.last
             pages, left = await asyncio.to_thread(bring_home, house.journal)
             if pages >= LONG_WAL_PAGES and 0 < left <= LEFT_TO_WRITER:
-                await _asked(house, lambda desk: desk.journal.begin_wal_anew())
+                await _steps(house, lambda journal: journal.stepwise(journal.begin_wal_anew))
             now_s = time.monotonic()
             if now_s - looked_s >= self.look_s * (1 if looked != written else QUIET_LOOKS):
                 looked_s, looked = now_s, written
@@ -198,7 +198,7 @@ def _snapshot(journal: Journal, prepared: Prepared) -> Iterator[None]:
     made = prepared.snapshot
     assert made is not None  # noqa: S101 (the caller has looked)
     yield from journal.put_snapshot(made.number, made.crc, made.version, made.data)
-    journal.drop_snapshots(SNAPSHOTS)
+    yield from journal.stepwise(lambda: journal.drop_snapshots(SNAPSHOTS))
 
 
 async def _steps(house: House, begin: Callable[[Journal], Iterator[Compacted | None]]) -> None:
