@@ -224,11 +224,14 @@ PACK: dict[str, Callable[[bytes], bytes]] = {
     "xz": lzma.compress,
     "zst": zstd.compress,
     "bz2": bz2.compress,
+    "UTF-8 with a mark": lambda log: b"\xef\xbb\xbf" + log,
+    "UTF-16, little-endian": lambda log: b"\xff\xfe" + log.decode().encode("utf-16-le"),
+    "UTF-16, big-endian": lambda log: b"\xfe\xff" + log.decode().encode("utf-16-be"),
 }
 
 
 @pytest.mark.parametrize("form", PACK)
-def test_a_compressed_log_is_told_by_its_content(tmp_path: Path, form: str) -> None:
+def test_a_compressed_or_otherwise_encoded_log_is_told_by_its_content(tmp_path: Path, form: str) -> None:
     plain = tmp_path / "plain"
     plain.write_text(FATAL + CORRECTED)
     for name in (f"log.{form}", "log"):

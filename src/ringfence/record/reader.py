@@ -11,7 +11,7 @@ from ringfence.errors import FormatError, SourceError
 from ringfence.record import binary
 from ringfence.record.binary import pstore
 from ringfence.record.evidence import Evidence, Format, Lull, Origin, Unrecognised
-from ringfence.record.sources import STDIN, Block, Damaged, Source, blocks, chunks, is_compressed, opened
+from ringfence.record.sources import STDIN, Block, Damaged, Source, blocks, chunks, is_wrapped, opened
 from ringfence.record.text.lines import LULL, RawLine
 
 MAX_BINARY_BYTES: Final = 256 << 20
@@ -176,7 +176,7 @@ def is_plain_log(source: Source) -> bool:
         raise SourceError(
             source.name, error.strerror or str(error), advice="Check the name and your rights."
         ) from error
-    return binary.is_text(head) and not is_compressed(head)
+    return binary.is_text(head) and not is_wrapped(head)
 
 
 def _may_be_binary(stream: io.BufferedReader, source: Source) -> bool:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import bz2
+import codecs
 import gzip
 import io
 import lzma
 import os
+import re
 import select
 import sys
 import zlib
@@ -85,19 +87,48 @@ def _zstd(stream: io.BufferedReader) -> io.BufferedIOBase:
     return zstd.ZstdFile(stream)
 
 
-_COMPRESSIONS: tuple[tuple[bytes, str, Callable[[io.BufferedReader], io.BufferedIOBase]], ...] = (
-    (b"\x1f\x8b", "gzip", lambda stream: gzip.GzipFile(fileobj=stream)),
-    (b"\xfd7zXZ\x00", "xz", lzma.LZMAFile),
-    (b"\x28\xb5\x2f\xfd", "zstd", _zstd),
-    (b"BZh", "bzip2", bz2.BZ2File),
+def _unmarked(stream: io.BufferedReader) -> io.BufferedReader:
+    """UTF-8 behind a byte order mark, without it."""
+    stream.read(len(codecs.BOM_UTF8))
+    return stream
+
+
+class _Utf16(io.BufferedIOBase):
+    """UTF-16 as UTF-8; what cannot be decoded becomes U+FFFD."""
+
+    def __init__(self, packed: io.BufferedReader) -> None:
+        self._packed = packed
+        self._decoder = codecs.getincrementaldecoder("utf-16")("replace")
+        self._ready = b""
+
+    def read1(self, size: int = -1, /) -> bytes:
+        while not self._ready:
+            data = self._packed.read1(BLOCK_BYTES)
+            self._ready = self._decoder.decode(data, not data).encode("utf-8", "replace")
+            if not data:
+                break
+        end = size if size >= 0 else len(self._ready)
+        given, self._ready = self._ready[:end], self._ready[end:]
+        return given
+
+
+_WRAPPINGS: tuple[tuple[re.Pattern[bytes], str, Callable[[io.BufferedReader], io.BufferedIOBase]], ...] = (
+    (re.compile(rb"\x1f\x8b"), "gzip", lambda stream: gzip.GzipFile(fileobj=stream)),
+    (re.compile(rb"\xfd7zXZ\x00"), "xz", lzma.LZMAFile),
+    (re.compile(rb"\x28\xb5\x2f\xfd"), "zstd", _zstd),
+    (re.compile(rb"BZh"), "bzip2", bz2.BZ2File),
+    (re.compile(rb"\xef\xbb\xbf"), "UTF-8 with a mark", _unmarked),
+    (re.compile(rb"\xff\xfe[^\x00]\x00|\xfe\xff\x00[^\x00]"), "UTF-16", _Utf16),
 )
+"""By what the content begins with. Windows puts a byte order mark before text: it is taken off like a compression.
+UTF-16 is that mark and an ASCII character, which no other form begins with."""
 HEAD_BYTES: Final = 64
 """More than the longest of these, and than the headers of a part of a kernel log that pstore kept."""
 
 
-def is_compressed(head: bytes) -> bool:
-    """Whether a file that begins so is compressed in a form that ``opened`` unpacks."""
-    return any(head.startswith(magic) for magic, _, _ in _COMPRESSIONS)
+def is_wrapped(head: bytes) -> bool:
+    """Whether a file that begins so is compressed, or in another encoding, in a form that ``opened`` unpacks."""
+    return any(magic.match(head) for magic, _, _ in _WRAPPINGS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +244,7 @@ def opened(source: Source) -> io.BufferedReader:
         buffered: io.BufferedReader = io.BufferedReader(raw, BLOCK_BYTES)
         for _ in range(3):
             head = buffered.peek(HEAD_BYTES)[:HEAD_BYTES]
-            unpack = next((unpack for magic, _, unpack in _COMPRESSIONS if head.startswith(magic)), None)
+            unpack = next((unpack for magic, _, unpack in _WRAPPINGS if magic.match(head)), None)
             if unpack is None:
                 break
             buffered = io.BufferedReader(_Unpacker(unpack(buffered), buffered), BLOCK_BYTES)
