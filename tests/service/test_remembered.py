@@ -15,7 +15,7 @@ from ringfence.journal.store import Journal
 from ringfence.record.evidence import Format, Origin, Record, Registers
 from ringfence.service.loop import Loop
 from ringfence.world.identities import CaseId, DomainId, Frame, StepId
-from ringfence.world.steps import Order, PauseDomain
+from ringfence.world.steps import OfflineFrame, Order, PauseDomain, Result
 from tests.contract.backends import BACKENDS, World
 
 CASE = CaseId(1)
@@ -68,6 +68,32 @@ def test_the_pages_that_a_closed_case_dealt_with_are_known_to_the_next_life(worl
         assert treated == {(Frame(each), CASE) for each in (*range(0x800, 0xA00), 0x123)}
     world.host.reboot()
     assert remembered(world, path)[1] == frozenset(), "another boot: its pages are new"
+
+
+@pytest.mark.parametrize("is_closed", [True, False])
+def test_the_host_hears_which_pages_are_lost_before_an_order_is_given_again(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_closed: bool
+) -> None:
+    """Or a page that lost what it held would be read, to be copied elsewhere."""
+    path, heard = tmp_path / "j.sqlite", list[object]()
+    impact = ev.Impacted(
+        at_ms=2, case=CASE, consumer=ev.Hit(party="nobody", certainty="proven"), losers=(), certainty="proven",
+        frames=((Frame(0x123), 1), (Frame(0x800), 2)),
+    )  # fmt: skip
+    order = ev.Intended(at_ms=3, case=CASE, order=StepId(7), step=ev.on_wire(OfflineFrame(Frame(0x123))))
+    end = ev.Closed(at_ms=4, case=CASE, outcome=(ev.OutcomeEntry(None, "operated", "I.2b"),))
+    begun(world, path, impact, *((end,) if is_closed else (order,)))
+    real = world.host.carry_out
+
+    def carry_out(given: Order) -> Result:
+        heard.append(given.step)
+        return real(given)
+
+    monkeypatch.setattr(world.host, "heed_lost", heard.extend)
+    monkeypatch.setattr(world.host, "carry_out", carry_out)
+    remembered(world, path)
+    assert heard[:3] == [Frame(0x123), Frame(0x800), Frame(0x801)]
+    assert any(isinstance(each, OfflineFrame) for each in heard[3:]) is not is_closed
 
 
 def test_a_domain_that_must_not_run_again_is_known_to_the_next_life(world: World, tmp_path: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Flag, auto
 from typing import NewType, Protocol
 
 from ringfence.record.evidence import Record
-from ringfence.world.identities import CaseId, DomainId
+from ringfence.world.identities import CaseId, DomainId, Frame
 from ringfence.world.situation import Situation
 from ringfence.world.steps import Order, Result
 from ringfence.world.treatment import Dom0Says, Entry, StepEnded
@@ -155,6 +156,10 @@ class Hypervisor(Protocol):
 
     def probe(self, order: Order) -> Result:
         """What became of an order given earlier, maybe by an earlier life of this process; UNKNOWN if none can tell."""
+        ...
+
+    def heed_lost(self, frames: Iterable[Frame]) -> None:
+        """These pages lost what they held, in this boot and before this process began: none is read to be moved."""
         ...
 
     def answer(self, case: CaseId, domain: DomainId, says: Dom0Says) -> Result:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from ringfence.action.carry import taken_up
@@ -40,7 +40,10 @@ def is_another(name: str, uuid: str, name_now: str, uuid_now: str) -> bool:
 
 
 def take_up_orders(ledger: Ledger, others: frozenset[DomainId] = frozenset()) -> None:
-    """Go on with the orders of an earlier life of the same boot; not with those about ``others`` (``strangers``)."""
+    """Go on with the orders of an earlier life of the same boot; not with those about ``others`` (``strangers``). The
+    host hears first which pages have lost what they held: an order that is given again must not read one.
+    """
+    ledger.host.heed_lost(_lost(ledger))
     for order, known in list(ledger.state.orders.items()):
         if getattr(known.order.step, "domain", None) in others:
             why = "the number is another domain's by now: not carried out again"
@@ -54,6 +57,14 @@ def take_up_orders(ledger: Ledger, others: frozenset[DomainId] = frozenset()) ->
             ledger.attempts(known.case, known.order, "", known.attempt + 1, known.dimm)
         else:
             ledger.carried(order, result)
+
+
+def _lost(ledger: Ledger) -> Iterator[Frame]:
+    """The pages of this boot's uncorrected errors: those that closed cases dealt with, and those of open ones."""
+    open_ = ((frame, pages) for number, case in ledger.state.cases.items() if number < OWN_CASES
+             for frame, pages in case.frames.items())  # fmt: skip
+    for first, pages in (*((frame, pages) for frame, (_, pages) in ledger.state.treated.items()), *open_):
+        yield from (Frame(first + at) for at in range(min(pages, MOST_PAGES)))
 
 
 def take_up_pages(ledger: Ledger) -> None:

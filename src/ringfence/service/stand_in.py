@@ -9,6 +9,7 @@ case by itself (``service.alone``). Nothing breaks on the model itself.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
@@ -162,6 +163,10 @@ class StandInHost:
     def answer(self, case: CaseId, domain: DomainId, says: Dom0Says) -> Result:
         """As ``port.Hypervisor.answer``."""
         return self._host.answer(case, domain, says)
+
+    def heed_lost(self, frames: Iterable[Frame]) -> None:
+        """As ``port.Hypervisor.heed_lost``."""
+        self._host.heed_lost(frames)
 
     def evidence_saved(self, case: CaseId) -> None:
         """As ``port.Hypervisor.evidence_saved``."""

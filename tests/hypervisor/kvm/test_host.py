@@ -256,6 +256,13 @@ def test_a_page_that_is_still_good_is_moved_and_a_lost_one_is_given_up(world: Wo
     assert world.give(OnlineFrame(FRAME)) is Status.REFUSED
 
 
+def test_a_page_that_was_lost_in_an_earlier_life_is_not_read_to_be_moved(world: World) -> None:
+    """The kernel has not marked it, so its flags do not say so: the journal does."""
+    world.host.heed_lost([FRAME])
+    assert world.give(OfflineFrame(FRAME)) is Status.DONE
+    assert world.written == [("hard_offline_page", FRAME)]
+
+
 def test_a_guest_is_paused_and_let_run_and_ended(world: World) -> None:
     assert world.give(PauseDomain(GUEST)) is Status.DONE
     assert world.host.situation(None).domains[1].state is DomainState.PAUSED

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -421,6 +421,10 @@ class KvmHost:
 
     def _followed(self, trace: Trace) -> Result:
         return self._seen_after(trace.key, self._libvirt.followed(trace))
+
+    def heed_lost(self, frames: Iterable[Frame]) -> None:
+        """As ``port.Hypervisor.heed_lost``: soft offline copies a page."""
+        self._named.heed_lost(frames)
 
     def answer(self, case: CaseId, domain: DomainId, says: Dom0Says) -> Result:
         """As ``port.Hypervisor.answer``: the kernel asks nobody."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -115,6 +115,11 @@ class NamedPages:
             done += facts.deeds(known, told, killed)
             consumer = consumer or next((each for each in told if self._consumed(each, numbers)), None)
         return Seen(_merged([known for known, _ in found]), tuple(dict.fromkeys(done)), consumer)
+
+    def heed_lost(self, frames: Iterable[Frame]) -> None:
+        """These are bad as well, by the journal of an earlier life; of very many the last ones."""
+        for frame in frames:
+            _remember(self.bad, frame)
 
     def _settle(self, frame: Frame) -> None:
         """Wait until the kernel has marked the page, once for each."""

@@ -10,6 +10,7 @@ calls give the same run, bit for bit.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -22,7 +23,7 @@ from ringfence.hypervisor.port import Arrival, Capability, Telemetry, Token
 from ringfence.hypervisor.telemetry import Dom0Reader, Fetched
 from ringfence.record.evidence import Record
 from ringfence.world.domain import DomainKind
-from ringfence.world.identities import CaseId, DomainId, StepId
+from ringfence.world.identities import CaseId, DomainId, Frame, StepId
 from ringfence.world.situation import Situation
 from ringfence.world.steps import (
     AskDom0,
@@ -231,6 +232,9 @@ class ModelHost(Stage):
         if not asked.operating and self._xen.door.asked.get((case, domain)) is asked:
             del self._xen.door.asked[case, domain]
         return Result(Status.DONE)
+
+    def heed_lost(self, frames: Iterable[Frame]) -> None:
+        """As ``port.Hypervisor.heed_lost``: the model knows its pages by itself."""
 
     def evidence_saved(self, case: CaseId) -> None:
         """As ``port.Hypervisor.evidence_saved``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final, assert_never
 
@@ -27,7 +27,7 @@ from ringfence.hypervisor.xen.sysctl import DomainFlag, Sysctl
 from ringfence.hypervisor.xen.telemetry import Queues
 from ringfence.record.evidence import Record
 from ringfence.world.domain import Dom0State, Domain, DomainKind, DomainState
-from ringfence.world.identities import CaseId, CpuId, DomainId, StepId
+from ringfence.world.identities import CaseId, CpuId, DomainId, Frame, StepId
 from ringfence.world.situation import Destination, Platform, Running, Situation
 from ringfence.world.steps import (
     AskDom0,
@@ -371,6 +371,9 @@ class XenHost:
         """As ``port.Hypervisor.answer``: Xen asks nobody."""
         why = f"{self.name} acts alone: it has not asked about domain {domain} in case {case} ({says})"
         return Result(Status.REFUSED, why)
+
+    def heed_lost(self, frames: Iterable[Frame]) -> None:
+        """As ``port.Hypervisor.heed_lost``: Xen moves no page, so that it reads none."""
 
     def evidence_saved(self, case: CaseId) -> None:
         """As ``port.Hypervisor.evidence_saved``: Xen does not wait for it."""

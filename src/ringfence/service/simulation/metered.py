@@ -5,7 +5,7 @@ What only looks (the time, the situation, the capabilities) does nothing, so a k
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -13,7 +13,7 @@ from ringfence.hypervisor.port import Arrival, Capability, Hypervisor, Token
 from ringfence.journal.events import Event
 from ringfence.journal.store import Journal
 from ringfence.record.evidence import Record
-from ringfence.world.identities import CaseId, DomainId
+from ringfence.world.identities import CaseId, DomainId, Frame
 from ringfence.world.situation import Situation
 from ringfence.world.steps import Order, Result
 from ringfence.world.treatment import Dom0Says
@@ -133,6 +133,10 @@ class MeteredHost:
         self._spectator.answered(case, domain, says, result)
         self._ended()
         return result
+
+    def heed_lost(self, frames: Iterable[Frame]) -> None:
+        """As ``Hypervisor.heed_lost``."""
+        self._host.heed_lost(frames)
 
     def evidence_saved(self, case: CaseId) -> None:
         """As ``Hypervisor.evidence_saved``."""
