@@ -320,9 +320,24 @@ class Alert:
     do: str
 
 
+KNOWN: Final = "7d"
+"""So long ago a host may have been heard for the last time, and what is other since then is news: a week's repair."""
+
+
 def _grows(by: str, series: str) -> str:
-    """That a counter grew, or a new one of its family came: an increase is not seen in a series that begins with 1."""
-    return f"sum by ({by}) (increase({series}[15m])) > 0 or sum by ({by}) ({series} unless {series} offset 15m) > 0"
+    """That a counter grew, or a new one of its family came: an increase is not seen in a series that begins with 1.
+
+    What was there before the host was heard at all is no news.
+    """
+    new = f"{series} unless last_over_time({series}[{KNOWN}] offset 15m)"
+    heard = f"last_over_time(ringfence_up[{KNOWN}] offset 15m)"
+    return f"sum by ({by}) (increase({series}[15m])) > 0 or sum by ({by}) ({new} and on (instance) {heard}) > 0"
+
+
+def _grew_meanwhile(by: str, series: str) -> str:
+    """That a counter grew, also while nobody could be heard: an increase needs two values within its window."""
+    before = f"last_over_time({series}[{KNOWN}] offset 1h)"
+    return f"sum by ({by}) (increase({series}[1h])) > 0 or sum by ({by}) ({series} - {before}) > 0"
 
 
 ALERTS: Final[tuple[Alert, ...]] = (
@@ -347,8 +362,7 @@ ALERTS: Final[tuple[Alert, ...]] = (
     ),
     Alert(
         "RingfenceHostWentDown",
-        'sum by (instance) (increase(ringfence_left_over_records_total{severity!~"CORRECTED|NONE"}[1h])) > 0',
-        "0m", "page",
+        _grew_meanwhile("instance", 'ringfence_left_over_records_total{severity!~"CORRECTED|NONE"}'), "0m", "page",
         "{{ $labels.instance }} went down with a hardware error: an earlier boot left its record",
         "ringfence events --last 100 has the record decoded. Do not put load on the host before the part is replaced.",
     ),
@@ -364,8 +378,8 @@ ALERTS: Final[tuple[Alert, ...]] = (
         "ringfence status and ringfence events name it. Replace it, then say so: ringfence repaired.",
     ),
     Alert(
-        "RingfenceUrgentEvidenceLost", 'increase(ringfence_evidence_lost_total{urgency="urgent"}[15m]) > 0', "0m",
-        "ticket",
+        "RingfenceUrgentEvidenceLost",
+        'sum by (instance) (increase(ringfence_evidence_lost_total{urgency="urgent"}[15m])) > 0', "0m", "ticket",
         "Urgent evidence was lost on {{ $labels.instance }}: an uncorrected error may have gone unseen",
         "ringfence events says which queue overran. Plan a reboot with a memory test.",
     ),
@@ -405,7 +419,7 @@ ALERTS: Final[tuple[Alert, ...]] = (
     ),
     Alert(
         "RingfenceReceiverDown",
-        'ringfence_outlet_up == 0 or increase(ringfence_outlet_attempts_total{result="given up"}[15m]) > 0', "15m",
+        'ringfence_outlet_up == 0 or increase(ringfence_outlet_attempts_total{result="given up"}[1h]) > 0', "15m",
         "ticket",
         "The receiver {{ $labels.receiver }} does not take what {{ $labels.instance }} tells it",
         "ringfence status says what it answers; ringfence webhook test NAME tries it.",

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from ringfence.views.metrics import ROWS, TABLE, Kind, Metric
 SERIES = {name: each for each in TABLE for name in each.series}
 OF_PROMETHEUS = {"up", "node_textfile_mtime_seconds"}
 FUNCTIONS = {
-    "sum", "min", "max", "by", "increase", "rate", "histogram_quantile", "time", "unless", "or", "offset",
+    "sum", "min", "max", "by", "increase", "rate", "histogram_quantile", "last_over_time", "time",
+    "unless", "and", "or", "offset",
 }  # fmt: skip
 EVERYWHERE = {"instance", "job", "le", "file"}
 """Labels that Prometheus or the collector gives."""
@@ -42,7 +44,9 @@ def expressions() -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize(("where", "expression"), list(expressions()))
 def test_an_expression_uses_declared_series_and_their_labels_only(where: str, expression: str) -> None:
     bare = re.sub(r'"[^"]*"', '""', expression)
-    selected = re.findall(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{([^}]*)\})?", re.sub(r"by \([^)]*\)|\[[^]]*\]", "", bare))
+    selected = re.findall(
+        r"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{([^}]*)\})?", re.sub(r"(?:by|on) \([^)]*\)|\[[^]]*\]", "", bare)
+    )
     names = {name for name, _ in selected if name not in FUNCTIONS and not re.fullmatch(r"[0-9.]*[smhd]", name)}
     labels_in = {label for _, inside in selected for label in re.findall(r"([a-z_]+)\s*[=!]", inside)}
     names -= labels_in
@@ -137,11 +141,126 @@ def test_the_rules_are_yaml_with_each_alert() -> None:
             json.loads(quoted)
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not there to read the rules")
+PROMTOOL = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not there to read the rules")
+
+
+@PROMTOOL
 def test_prometheus_takes_the_rules(tmp_path: Path) -> None:
     path = tmp_path / "rules.yml"
     path.write_text(rules())
     subprocess.run(["promtool", "check", "rules", str(path)], check=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How series go on, a value a minute (promtool's notation), and when an alert fires that is about ``labels``."""
+
+    alert: str
+    series: dict[str, str]
+    at: str
+    labels: dict[str, str] = field(default_factory=dict)
+    value: str = ""
+    fires: bool = True
+
+
+def of(name: str, **labels: str) -> str:
+    """A series of one host."""
+    inside = ", ".join(f'{key}="{value}"' for key, value in {"instance": "a", **labels}.items())
+    return f"{name}{{{inside}}}"
+
+
+LATENCY = {bound: of("ringfence_decision_latency_seconds_bucket", le=bound) for bound in ("0.1", "0.5", "+Inf")}
+LEFT = of("ringfence_left_over_records_total", severity="FATAL")
+KILLED = of("ringfence_outcomes_total", outcome="killed")
+UP = of("ringfence_up")
+
+COURSES = (
+    Course("RingfenceAbsent", {of("up", job="ringfence"): "1x3 0x20"}, "10m", {"job": "ringfence"}),
+    Course(
+        "RingfenceUncorrectedError", {of("ringfence_errors_total", severity="SRAR", unit="memory"): "0x5 1x20"}, "7m",
+        {"severity": "SRAR", "unit": "memory"},
+    ),
+    Course(
+        "RingfenceUncorrectedError", {of("ringfence_errors_total", severity="CORRECTED", unit="link"): "0+9x20"}, "7m",
+        fires=False,
+    ),
+    Course("RingfenceGuestLost", {KILLED: "0x5 1x40"}, "7m"),
+    Course("RingfenceGuestLost", {UP: "1x60", KILLED: "_x30 1x40"}, "32m"),
+    Course("RingfenceGuestLost", {UP: "1x60", KILLED: "_x30 1x40"}, "50m", fires=False),
+    # What was before Prometheus came, or while the service was away, is no news.
+    Course("RingfenceGuestLost", {UP: "_x5 1x60", KILLED: "_x5 1x60"}, "7m", fires=False),
+    Course("RingfenceGuestLost", {UP: "1x9 _x60 1x60", KILLED: "1x9 _x60 1x60"}, "75m", fires=False),
+    Course("RingfenceHostWentDown", {LEFT: "0x9 _x5 1x60"}, "16m"),
+    Course("RingfenceHostWentDown", {LEFT: "0x9 _x200 1x60"}, "213m"),
+    Course("RingfenceHostWentDown", {LEFT: "1x9 _x200 1x60"}, "213m", fires=False),
+    Course("RingfenceApprovalWaits", {of("ringfence_approvals_waiting"): "0x3 2x9"}, "6m", value="2"),
+    Course(
+        "RingfencePartMustBeReplaced", {of("ringfence_faults", stage="untreated", suspect="DIMM"): "1x20"}, "12m",
+        {"suspect": "DIMM"},
+    ),
+    Course("RingfencePartMustBeReplaced", {of("ringfence_faults", stage="isolated", suspect="page"): "1x20"}, "12m",
+           fires=False),
+    Course(
+        "RingfenceUrgentEvidenceLost", {of("ringfence_evidence_lost_total", urgency="urgent"): "0x5 3x9"}, "7m",
+    ),
+    Course(
+        "RingfenceOrderFailed", {of("ringfence_orders_total", step="PauseDomain", status="failed"): "0x5 1x9"}, "7m",
+        {"step": "PauseDomain"},
+    ),
+    Course("RingfenceCaseStuck", {of("ringfence_case_oldest_open_seconds"): "3700+60x20"}, "6m"),
+    Course("RingfenceProblem", {of("ringfence_problems"): "3x20"}, "11m", value="3"),
+    Course("RingfenceDiskFull", {of("ringfence_journal_reserve_ready"): "1x3 0x9"}, "6m"),
+    Course("RingfenceDiskFull", {of("ringfence_queue_length", queue="unwritten events"): "0x3 7x9"}, "6m",
+           {"queue": "unwritten events"}),
+    Course("RingfenceSlow", {LATENCY["0.1"]: "0+1x40", LATENCY["0.5"]: "0+9x40", LATENCY["+Inf"]: "0+9x40"}, "25m"),
+    Course("RingfenceSlow", {LATENCY["0.1"]: "0+9x40", LATENCY["0.5"]: "0+9x40", LATENCY["+Inf"]: "0+9x40"}, "25m",
+           fires=False),
+    Course("RingfenceSourceDown", {of("ringfence_source_up", source="kmsg"): "0x20"}, "11m", {"source": "kmsg"}),
+    Course("RingfenceReceiverDown", {of("ringfence_outlet_up", receiver="ops"): "0x20"}, "16m", {"receiver": "ops"}),
+    Course(
+        "RingfenceReceiverDown", {of("ringfence_outlet_attempts_total", receiver="ops", result="given up"): "0x5 1x30"},
+        "25m", {"receiver": "ops", "result": "given up"},
+    ),
+    Course("RingfenceRestarts", {of("ringfence_starts_total"): "1+1x9"}, "9m"),
+    Course("RingfenceRestarts", {of("ringfence_starts_total"): "1x30 2x30"}, "50m", fires=False),
+)  # fmt: skip
+
+
+def test_every_alert_has_a_course_on_which_it_fires() -> None:
+    assert {each.alert for each in COURSES if each.fires} == {each.name for each in ALERTS}
+
+
+@PROMTOOL
+def test_prometheus_fires_each_alert_when_it_should_and_says_what_it_is_about(tmp_path: Path) -> None:
+    """All of them in one run of promtool, which names those that fail."""
+    (tmp_path / "rules.yml").write_text(rules())
+    path = tmp_path / "courses.yml"
+    path.write_text(json.dumps({"rule_files": ["rules.yml"], "tests": [course(each) for each in COURSES]}))
+    command = ["promtool", "test", "rules", path.name]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def course(each: Course) -> dict[str, Any]:
+    """One test of promtool's; JSON is YAML."""
+    alert = next(one for one in ALERTS if one.name == each.alert)
+    labels = {"instance": "a", **each.labels}
+
+    def told(text: str) -> str:
+        filled = re.sub(r"{{ \$labels\.(\w+) }}", lambda found: labels.get(found[1], ""), text)
+        return filled.replace("{{ $value }}", each.value)
+
+    fired = {
+        "exp_labels": {"urgency": alert.urgency, **labels},
+        "exp_annotations": {"summary": told(alert.says), "description": told(alert.do)},
+    }
+    return {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": values} for name, values in each.series.items()],
+        "alert_rule_test": [
+            {"eval_time": each.at, "alertname": each.alert, "exp_alerts": [fired] if each.fires else []}
+        ],
+    }
 
 
 def test_the_page_names_every_series_every_label_and_every_alert() -> None:
