@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ringfence.decision.policy import DEFAULT, Answer, DomainRule, Operation, Policy
+from ringfence.decision.policy import DEFAULT, Answer, DomainRule, OnPageTrend, Operation, Policy
 from ringfence.hypervisor.model.faults import CacheWriteback
 from ringfence.journal import events as ev
 from ringfence.journal.store import Journal
@@ -15,7 +15,7 @@ from ringfence.service.loop import Loop
 from ringfence.views import chain
 from ringfence.world.domain import DomainState
 from ringfence.world.identities import CpuId, GuestFrame
-from ringfence.world.steps import RestartDomain, SaveDomain
+from ringfence.world.steps import OfflineFrame, RestartDomain, RestoreDomain, SaveDomain, Status
 from tests.hypervisor.xen.test_host import Bench
 
 
@@ -97,3 +97,74 @@ def test_a_life_that_ends_in_the_middle_is_followed_by_one_that_ends_it_once(ben
     closed = [each.case for each in stored if isinstance(each, ev.Closed)]
     assert len(closed) == len(set(closed)) == 2
     assert bench.state() is DomainState.RUNNING
+
+
+# --- saved for the sake of a page -------------------------------------------------------------------------------------
+
+RENEWS = replace(DEFAULT, trends=replace(DEFAULT.trends, page_count=3, on_page=OnPageTrend.OPERATE))
+
+
+def errs(bench: Bench, policy: Policy, *, turns: int = 30) -> list[ev.Stored]:
+    """Three corrected errors in one page of the guest, and what comes of it."""
+    with Journal(bench.state_dir / "j.sqlite", fsync=False) as journal:
+        loop = Loop(bench.host, journal, policy)
+        for _ in range(3):
+            bench.corrected(7)
+            loop.turn()
+        for _ in range(turns):
+            loop.turn()
+            bench.machine.advance(1_000)
+        return [event for _, event in journal.events()]
+
+
+def test_a_guest_lets_go_of_a_page_by_being_saved_and_goes_on_on_others_as_the_policy_says(bench: Bench) -> None:
+    frame = bench.frame(7)
+    stored = errs(bench, RENEWS)
+    assert steps(stored) == [SaveDomain, RestoreDomain]
+    assert bench.state() is DomainState.RUNNING
+    assert bench.frame(7) != frame
+    out = {each.order for each in stored if isinstance(each, ev.Intended) and isinstance(each.step.step, OfflineFrame)}
+    ends = [each.status for each in stored if isinstance(each, ev.Carried) and each.order in out]
+    assert ends == [Status.PENDING, Status.DONE]
+    cases, names = chain.by_case(stored), chain.names_of(stored)
+    first, second = (" ".join(chain.text(chain.chain(case, cases[case], names)).split()) for case in cases)
+    assert "pv is made to let go of the page, if it waits for that: save" in first
+    assert "pv was saved to let go of a page (case" in second
+    assert second.endswith("pv: operated by II.2; restore done")
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        replace(RENEWS, trends=replace(RENEWS.trends, on_page=OnPageTrend.OFFLINE)),
+        replace(RENEWS, otherwise=DomainRule(ahead=())),
+        replace(RENEWS, otherwise=DomainRule(ahead=(Operation.MIGRATE,))),
+        replace(RENEWS, dry_run=True),
+    ],
+    ids=["offline", "nothing allowed", "no other host", "dry run"],
+)
+def test_otherwise_the_page_waits_and_the_guest_runs_on(bench: Bench, policy: Policy) -> None:
+    assert steps(errs(bench, policy)) == []
+    assert bench.state() is DomainState.RUNNING
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_a_life_that_ends_anywhere_on_the_way_is_followed_by_one_that_brings_the_guest_back(
+    bench: Bench, turns: int
+) -> None:
+    errs(bench, RENEWS, turns=turns)
+    xl = bench.operations
+    bench.start()
+    vars(bench.operations).update(vars(xl))  # its processes outlive Ringfence
+    bench.machine.advance(60_000)
+    assert steps(lived(bench, RENEWS)) == [SaveDomain, RestoreDomain]
+    assert bench.state() is DomainState.RUNNING
+
+
+def test_whom_a_person_saved_meanwhile_waits_for_a_person(bench: Bench) -> None:
+    """The operation was not done for the page: that it is saved is somebody else's doing."""
+    policy = replace(RENEWS, otherwise=DomainRule(ahead=()))
+    errs(bench, policy)
+    assert bench.done(SaveDomain(bench.pv)).succeeded
+    assert steps(lived(bench, policy)) == []
+    assert bench.state() is DomainState.SAVED

@@ -130,6 +130,8 @@ class Ahead:
 
     steps: tuple[Step, ...] = ()
     campaigns: tuple[Campaign, ...] = ()
+    renewals: tuple[Campaign, ...] = ()
+    """Only if a page waits for its owner to let go of it after the steps: then the owner is made to."""
     reasons: tuple[Because, ...] = ()
 
 
@@ -203,7 +205,29 @@ def _ahead_of_page(trend: Trend, situation: Situation, policy: Policy) -> Ahead:
         Because(Row.INFORM, f"domain {step.domain} has a handler: it can let go of the page while it is good")
         for step in told
     )
-    return Ahead(steps=(*told, *steps), reasons=(seen, *heard, *left))
+    renewals, why = _renewals(situation, policy) if wanted.on_page is OnPageTrend.OPERATE else ((), ())
+    return Ahead(steps=(*told, *steps), renewals=renewals, reasons=(seen, *heard, *left, *why))
+
+
+def _renewals(situation: Situation, policy: Policy) -> tuple[tuple[Campaign, ...], tuple[Because, ...]]:
+    """How the guests that have these pages let go of them: by the operations that their rules allow ahead."""
+    found: list[Campaign] = []
+    reasons: list[Because] = []
+    for number in dict.fromkeys(facts.owner for facts in situation.frames if facts.use is FrameUse.DOMAIN):
+        domain = situation.domain(number) if number is not None else None
+        if domain is None or domain.is_dom0 or not domain.lives:
+            continue
+        costed = plan(
+            domain, policy.rule_for(domain).ahead, situation, poisoned_pages=0, expected_ue_ms=None, policy=policy
+        )
+        feasible = tuple(each for each in costed if each.feasible)
+        if feasible:
+            found.append(Campaign(domain=domain.id, operations=feasible))
+            text = f"{domain.name} is made to let go of the page, if it waits for that: {feasible[0].operation}"
+        else:
+            text = f"{domain.name} keeps the page until it lets go of it: nothing that its rule allows can be done"
+        reasons.append(Because(Row.AHEAD, text, "policy: trends.on_page"))
+    return tuple(found), tuple(reasons)
 
 
 def _take_out(facts: FrameFacts, wanted: OnPageTrend, situation: Situation) -> tuple[Step, ...]:

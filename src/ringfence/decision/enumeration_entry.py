@@ -469,7 +469,7 @@ def _aheads(tally: _Tally) -> None:
         plan = dom0.ahead(trend, replace(host, frames=page[1], domains=domains), policy)
         tally.beginnings += 1
         tally.rows |= {reason.row for reason in plan.reasons}
-        acts = bool(plan.steps or plan.campaigns)
+        acts = bool(plan.steps or plan.campaigns or plan.renewals)
         laws = {
             (Law.L3, "a few corrected errors do something"): acts and count == 1,
             (Law.L3, "something is done ahead without a reason being given"): acts and not _announced(plan.reasons),
@@ -478,7 +478,12 @@ def _aheads(tally: _Tally) -> None:
             ),
             (Law.L6, "a frame is touched that the trend does not name"): _strays(plan.steps),
             (Law.L8, "a dry run does something"): acts and dry_run,
-            (Law.L6, "Dom0 is to be operated on"): any(each.domain == DOM0 for each in plan.campaigns),
+            (Law.L6, "Dom0 is to be operated on"): any(
+                each.domain == DOM0 for each in (*plan.campaigns, *plan.renewals)
+            ),
+            (Law.L3, "a guest is operated on for a page, and the policy does not say so"): (
+                bool(plan.renewals) and on_page is not OnPageTrend.OPERATE
+            ),
         }
         for (law, what), broken in laws.items():
             if broken:

@@ -47,6 +47,8 @@ class OnPageTrend(StrEnum):
     NONE = "none"
     EXCHANGE = "exchange"
     OFFLINE = "offline"
+    OPERATE = "operate"
+    """Offline it; where that waits for its owner, it is operated on so that it lets go, and comes back if saved."""
 
 
 class OnRankTrend(StrEnum):

@@ -64,6 +64,7 @@ _ON_PAGE: Final = {
     OnPageTrend.NONE: "nothing is done ahead of an error",
     OnPageTrend.EXCHANGE: "its content is copied to a good page and it is taken out of use",
     OnPageTrend.OFFLINE: "it is taken out of use as soon as its owner lets go of it",
+    OnPageTrend.OPERATE: "it is taken out of use; a guest that has it is moved, or saved and restored, by its rule",
 }
 
 _ON_RANK: Final = {

@@ -277,7 +277,8 @@ _TRENDS: Final = (
         field="on_page",
         kind=Choice(OnPageTrend),
         meaning="What then becomes of the page: nothing, or its content is copied to a good one and it is taken out of "
-        "use, or it is taken out of use when its owner lets go.",
+        "use, or it is taken out of use when its owner lets go. operate: where that waits for a guest, it is moved or "
+        "saved, as its rule's ahead allows; once saved, it is restored on other pages.",
         rows=(Row.AHEAD, Row.ON_MACHINE),
     ),
     Key(

@@ -68,12 +68,22 @@ class ActingAhead:
             *(part_begun(now_ms, case, campaign.domain) for campaign in plan.campaigns),
             *((part_begun(now_ms, case, None),) if plan.steps else ()),
         )
+        waits = False
         for step in plan.steps:
             row = Row.INFORM if isinstance(step, NotifyGuest) else Row.ON_MACHINE
             _, result = self._ledger.execute(case, step, row, dimm)
+            waits |= isinstance(step, OfflineFrame) and result.status is Status.PENDING
             self._instead(case, step, result)
+        renewals = plan.renewals if waits else ()
+        for campaign in renewals:
+            # Who was told of in so many words comes back once it was saved (service.reviving).
+            costed = written.sums(campaign.operations)
+            self._ledger.write(
+                written.decided(now_ms, case, campaign.domain, Row.AHEAD, plan.reasons, costed=costed),
+                part_begun(now_ms, case, campaign.domain),
+            )
         self.end(case, plan.reasons[-1].because)
-        for campaign in plan.campaigns:
+        for campaign in (*plan.campaigns, *renewals):
             operations = tuple(each.operation for each in campaign.operations)
             self._campaigning.begin(case, campaign.domain, operations, asked=False)
 

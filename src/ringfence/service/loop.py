@@ -516,7 +516,7 @@ class Loop:
             operations = self._policy.rule_for(known).ahead if known is not None else ()
             chosen = self.state.cases[case].decided.get(domain)
             if known is not None and chosen is not None:
-                operations = operations_of(chosen.row, self._policy.rule_for(known).operations) or operations
+                operations = operations_of(chosen.row, known, self._policy) or operations
             operations = (Operation(instructed),) if instructed else operations
             self._campaigning.begin(case, domain, operations, asked=False, approved=bool(instructed))
         else:

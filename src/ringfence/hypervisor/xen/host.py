@@ -365,6 +365,8 @@ class XenHost:
         result = self._operations.probe(order.id)
         if result.status is Status.RUNNING:
             self._operations.watch(order.id)
+            if isinstance(order.step, SaveDomain):
+                self._saves.add(order.id)  # what its disks are when it ends, is then seen
         return result
 
     def answer(self, case: CaseId, domain: DomainId, says: Dom0Says) -> Result:
