@@ -124,6 +124,8 @@ def unpacked(packages: tuple[Package, ...]) -> Path:
 
 def _merge(root: Path, name: str) -> None:
     """Make /bin a link to /usr/bin, and so on: packages of Debian 12 have files in both, and rely on base-files."""
+    if (root / name).is_symlink():
+        return  # base-files of Debian 13 has the link itself
     (root / "usr" / name).mkdir(parents=True, exist_ok=True)
     if (root / name).is_dir():
         shutil.copytree(root / name, root / "usr" / name, symlinks=True, dirs_exist_ok=True)
