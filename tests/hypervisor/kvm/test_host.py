@@ -165,6 +165,26 @@ def test_it_is_a_hypervisor(world: World) -> None:
     assert not host.capabilities & (Capability.TREATS | Capability.SAVE | Capability.MIGRATE)
 
 
+@pytest.mark.parametrize(
+    ("versions", "problem", "can"),
+    [
+        (("10.0.13", "11.3.0"), "", True),
+        (("10.0.13", ""), "", False),  # it was never reached
+        (("10.0.13", "11.3.0"), "libvirt has not answered within 5 s", False),
+    ],
+)
+def test_who_cannot_reach_libvirt_does_not_claim_to_save_or_move_a_guest(
+    world: World, monkeypatch: pytest.MonkeyPatch, versions: tuple[str, str], problem: str, can: bool
+) -> None:
+    by_libvirt = Capability.SAVE | Capability.RESTORE | Capability.MIGRATE
+    settings = Settings(libvirt="qemu:///system", destination="qemu+tls://other/system")
+    monkeypatch.setattr(world.host, "_settings", settings)
+    with world.parts.guests._looking:
+        world.parts.guests.sight = Sight(versions=versions, problem=problem)
+        assert world.host.capabilities & by_libvirt == (by_libvirt if can else Capability(0))
+        assert bool(world.host.situation(None).platform.disk_pages_per_s) is can
+
+
 def test_the_guest_is_there_with_a_number_that_stays(world: World) -> None:
     dom0, guest = world.host.situation(None).domains
     assert (dom0.id, dom0.kind) == (DOM0, DomainKind.DOM0)

@@ -120,10 +120,10 @@ class KvmHost:
 
     @property
     def capabilities(self) -> Capability:
-        """As ``port.Hypervisor.capabilities``: by what was found on this host."""
+        """As ``port.Hypervisor.capabilities``: by what was found on this host, and by whether libvirt answers now."""
         found = self._pages_can | Capability.PAUSE | Capability.DESTROY | Capability.SHUT_DOWN | Capability.RESTART
         found |= Capability.NOTIFY_GUEST
-        if self._settings.libvirt:
+        if self._libvirt_answers:
             found |= Capability.SAVE | Capability.RESTORE
             if self._settings.destination:
                 found |= Capability.MIGRATE
@@ -132,6 +132,12 @@ class KvmHost:
         if os.access(last_resorts.TRIGGER, os.W_OK):
             found |= Capability.HALT
         return found
+
+    @property
+    def _libvirt_answers(self) -> bool:
+        """Whether libvirt was reached at the newest look: who cannot be reached saves and moves nobody."""
+        sight = self._parts.guests.sight
+        return bool(self._settings.libvirt and sight.versions[1] and not sight.problem)
 
     @property
     def boot(self) -> int:
@@ -204,7 +210,7 @@ class KvmHost:
         return Platform(
             poisons=poisons,
             poisons_because=because,
-            disk_pages_per_s=DISK_PAGES_PER_S if self._settings.libvirt else 0,
+            disk_pages_per_s=DISK_PAGES_PER_S if self._libvirt_answers else 0,
             migration_pages_per_s=self._settings.migration_pages_per_s if self._settings.destination else 0,
         )
 
