@@ -5,13 +5,16 @@ Nothing of the machine that this runs on is changed, and no root is needed.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import lzma
 import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -37,6 +40,14 @@ def cache() -> Path:
     place = Path(given) if given else (Path(home) if home else Path.home() / ".cache") / "ringfence-lab"
     place.mkdir(parents=True, exist_ok=True)
     return place
+
+
+@contextmanager
+def building() -> Iterator[None]:
+    """One builder at a time, of all processes that share the cache: the labs start at the same moment."""
+    with (cache() / "building.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def tool(name: str, package: str) -> str:

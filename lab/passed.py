@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Final
 
@@ -18,16 +19,16 @@ _passed: dict[str, list[str]] = {}
 
 @pytest.hookimpl
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """A test has passed once its own part has."""
+    """A test has passed once its own part has. The name may end in its parameters, and in its worker's group."""
     file, _, name = report.nodeid.partition("::")
     host = host_of(Path(file).name)
     if report.when == "call" and report.passed and host is not None:
-        _passed.setdefault(host, []).append(name.partition("[")[0])
+        _passed.setdefault(host, []).append(re.split(r"[\[@]", name)[0])
 
 
 @pytest.hookimpl
-def pytest_sessionfinish() -> None:
-    """Write them down; nothing where none passed."""
-    if _passed:
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write them down; nothing where none passed. A worker leaves it to whom it reports to."""
+    if _passed and not hasattr(session.config, "workerinput"):
         PASSED.parent.mkdir(exist_ok=True)
         PASSED.write_text(json.dumps(_passed, indent=2) + "\n", encoding="utf-8")

@@ -50,6 +50,13 @@ PHYSICAL_PAGE: Final = 0x8C
 _failed = pytest.StashKey[bool]()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests of one lab stay together, one after the other: a processor each, and machines are booted once."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("kvm" if "kvm" in item.path.name else "xen"))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """A test's machine shall know if its consoles are worth being kept."""
