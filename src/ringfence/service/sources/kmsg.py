@@ -22,6 +22,7 @@ from ringfence.errors import SourceError
 from ringfence.record.evidence import Evidence, Record
 from ringfence.record.sources import LULL_S
 from ringfence.record.text.lines import RawLine
+from ringfence.service.sources.log_clock import LogClock
 from ringfence.service.sources.source import (
     CHECKPOINT_S,
     Availability,
@@ -159,11 +160,6 @@ _OVERWRITTEN = (
 )
 
 
-def _wall_of_boot() -> float:
-    """Seconds since 1970 at which CLOCK_MONOTONIC was zero, as the wall clock has it now."""
-    return time.time() - time.clock_gettime(time.CLOCK_MONOTONIC)
-
-
 def current_boot() -> str:
     """The number that the kernel gave this boot. Raises SourceError where it cannot be read."""
     try:
@@ -187,7 +183,7 @@ class KmsgSource:
     lull_s: float = LULL_S
     checkpoint_s: float = CHECKPOINT_S
     boot_id: Callable[[], str] = current_boot
-    wall_of_boot: Callable[[], float] = _wall_of_boot
+    wall_of_boot: Callable[[], float] = field(default_factory=LogClock)
     open_device: Callable[[Path], Device] = KmsgDevice
     processor: Signature | None = None
     """This machine's, for machine checks that name none."""
