@@ -152,6 +152,18 @@ The host
       people are told; a raw count predicts too little to act upon.
         trends.socket_count = 100  (default)
         trends.socket_window = "24h"  (default)
+  B.6: an operation on a domain is to be chosen
+      the loss of each is weighed, as shares of a domain that is gone for good: its run state 0.25, an orderly
+      stop 0.1, an hour of standstill 0.01, until a person comes after 8 h; going back to a checkpoint of 24 h
+      loses 63 %. The chance that a lost page is needed is 0.5, that an error during a copy takes the host
+      along 0.1. These are judgements, not measurements.
+        losses.run_state = 0.25  (default)
+        losses.orderly_stop = 0.1  (default)
+        losses.standstill_per_hour = 0.01  (default)
+        losses.person = "8h"  (default)
+        losses.rollback = "24h"  (default)
+        losses.lost_page_needed = 0.5  (default)
+        losses.copier_takes_host = 0.1  (default)
   I.2b: uncorrected; consumer or loser is the hypervisor or Dom0
       the broken part is taken out of use; if that fails, Dom0, if it is unhurt, has 1 s to save the evidence,
       then last words and a halt.

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from ringfence.decision import feasibility
 from ringfence.decision.feasibility import Costed, loss_of_waiting, p_ue_within, plan, precopy
-from ringfence.decision.policy import DEFAULT, Deadlines, DomainRule, Operation, Policy
+from ringfence.decision.policy import DEFAULT, Deadlines, DomainRule, Losses, Operation, Policy
+from ringfence.decision.policy_keys import KEYS, Table
 from ringfence.world.domain import Checkpoint, Dom0State, Domain, DomainKind, DomainState
 from ringfence.world.identities import DOM0, DomainId
 from ringfence.world.situation import Destination, Platform, Situation
@@ -114,7 +115,7 @@ def test_what_would_read_a_lost_page_is_not_possible_unless_it_is_passed_over(op
 def test_moving_a_domain_does_not_give_it_its_lost_pages_back() -> None:
     passes = replace(HOST, platform=replace(HOST.platform, skips_broken_pages=True))
     whole, one, two = (costs(situation=passes, poisoned_pages=n)[Operation.MIGRATE].loss_if_done for n in (0, 1, 2))
-    assert whole < one < two < feasibility.RUN_STATE
+    assert whole < one < two < DEFAULT.losses.run_state
 
 
 @pytest.mark.parametrize("operation", [Operation.RESTART, Operation.RESTORE, Operation.DESTROY])
@@ -237,12 +238,45 @@ def test_a_copy_that_fails_may_take_the_other_domains_along() -> None:
 
 
 def test_the_order_of_the_shares_is_as_said() -> None:
-    fresh = 1 - math.exp(-HOUR / feasibility.ROLLBACK_MS)
-    old = 1 - math.exp(-24 * HOUR / feasibility.ROLLBACK_MS)
-    shut_down = feasibility.ORDERLY_STOP + feasibility.LEFT_TO_A_PERSON
-    shares = [0.0, fresh, feasibility.LEFT_TO_A_PERSON, shut_down, feasibility.RUN_STATE, feasibility.SET_BACK, old]
+    losses = DEFAULT.losses
+    fresh = 1 - math.exp(-HOUR / losses.rollback_ms)
+    old = 1 - math.exp(-24 * HOUR / losses.rollback_ms)
+    shut_down = losses.orderly_stop + losses.left_to_a_person
+    shares = [0.0, fresh, losses.left_to_a_person, shut_down, losses.run_state, losses.set_back, old]
     assert shares == sorted(shares)
     assert old < feasibility.GONE
+
+
+def test_who_weighs_otherwise_says_so_in_the_policy_and_another_operation_is_first() -> None:
+    both = (Operation.RESTART, Operation.SHUT_DOWN)
+    cheap = replace(DEFAULT, losses=Losses(run_state=0.01))
+    assert next(iter(costs(operations=both))) is Operation.SHUT_DOWN
+    found = costs(operations=both, policy=cheap)
+    assert next(iter(found)) is Operation.RESTART
+    assert "lost if done: 0.01 (the run state)" in found[Operation.RESTART].sum
+
+
+@pytest.mark.parametrize(
+    ("key", "losses"),
+    [
+        ("run_state", Losses(run_state=0.5)),
+        ("orderly_stop", Losses(orderly_stop=0.2)),
+        ("standstill_per_hour", Losses(standstill_per_hour=0.02)),
+        ("person", Losses(person_ms=HOUR)),
+        ("rollback", Losses(rollback_ms=HOUR)),
+        ("lost_page_needed", Losses(lost_page_needed=0.9)),
+        ("copier_takes_host", Losses(copier_takes_host=0.7)),
+    ],
+)
+def test_every_judgement_of_the_policy_is_seen_in_a_sum(key: str, losses: Losses) -> None:
+    """What a person can turn, a person can read where it enters."""
+    assert key in {each.name for each in KEYS if each.table is Table.LOSSES}
+    skips = replace(HOST, platform=replace(HOST.platform, skips_broken_pages=True))
+    usual, turned = (
+        [each.sum for each in costs(situation=skips, poisoned_pages=1, expected_ue_ms=HOUR, policy=policy).values()]
+        for policy in (DEFAULT, replace(DEFAULT, losses=losses))
+    )
+    assert usual != turned
 
 
 def test_doing_nothing_is_better_than_saving_when_the_error_is_a_week_away() -> None:
@@ -258,15 +292,16 @@ def test_the_sum_can_be_read() -> None:
         "time: 1,048,576 pages at 250,000 pages/s, 25,000 pages/s rewritten: 5 rounds, 4.7 s in all, stopped for 1 ms\n"
         "chance of failure: 7.47% that the uncorrected error, expected in 1 min, comes within 4.7 s\n"
         "lost if done: 2 x 0 (it is stopped for 1 ms)\n"
-        "lost if not: 2 x 0.33 + 0.066 of the other domains (the run state, and it stands still until a person comes)\n"
+        "lost if not: 2 x 0.33 (the run state, and it stands still until a person comes, 8 h) + 10.00% that it "
+        "takes the host along x 0.66 (the others)\n"
         "expected loss: 92.53% x 0 + 7.47% x 0.726 = 0.0543"
     )
     assert "\n".join(costs(poisoned_pages=2)[Operation.SHUT_DOWN].sum) == (
         "time: its services stop in order, 1.5 min at most\n"
         "chance of failure: no uncorrected error is expected\n"
         "chance of failure: 75.00% that it needs one of 2 pages lost on the way\n"
-        "lost if done: 0.18 (its sessions, and it stands still until a person starts it)\n"
-        "lost if not: 0.33 (the run state, and it stands still until a person comes)\n"
+        "lost if done: 0.18 (its sessions, and it stands still until a person starts it, 8 h)\n"
+        "lost if not: 0.33 (the run state, and it stands still until a person comes, 8 h)\n"
         "expected loss: 25.00% x 0.18 + 75.00% x 0.33 = 0.2925"
     )
     assert costs(replace(DATABASE, checkpoint=None))[Operation.RESTORE].sum == ("not possible: there is no checkpoint",)
@@ -299,8 +334,19 @@ situations = st.builds(
     destination=st.none()
     | st.builds(Destination, name=st.just("b"), healthy=st.booleans(), free_pages=st.integers(0, 1 << 28)),
 )
+share = st.floats(0, 1)
 policies = st.builds(
     Policy,
+    losses=st.builds(
+        Losses,
+        run_state=share,
+        orderly_stop=share,
+        standstill_per_hour=share,
+        person_ms=st.integers(60_000, HOUR * 720),
+        rollback_ms=st.integers(60_000, HOUR * 8_760),
+        lost_page_needed=share,
+        copier_takes_host=share,
+    ),
     deadlines=st.builds(Deadlines, operation_ms=st.integers(1_000, 24 * HOUR)),
     approve=st.frozensets(st.sampled_from(Operation)),
     otherwise=st.builds(DomainRule, keep=st.floats(0, 1000)),

@@ -18,6 +18,7 @@ from ringfence.decision.policy import (
     Budgets,
     Deadlines,
     DomainRule,
+    Losses,
     OnPageTrend,
     OnRankTrend,
     OnUnlocated,
@@ -167,7 +168,7 @@ labels = "gold"
 """)
     operations = '"pause", "save", "restore", "migrate", "shutdown", "restart", "destroy"'
     duration = "a number with ms, s, min or h"
-    top = "unlocated, approve, dry_run, deadlines, budgets, trends, otherwise, domain"
+    top = "unlocated, approve, dry_run, deadlines, budgets, trends, losses, otherwise, domain"
     assert found == [
         f"1: unlocatd: there is no such key; did you mean unlocated?; allowed: {top}",
         f"2: approve: 'explode' is none of them; allowed: an array of some of {operations}, or an empty one",
@@ -231,7 +232,7 @@ labels = "gold"
         (
             b'"\\u001b[2J" = 1',
             r"1: '\x1b[2J': there is no such key; allowed: unlocated, approve, dry_run, deadlines, budgets, trends, "
-            "otherwise, domain",
+            "losses, otherwise, domain",
         ),
     ],
 )  # fmt: skip
@@ -440,12 +441,24 @@ def _rules(**selectors: st.SearchStrategy[object]) -> st.SearchStrategy[DomainRu
 special = _rules(
     name=words, uuid=st.just("") | st.uuids().map(str), labels=st.frozensets(words, max_size=3)
 )  # fmt: skip
+shares = st.floats(0, 1)
 policies = st.builds(
     Policy,
     deadlines=st.builds(Deadlines, **_section(Table.DEADLINES)),
     budgets=st.builds(Budgets, **_section(Table.BUDGETS)),
     trends=st.builds(
         Trends, **_section(Table.TRENDS, on_page=st.sampled_from(OnPageTrend), on_rank=st.sampled_from(OnRankTrend))
+    ),
+    losses=st.builds(
+        Losses,
+        **_section(
+            Table.LOSSES,
+            run_state=shares,
+            orderly_stop=shares,
+            standstill_per_hour=shares,
+            lost_page_needed=shares,
+            copier_takes_host=shares,
+        ),
     ),
     unlocated=st.sampled_from(OnUnlocated),
     approve=st.frozensets(st.sampled_from(Operation)),
@@ -504,9 +517,10 @@ def test_every_field_of_a_policy_has_a_key() -> None:
         *(("deadlines", name) for name in Deadlines.__dataclass_fields__),
         *(("budgets", name) for name in Budgets.__dataclass_fields__),
         *(("trends", name) for name in Trends.__dataclass_fields__),
+        *(("losses", name) for name in Losses.__dataclass_fields__),
         *(("domain", name) for name in DomainRule.__dataclass_fields__),
     }
-    sections = {("", name) for name in ("deadlines", "budgets", "trends", "otherwise", "domains")}
+    sections = {("", name) for name in ("deadlines", "budgets", "trends", "losses", "otherwise", "domains")}
     assert fields - sections == {(key.table.value, key.field) for key in KEYS if key.table is not Table.OTHERWISE}
 
 
@@ -525,7 +539,7 @@ def test_the_published_schema_is_fresh_and_a_schema() -> None:
         'unlocated = "explode"', "dry_run = 1", "dom0 = 1", '[deadlines]\ndom0 = "5 parsecs"', "[deadlines]\ndom0 = 5",
         "[budgets]\nvmces_per_error = 0", "[trends]\nrank_syndromes = 1", '[otherwise]\nname = "a"', "[domain]",
         '[[domain]]\noperations = ["save", "save"]', '[[domain]]\nuuid = "4711"', '[[domain]]\nname = ""',
-        "[[domain]]\nkeep = -1",
+        "[[domain]]\nkeep = -1", "[losses]\nrun_state = 1.5", "[losses]\nperson = 8",
     ],
 )  # fmt: skip
 def test_the_schema_refuses_what_reading_refuses(text: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from ringfence.decision.feasibility import Costed, loss_of_waiting, plan
+from ringfence.decision.feasibility import Costed, loss_of_waiting, plan, sum_of_waiting
 from ringfence.decision.policy import Answer, OnPageTrend, OnRankTrend, Operation, Policy
 from ringfence.decision.rows import Because, Row
 from ringfence.diagnosis.severity import Severity
@@ -133,6 +133,8 @@ class Ahead:
     renewals: tuple[Campaign, ...] = ()
     """Only if a page waits for its owner to let go of it after the steps: then the owner is made to."""
     reasons: tuple[Because, ...] = ()
+    sums: tuple[str, ...] = ()
+    """B.6's sums of every domain, what it costs to wait among them: of those, too, that stay."""
 
 
 def ahead(trend: Trend, situation: Situation, policy: Policy) -> Ahead:
@@ -259,6 +261,7 @@ def _ahead_of_rank(trend: Trend, situation: Situation, policy: Policy) -> Ahead:
     if wanted.on_rank is OnRankTrend.DRAIN:
         return Ahead(steps=(DrainHost(),), reasons=(seen, Because(Row.ON_MACHINE, "the policy wants the host drained")))
     campaigns: list[Campaign] = []
+    sums: list[str] = []
     reasons = [seen, Because(Row.AHEAD, "an uncorrected error is to be expected: Dom0 acts ahead of it")]
     for domain in situation.domains:
         if domain.is_dom0 or not domain.lives:
@@ -278,7 +281,9 @@ def _ahead_of_rank(trend: Trend, situation: Situation, policy: Policy) -> Ahead:
         else:
             text = f"{domain.name} stays: nothing that the policy allows can be done ahead"
         reasons.append(Because(Row.FEASIBILITY, text))
-    return Ahead(campaigns=tuple(campaigns), reasons=tuple(reasons))
+        sums.append(f"{domain.name}: waiting: {sum_of_waiting(domain, trend.expected_ue_ms, policy)}")
+        sums += (f"{domain.name}: {each.operation}: {line}" for each in costed for line in each.sum)
+    return Ahead(campaigns=tuple(campaigns), reasons=tuple(reasons), sums=tuple(sums))
 
 
 def _ahead_of_core(trend: Trend, policy: Policy) -> Ahead:

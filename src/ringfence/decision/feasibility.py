@@ -1,9 +1,9 @@
 """What each case II operation on a domain would cost, and which is the best (concept B.6).
 
 The measure of a loss is **an ordinary domain, gone for good**: 1.0 is what ``DESTROY`` costs a domain whose rule says
-``keep = 1``. Everything else is a share of it, times ``keep``. The shares below are judgements, not measurements: no
-source gives them. They are few, named, and shown in every sum, so that who disagrees sees where. What decides is their
-order, which is: moved < saved < put back to a fresh checkpoint < shut down < restarted < put back to an old one < gone.
+``keep = 1``. Everything else is a share of it, times ``keep``. The shares and chances are judgements: they stand in the
+policy (``Losses``), and in every sum, so that who disagrees sees where. How long a short operation takes is taken from
+the table below.
 
 Times are milliseconds, memory is pages of 4 KiB. The uncorrected error is taken to come without memory, at the rate
 ``1 / expected_ue_ms``: the chance that it comes within ``t`` is ``1 - exp(-t / expected_ue_ms)``. It is taken to hit
@@ -21,7 +21,7 @@ from types import MappingProxyType
 from typing import Final
 
 from ringfence.decision.durations import about
-from ringfence.decision.policy import Operation, Policy
+from ringfence.decision.policy import Losses, Operation, Policy
 from ringfence.world.domain import LIVING, Domain, DomainState
 from ringfence.world.situation import Situation
 
@@ -29,39 +29,6 @@ from ringfence.world.situation import Situation
 
 GONE: Final = 1.0
 """The domain does not exist any more, and somebody must rebuild it. The measure itself."""
-
-RUN_STATE: Final = 0.25
-"""What was in memory is lost, and the disks are as after a power failure: journals are replayed, sessions begin anew,
-unwritten data is gone. A quarter: services are built to live through it, their users notice it."""
-
-ORDERLY_STOP: Final = 0.10
-"""Sessions end, but everything was written to disk first: less than half of ``RUN_STATE``."""
-
-STANDSTILL_PER_HOUR: Final = 0.01
-"""Nobody is served for an hour, nothing is lost. A hundred hours weigh as much as the domain."""
-
-UNTIL_A_PERSON_COMES_MS: Final = 8 * 3_600_000
-"""A night: how long a domain stays as it is that only a person starts again."""
-
-LEFT_TO_A_PERSON: Final = STANDSTILL_PER_HOUR * UNTIL_A_PERSON_COMES_MS / 3_600_000
-"""It stands still until a person comes."""
-
-SET_BACK: Final = RUN_STATE + LEFT_TO_A_PERSON
-"""What an operation leaves that failed half way: the run state is lost, and only a person starts the domain again."""
-
-ROLLBACK_MS: Final = 24 * 3_600_000
-"""A checkpoint of this age costs 63 % of the domain, ``1 - exp(-age / ROLLBACK_MS)``: memory and disks go back
-together, so that all work since is lost. Under 7 hours it is better than a restart."""
-
-# --- chances ----------------------------------------------------------------------------------------------------------
-
-HOLE_IS_MISSED: Final = 0.5
-"""The guest still needs a given lost page and fails without it. Half: roughly the part of a guest's memory that is not
-page cache or free, and that nobody can read again from elsewhere."""
-
-COPIER_IS_HIT: Final = 0.1
-"""The error that comes during a copy is consumed by the copier, in Dom0, and takes the host along. Small: the guest
-itself and patrol scrubbing read the same memory, and Dom0 may survive it (I.2b)."""
 
 # --- how long it takes ------------------------------------------------------------------------------------------------
 
@@ -72,7 +39,7 @@ DESTROY_MS: Final = 2_000
 """The hypervisor gives the memory back page by page, seconds for a large guest."""
 
 RESTART_MS: Final = 10_000
-"""Destroy, and build the domain anew until its first instruction. That it then boots is part of ``RUN_STATE``."""
+"""Destroy, and build the domain anew until its first instruction. That it then boots is part of the run state."""
 
 SHUT_DOWN_MS: Final = 90_000
 """What systemd gives a service to stop (DefaultTimeoutStopSec) before it is killed."""
@@ -124,9 +91,13 @@ class _Case:
         return self.policy.rule_for(self.domain).keep
 
     @property
+    def losses(self) -> Losses:
+        return self.policy.losses
+
+    @property
     def others(self) -> float:
         """What a halt of the host costs all other domains that live on it."""
-        return SET_BACK * sum(
+        return self.losses.set_back * sum(
             self.policy.rule_for(other).keep
             for other in self.situation.domains
             if other.lives and not other.is_dom0 and other.id != self.domain.id
@@ -135,23 +106,26 @@ class _Case:
     @property
     def p_hole_missed(self) -> float:
         """The chance that the guest fails for want of its lost pages, if it goes on with holes in their place."""
-        return 1.0 - (1.0 - HOLE_IS_MISSED) ** self.poisoned_pages
+        return 1.0 - (1.0 - self.losses.lost_page_needed) ** self.poisoned_pages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Estimate:
-    """One operation before the weighing. Losses are shares of the domain, ``host`` is what others lose if it fails.
+    """One operation before the weighing. Losses are shares of the domain.
 
-    ``exposed_ms`` is how long the error must stay away, None for as long as the operation itself takes.
+    ``if_fails`` is what it costs to fail half way, None for the domain set back. ``p_host`` is the chance that a
+    failure takes the host along, ``others`` what all other domains lose then. ``exposed_ms`` is how long the error must
+    stay away, None for as long as the operation itself takes.
     """
 
     time_ms: int | None
     how_long: str = ""
     if_done: float
     done_is: str
-    if_fails: float = SET_BACK
-    fails_is: str = "the run state, and it stands still until a person comes"
-    host: float = 0.0
+    if_fails: float | None = None
+    fails_is: str = ""
+    p_host: float = 0.0
+    others: float = 0.0
     exposed_ms: int | None = None
     p_other: float = 0.0
     p_other_is: str = ""
@@ -170,14 +144,21 @@ def _ms(pages: float, pages_per_s: int) -> int:
 # --- one estimate an operation ----------------------------------------------------------------------------------------
 
 
+def _until(case: _Case, who: str) -> str:
+    return f"it stands still until a person {who}, {about(case.losses.person_ms)}"
+
+
+def _hole(case: _Case) -> float:
+    return case.p_hole_missed * case.losses.run_state
+
+
 def _pause(case: _Case) -> _Estimate:
-    hole = case.p_hole_missed * RUN_STATE
     return _Estimate(
         time_ms=PAUSE_MS,
         how_long=f"a hypercall, {about(PAUSE_MS)}",
-        exposed_ms=UNTIL_A_PERSON_COMES_MS,
-        if_done=LEFT_TO_A_PERSON + hole,
-        done_is="it stands still until a person comes" + _hole_words(case),
+        exposed_ms=case.losses.person_ms,
+        if_done=case.losses.left_to_a_person + _hole(case),
+        done_is=_until(case, "comes") + _hole_words(case),
     )
 
 
@@ -207,9 +188,10 @@ def _copy(case: _Case, course: _Course, standstill: float, done_is: str) -> _Est
     return _Estimate(
         time_ms=course.time_ms,
         how_long=how_long,
-        if_done=standstill + case.p_hole_missed * RUN_STATE,
+        if_done=standstill + _hole(case),
         done_is=done_is + _hole_words(case),
-        host=(1.0 if reads_poison else COPIER_IS_HIT) * case.others,
+        p_host=1.0 if reads_poison else case.losses.copier_takes_host,
+        others=case.others,
         reads_poison=reads_poison,
         why_not=why_not,
     )
@@ -228,7 +210,7 @@ def _through_disk(case: _Case, way: str) -> _Course:
 
 
 def _save(case: _Case) -> _Estimate:
-    return _copy(case, _through_disk(case, "to disk"), LEFT_TO_A_PERSON, "it stands still until a person restores it")
+    return _copy(case, _through_disk(case, "to disk"), case.losses.left_to_a_person, _until(case, "restores it"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,8 +272,9 @@ def _migrate(case: _Case) -> _Estimate:
         f"{_pages(case.domain.memory_pages)} at {rate:,} pages/s, {rewritten}: {course.rounds} "
         f"round{'s' * (course.rounds != 1)}, {about(course.time_ms)} in all, stopped for {about(course.stopped_ms)}"
     )
-    # A stop as long as the night that SET_BACK counts would else cost less to fail at than to do.
-    standstill = min(LEFT_TO_A_PERSON, STANDSTILL_PER_HOUR * course.stopped_ms / 3_600_000)
+    # A stop as long as the night that set_back counts would else cost less to fail at than to do.
+    losses = case.losses
+    standstill = min(losses.left_to_a_person, losses.standstill_per_hour * course.stopped_ms / 3_600_000)
     stopped = f"it is stopped for {about(course.stopped_ms)}"
     return _copy(case, _Course(time_ms=course.time_ms, how_long=words), standstill, stopped)
 
@@ -302,16 +285,16 @@ def _shut_down(case: _Case) -> _Estimate:
         how_long=f"its services stop in order, {about(SHUT_DOWN_MS)} at most",
         p_other=case.p_hole_missed,
         p_other_is=f"it needs one of {_pages(case.poisoned_pages)} lost on the way" if case.poisoned_pages else "",
-        if_done=ORDERLY_STOP + LEFT_TO_A_PERSON,
-        done_is="its sessions, and it stands still until a person starts it",
+        if_done=case.losses.orderly_stop + case.losses.left_to_a_person,
+        done_is=f"its sessions, and {_until(case, 'starts it')}",
     )
 
 
-def _restart(_case: _Case) -> _Estimate:
+def _restart(case: _Case) -> _Estimate:
     return _Estimate(
         time_ms=RESTART_MS,
         how_long=f"destroyed and built anew, {about(RESTART_MS)}",
-        if_done=RUN_STATE,
+        if_done=case.losses.run_state,
         done_is="the run state",
     )
 
@@ -332,14 +315,14 @@ def _restore(case: _Case) -> _Estimate:
     if not checkpoint.disks_of_same_moment:
         why_not = "the disks went on since the checkpoint: a restore over them would corrupt their file systems"
     age_ms = max(0, case.situation.now_ms - checkpoint.taken_ms)
-    rolled_back = -math.expm1(-age_ms / ROLLBACK_MS)
+    rolled_back = -math.expm1(-age_ms / case.losses.rollback_ms)
     return _Estimate(
         time_ms=course.time_ms,
         how_long=course.how_long,
         if_done=rolled_back,
         done_is=f"what came since the checkpoint, {about(age_ms)} ago",
-        if_fails=min(GONE, rolled_back + SET_BACK),
-        fails_is="that, the run state, and it stands still until a person comes",
+        if_fails=rolled_back + case.losses.set_back,
+        fails_is=f"that, the run state, and {_until(case, 'comes')}",
         why_not=why_not,
     )
 
@@ -422,13 +405,14 @@ def _chance(value: float) -> str:
 def _cost(operation: Operation, case: _Case) -> Costed:
     estimate = _ESTIMATES[operation](case)
     why_not = _obstacle(operation, case, estimate)
-    done = case.keep * estimate.if_done
-    fails = case.keep * estimate.if_fails + estimate.host
+    share, share_if_fails = _shares(case, estimate)
+    done = case.keep * share
+    fails = case.keep * share_if_fails + estimate.p_host * estimate.others
     if why_not:
         p_fail, lines = 1.0, [f"not possible: {why_not}"]
     else:
         p_fail, lines = _p_fail(operation, case, estimate)
-        lines += _losses(case, estimate, done, p_fail, fails)
+        lines += _weighed(case, estimate, done, p_fail, fails)
     return Costed(
         operation=operation,
         feasible=not why_not,
@@ -447,12 +431,23 @@ def _mean(done: float, p_fail: float, fails: float) -> float:
     return done + p_fail * (fails - done)
 
 
-def _losses(case: _Case, estimate: _Estimate, done: float, p_fail: float, fails: float) -> list[str]:
+def _shares(case: _Case, estimate: _Estimate) -> tuple[float, float]:
+    """What is lost of the domain if the operation is done, and if not: no less then, and never more than the domain."""
+    done = min(GONE, estimate.if_done)
+    fails = case.losses.set_back if estimate.if_fails is None else estimate.if_fails
+    return done, max(done, min(GONE, fails))
+
+
+def _weighed(case: _Case, estimate: _Estimate, done: float, p_fail: float, fails: float) -> list[str]:
     weight = "" if case.keep == 1 else f"{case.keep:g} x "
-    others = f" + {_loss(estimate.host)} of the other domains" if estimate.host else ""
+    share, share_if_fails = _shares(case, estimate)
+    others = ""
+    if estimate.others and estimate.p_host:
+        others = f" + {_chance(estimate.p_host)} that it takes the host along x {_loss(estimate.others)} (the others)"
+    fails_is = estimate.fails_is or f"the run state, and {_until(case, 'comes')}"
     return [
-        f"lost if done: {weight}{_loss(estimate.if_done)} ({estimate.done_is})",
-        f"lost if not: {weight}{_loss(estimate.if_fails)}{others} ({estimate.fails_is})",
+        f"lost if done: {weight}{_loss(share)} ({estimate.done_is})",
+        f"lost if not: {weight}{_loss(share_if_fails)} ({fails_is}){others}",
         f"expected loss: {_chance(1 - p_fail)} x {_loss(done)} + {_chance(p_fail)} x {_loss(fails)} = "
         f"{_loss(_mean(done, p_fail, fails))}",
     ]
@@ -510,4 +505,19 @@ def loss_of_waiting(domain: Domain, expected_ue_ms: int | None, policy: Policy) 
     The error comes before a person does, and sets the domain back. An operation ahead of an error (II.1) is worth
     doing only if its expected loss is less.
     """
-    return policy.rule_for(domain).keep * p_ue_within(UNTIL_A_PERSON_COMES_MS, expected_ue_ms) * SET_BACK
+    losses = policy.losses
+    return policy.rule_for(domain).keep * p_ue_within(losses.person_ms, expected_ue_ms) * losses.set_back
+
+
+def sum_of_waiting(domain: Domain, expected_ue_ms: int | None, policy: Policy) -> str:
+    """The calculation of ``loss_of_waiting``, for a person to read."""
+    if expected_ue_ms is None:
+        return "no uncorrected error is expected = 0"
+    losses, keep = policy.losses, policy.rule_for(domain).keep
+    weight = "" if keep == 1 else f"{keep:g} x "
+    return (
+        f"{_chance(p_ue_within(losses.person_ms, expected_ue_ms))} that the uncorrected error, expected in "
+        f"{about(max(0, expected_ue_ms))}, comes within {about(losses.person_ms)}, before a person does, x {weight}"
+        f"{_loss(losses.set_back)} (the run state, and it stands still until then) = "
+        f"{_loss(loss_of_waiting(domain, expected_ue_ms, policy))}"
+    )

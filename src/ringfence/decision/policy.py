@@ -142,6 +142,46 @@ class Trends:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Losses:
+    """What operations are weighed by (B.6): shares of a domain that is gone for good, which is 1, and chances.
+
+    They are judgements, not measurements: no source gives them. Each is named where it enters a sum. What decides is
+    the order that the defaults make: moved < saved < put back to a fresh checkpoint < shut down < restarted < put back
+    to an old one < gone.
+
+    ``run_state``: what was in memory is lost, and the disks are as after a power failure: journals are replayed,
+    sessions begin anew, unwritten data is gone. A quarter: services are built to live through it, their users notice.
+    ``orderly_stop``: sessions end, but everything was written to disk first; less than half of that.
+    ``standstill_per_hour``: nobody is served for an hour, nothing is lost; a hundred hours weigh as much as the domain.
+    ``person_ms``: until a person comes, a night: how long a domain stays as it is that only a person starts again.
+    ``rollback_ms``: memory and disks go back together to a checkpoint, all work since is lost: one of this age costs
+    63 % of the domain, ``1 - exp(-age / rollback_ms)``. Under 7 hours it is better than a restart.
+    ``lost_page_needed``: the chance that the guest still needs a given lost page and fails without it. Half: roughly
+    the part of a guest's memory that is not page cache or free, and that nobody can read again from elsewhere.
+    ``copier_takes_host``: the chance that the error that comes during a copy is consumed by the copier, in Dom0, and
+    takes the host along. Small: the guest itself and patrol scrubbing read the same memory, and Dom0 may survive it.
+    """
+
+    run_state: float = 0.25
+    orderly_stop: float = 0.1
+    standstill_per_hour: float = 0.01
+    person_ms: int = 8 * 3_600_000
+    rollback_ms: int = 24 * 3_600_000
+    lost_page_needed: float = 0.5
+    copier_takes_host: float = 0.1
+
+    @property
+    def left_to_a_person(self) -> float:
+        """It stands still until a person comes."""
+        return min(1.0, self.standstill_per_hour * self.person_ms / 3_600_000)
+
+    @property
+    def set_back(self) -> float:
+        """What an operation leaves that failed half way: the run state is lost, and only a person starts it again."""
+        return min(1.0, self.run_state + self.left_to_a_person)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DomainRule:
     """What holds for some domains: the first rule that matches a domain is its own.
 
@@ -181,6 +221,7 @@ class Policy:
     deadlines: Deadlines = Deadlines()
     budgets: Budgets = Budgets()
     trends: Trends = Trends()
+    losses: Losses = Losses()
     unlocated: OnUnlocated = OnUnlocated.DEGRADE
     approve: frozenset[Operation] = frozenset()
     dry_run: bool = False

@@ -7,7 +7,7 @@ from typing import Final
 
 from ringfence.decision.policy import Answer, DomainRule, OnPageTrend, OnRankTrend, OnUnlocated, Operation, Policy
 from ringfence.decision.policy_file import PolicyFile
-from ringfence.decision.policy_keys import BY_PATH, Table, value_of
+from ringfence.decision.policy_keys import BY_PATH, BY_TABLE, Table, value_of
 from ringfence.decision.rows import MEANINGS, Row
 from ringfence.world.domain import Domain
 
@@ -123,6 +123,7 @@ def _host(file: PolicyFile) -> tuple[Explained, ...]:
     evidence = f"Dom0, if it is unhurt, has {says('deadlines.evidence')} to save the evidence"
     return (
         *_trends(says, policy),
+        _weighed(says),
         Explained(
             (Row.SELF_HEAL,),
             MEANINGS[Row.SELF_HEAL].condition,
@@ -197,6 +198,21 @@ def _trends(says: _Says, policy: Policy) -> tuple[Explained, ...]:
             )
             for part, of in _TOLD.items()
         ),
+    )
+
+
+def _weighed(says: _Says) -> Explained:
+    """What operations are weighed by."""
+    return Explained(
+        (Row.FEASIBILITY,),
+        "an operation on a domain is to be chosen",
+        "the loss of each is weighed, as shares of a domain that is gone for good: its run state "
+        f"{says('losses.run_state')}, an orderly stop {says('losses.orderly_stop')}, an hour of standstill "
+        f"{says('losses.standstill_per_hour')}, until a person comes after {says('losses.person')}; going back to a "
+        f"checkpoint of {says('losses.rollback')} loses 63 %. The chance that a lost page is needed is "
+        f"{says('losses.lost_page_needed')}, that an error during a copy takes the host along "
+        f"{says('losses.copier_takes_host')}. These are judgements, not measurements",
+        says.given(*(key.path for key in BY_TABLE[Table.LOSSES].values())),
     )
 
 

@@ -241,7 +241,8 @@ def schema() -> Schema:
     """
     tables: Schema = {
         str(table): {"description": TABLE_MEANINGS[table], **_object(table)}
-        for table in (Table.DEADLINES, Table.BUDGETS, Table.TRENDS, Table.OTHERWISE)
+        for table in Table
+        if table not in {Table.TOP, Table.DOMAIN}
     }
     rules = {"type": "array", "maxItems": MAX_RULES, "items": _object(Table.DOMAIN)}
     tables[Table.DOMAIN.value] = {"description": TABLE_MEANINGS[Table.DOMAIN], **rules}

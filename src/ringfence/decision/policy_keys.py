@@ -37,6 +37,7 @@ class Table(StrEnum):
     DEADLINES = "deadlines"
     BUDGETS = "budgets"
     TRENDS = "trends"
+    LOSSES = "losses"
     OTHERWISE = "otherwise"
     DOMAIN = "domain"
 
@@ -47,6 +48,8 @@ TABLE_MEANINGS: Final[Mapping[Table, str]] = MappingProxyType(
         Table.DEADLINES: "How long each wait may last. When it is over, the next row of the concept applies.",
         Table.BUDGETS: "Bounds on what Ringfence does by itself.",
         Table.TRENDS: "When corrected errors make an uncorrected one likely, and what is then done ahead of it.",
+        Table.LOSSES: "What operations on domains are weighed by: shares of a domain that is gone for good (1), and "
+        "chances. They are judgements, not measurements; each is named in the sums where it enters.",
         Table.OTHERWISE: "Domains that no rule matches.",
         Table.DOMAIN: "A rule for some domains. The first that matches a domain is its own. What a rule leaves out has "
         "the default, not what [otherwise] says.",
@@ -84,6 +87,7 @@ def value_of(key: Key, policy: Policy, rule: DomainRule | None = None) -> object
         Table.DEADLINES: policy.deadlines,
         Table.BUDGETS: policy.budgets,
         Table.TRENDS: policy.trends,
+        Table.LOSSES: policy.losses,
         Table.OTHERWISE: policy.otherwise,
         Table.DOMAIN: rule,
     }[key.table]
@@ -318,6 +322,75 @@ _TOLD: Final = (
     *_counted("socket", "socket, its memory included,", _SCRUBBED),
 )
 
+_SHARE: Final = Weight(0, 1)
+_LOSSES: Final = (
+    Key(
+        table=Table.LOSSES,
+        name="run_state",
+        field="run_state",
+        kind=_SHARE,
+        meaning="What was in memory is lost, and the disks are as after a power failure: sessions begin anew.",
+        why="more than the domain is not lost with it",
+        rows=(Row.FEASIBILITY,),
+    ),
+    Key(
+        table=Table.LOSSES,
+        name="orderly_stop",
+        field="orderly_stop",
+        kind=_SHARE,
+        meaning="Its sessions end, and everything was written to disk first.",
+        why="more than the domain is not lost with it",
+        rows=(Row.FEASIBILITY,),
+    ),
+    Key(
+        table=Table.LOSSES,
+        name="standstill_per_hour",
+        field="standstill_per_hour",
+        kind=_SHARE,
+        meaning="It stands still for an hour: nobody is served, nothing is lost.",
+        why="more than the domain is not lost with it",
+        rows=(Row.FEASIBILITY,),
+    ),
+    Key(
+        table=Table.LOSSES,
+        name="person",
+        field="person_ms",
+        kind=Duration(_MINUTE, 30 * _DAY),
+        meaning="How long it takes until a person comes: so long stands still what only a person starts again, and so "
+        "far ahead an error is worth an operation.",
+        why="nobody is there within a minute; a host that nobody sees for a month has no operator",
+        rows=(Row.FEASIBILITY, Row.AHEAD),
+    ),
+    Key(
+        table=Table.LOSSES,
+        name="rollback",
+        field="rollback_ms",
+        kind=Duration(_MINUTE, 365 * _DAY),
+        meaning="The age of a checkpoint with which 63 % of the domain are lost by going back to it.",
+        why="less than a minute is no checkpoint; after a year nothing of it is of use",
+        rows=(Row.FEASIBILITY,),
+    ),
+    Key(
+        table=Table.LOSSES,
+        name="lost_page_needed",
+        field="lost_page_needed",
+        kind=_SHARE,
+        meaning="The chance that a guest that goes on without one of its pages needs it, and its run state is lost.",
+        why="a chance lies between never and always",
+        rows=(Row.FEASIBILITY,),
+    ),
+    Key(
+        table=Table.LOSSES,
+        name="copier_takes_host",
+        field="copier_takes_host",
+        kind=_SHARE,
+        meaning="The chance that an error that comes while a domain is copied hits Dom0, which copies, and the host "
+        "halts with all its domains.",
+        why="a chance lies between never and always",
+        rows=(Row.FEASIBILITY,),
+    ),
+)
+
 _SELECTORS: Final = (
     Key(
         table=Table.DOMAIN,
@@ -417,6 +490,7 @@ KEYS: Final[tuple[Key, ...]] = (
     *_TRENDS,
     *_counted("core", "CPU core", _POLLED, acts=True),
     *_TOLD,
+    *_LOSSES,
     *_rule_keys(Table.OTHERWISE),
     *_SELECTORS,
     *_rule_keys(Table.DOMAIN),

@@ -60,10 +60,9 @@ class ActingAhead:
 
     def _begin(self, found: seen.Found, plan: Ahead, dimm: str | None) -> None:
         now_ms, case = self._ledger.now_ms, self._ledger.own_case()
-        costed = tuple(line for each in plan.campaigns for line in written.sums(each.operations))
         self._ledger.write(
             seen.trend_seen(found, now_ms, case),
-            written.decided(now_ms, case, None, Row.AHEAD, plan.reasons, costed=costed),
+            written.decided(now_ms, case, None, Row.AHEAD, plan.reasons, costed=plan.sums),
             # Announced before any of them can end, so that the case is not closed too early.
             *(part_begun(now_ms, case, campaign.domain) for campaign in plan.campaigns),
             *((part_begun(now_ms, case, None),) if plan.steps else ()),
