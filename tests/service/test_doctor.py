@@ -130,7 +130,7 @@ UNWELL: list[tuple[str, Facts, list[Severity]]] = [
     ("clock", replace(SOUND, keeps_time=False), [W]),
     ("lockdown", replace(SOUND, lockdown="integrity"), [N]),
     ("xen", replace(SOUND, xen=XenFacts(version="4.20.1", guest_type="PV")), [B, N, N]),
-    ("kvm", replace(SOUND, kvm=KvmFacts(offlines=False)), [N, B, N]),
+    ("kvm", replace(SOUND, kvm=KvmFacts(offlines=False)), [N, B, N, N]),
 ]
 
 

@@ -8,8 +8,10 @@ from typing import Final
 
 from ringfence.service.doctor_facts import Facts
 from ringfence.service.doctor_findings import Finding, note, warning, wrong
-from ringfence.service.kvm_facts import KvmFacts
+from ringfence.service.kvm_facts import MACHINE_CHECK, KvmFacts
 
+_STORMS: Final = (6, 8)
+"""The first Linux that counts storms bank by bank (x86/mce: per-bank CMCI storm mitigation)."""
 PATIENCE_S: Final = 60
 """Banks that are polled more seldom tell of a trend late."""
 NAMED: Final = 5
@@ -30,6 +32,8 @@ def under_kvm(facts: Facts) -> Iterator[Finding]:
     yield from _kernel(kvm)
     yield from _rights(facts)
     yield from _when(facts, kvm)
+    yield from _storms(kvm)
+    yield from _halting()
     yield from _qemu(facts, kvm)
     yield from _memory(kvm)
     yield from _agents(kvm)
@@ -82,10 +86,42 @@ def _when(facts: Facts, kvm: KvmFacts) -> Iterator[Finding]:
         )  # fmt: skip
 
 
+def _storms(kvm: KvmFacts) -> Iterator[Finding]:
+    """Linux counts corrected errors of a bank that come in a row (mce/threshold.c), unless CMCI is off; at the end of a
+    storm it leaves the bank to interrupts, and does not poll it any more.
+    """
+    if kvm.release >= _STORMS and kvm.tracks_storms and _is_amd(kvm) and not kvm.thresholds:
+        yield warning(
+            f"Linux {kvm.release[0]}.{kvm.release[1]} stops polling a bank once a storm of corrected errors in it is "
+            "over, and this processor has no interrupt for it",
+            "Five errors in a row are a storm. Nothing more is heard of that bank until the next boot, deferred errors "
+            "included.",
+            f"echo 1 > /{MACHINE_CHECK}/cmci_disabled, at each boot, or boot with mce=no_cmci: no storms are counted "
+            "then.",
+            f"/{MACHINE_CHECK}: no threshold_limit, cmci_disabled=0; seen with Linux 6.12",
+        )  # fmt: skip
+
+
+def _halting() -> Iterator[Finding]:
+    yield note(
+        "Ringfence crashes this host's kernel (sysrq c) at an error that cannot be bounded (I.2x), and for a bad page "
+        "of the host's own that the kernel neither gives up nor marks (I.2b)",
+        "All guests end by it, and kdump has its say. A page of the kernel's that it marks and uses on halts nothing.",
+        "To see first what it would do, let the policy say dry_run = true; ringfence policy explain has each row.",
+    )
+
+
 def _qemu(facts: Facts, kvm: KvmFacts) -> Iterator[Finding]:
     version = _QEMU.search(facts.health.hypervisor if facts.health is not None else "")
     if version is not None and _is_amd(kvm):
         found = int(version[1]), int(version[2])
+        if found >= _AMD_LIVES:
+            yield note(
+                f"a guest on AMD that QEMU {found[0]}.{found[1]} has told of a poisoned page finds that out when it "
+                "next polls its banks",
+                "By its kernel's default up to 5 min pass. What touches the page before hears of it at once.",
+                "In the guests: echo 10 > /sys/devices/system/machinecheck/machinecheck0/check_interval",
+            )  # fmt: skip
         if found < _AMD_PANICS:
             yield warning(
                 f"QEMU {found[0]}.{found[1]} tells guests on AMD of poisoned memory in a way at which they panic",

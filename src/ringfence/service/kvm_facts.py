@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,13 +18,16 @@ from ringfence.service.sources.host_facts import HostFiles, what_runs
 OPTIONS: Final = ("CONFIG_X86_MCE", "CONFIG_MEMORY_FAILURE", "CONFIG_MEMORY_HOTPLUG", "CONFIG_KSM")
 """Of the kernel's configuration, those that are looked at."""
 MOST_CONFIG_BYTES: Final = 1 << 22
+MACHINE_CHECK: Final = "sys/devices/system/machinecheck/machinecheck0"
+"""Of the first CPU (Documentation/ABI/testing/sysfs-mce); all have the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KvmFacts:
     """A host with KVM. ``options`` are the kernel's, None where its configuration cannot be read; ``qemus`` run now,
     ``without_agent`` are those that have no port for Ringfence's agent. ``huge_pages`` counts those in use by size in
-    KiB; ``recovery`` is vm.memory_failure_recovery.
+    KiB; ``recovery`` is vm.memory_failure_recovery. ``release`` is Linux's, as far as it can be told; ``thresholds``:
+    the processor counts errors for an interrupt (AMD), ``tracks_storms``: the kernel counts those that come in a row.
     """
 
     processor: Processor = field(default_factory=Processor)
@@ -34,6 +38,9 @@ class KvmFacts:
     without_agent: tuple[str, ...] = ()
     huge_pages: Mapping[int, int] = field(default_factory=dict)
     ksm_runs: bool = False
+    release: tuple[int, int] = (0, 0)
+    thresholds: bool = True
+    tracks_storms: bool = True
 
 
 def kvm_facts(host: HostFiles) -> KvmFacts | None:
@@ -50,7 +57,15 @@ def kvm_facts(host: HostFiles) -> KvmFacts | None:
         without_agent=tuple(each.name or f"process {each.pid}" for each in qemus if not _has_port(host, each)),
         huge_pages=dict(_huge_pages(host.root)),
         ksm_runs=(host.text("/sys/kernel/mm/ksm/run") or "").strip() == "1",
+        release=_release(host.text("/proc/sys/kernel/osrelease") or ""),
+        thresholds=any((host.root / MACHINE_CHECK).glob("*/*/threshold_limit")),
+        tracks_storms=(host.text(f"/{MACHINE_CHECK}/cmci_disabled") or "").strip() == "0",
     )
+
+
+def _release(text: str) -> tuple[int, int]:
+    found = re.match(r"(\d{1,4})\.(\d{1,4})", text)
+    return (0, 0) if found is None else (int(found[1]), int(found[2]))
 
 
 def _options(host: HostFiles) -> Mapping[str, str] | None:
