@@ -132,6 +132,8 @@ class Ahead:
     campaigns: tuple[Campaign, ...] = ()
     renewals: tuple[Campaign, ...] = ()
     """Only if a page waits for its owner to let go of it after the steps: then the owner is made to."""
+    unexchanged: tuple[NotifyGuest, ...] = ()
+    """Said only if a page cannot be exchanged."""
     reasons: tuple[Because, ...] = ()
     sums: tuple[str, ...] = ()
     """B.6's sums of every domain, what it costs to wait among them: of those, too, that stay."""
@@ -203,12 +205,16 @@ def _ahead_of_page(trend: Trend, situation: Situation, policy: Policy) -> Ahead:
     told = tuple(
         step for facts in situation.frames if facts.frame not in exchanged for step in _warning(facts, situation)
     )
+    unexchanged = tuple(
+        step for facts in situation.frames if facts.frame in exchanged for step in _warning(facts, situation)
+    )
     heard = tuple(
         Because(Row.INFORM, f"domain {step.domain} has a handler: it can let go of the page while it is good")
         for step in told
     )
     renewals, why = _renewals(situation, policy) if wanted.on_page is OnPageTrend.OPERATE else ((), ())
-    return Ahead(steps=(*told, *steps), renewals=renewals, reasons=(seen, *heard, *left, *why))
+    reasons = (seen, *heard, *left, *why)
+    return Ahead(steps=(*told, *steps), renewals=renewals, unexchanged=unexchanged, reasons=reasons)
 
 
 def _renewals(situation: Situation, policy: Policy) -> tuple[tuple[Campaign, ...], tuple[Because, ...]]:

@@ -72,7 +72,7 @@ class ActingAhead:
             row = Row.INFORM if isinstance(step, NotifyGuest) else Row.ON_MACHINE
             _, result = self._ledger.execute(case, step, row, dimm)
             waits |= isinstance(step, OfflineFrame) and result.status is Status.PENDING
-            self._instead(case, step, result)
+            self._instead(case, step, result, plan.unexchanged)
         renewals = plan.renewals if waits else ()
         for campaign in renewals:
             # Who was told of in so many words comes back once it was saved (service.reviving).
@@ -91,9 +91,13 @@ class ActingAhead:
         self._instead(case, step, result)
         self.end(case, result.because or "carried out")
 
-    def _instead(self, case: CaseId, step: Step, result: Result) -> None:
-        """What cannot be done falls to the next: a page that cannot be exchanged is offlined when it is let go."""
+    def _instead(self, case: CaseId, step: Step, result: Result, unexchanged: tuple[NotifyGuest, ...] = ()) -> None:
+        """What cannot be done falls to the next: a page that cannot be exchanged is offlined when it is let go, and
+        whoever has it can do so by itself.
+        """
         if isinstance(step, ExchangeFrame) and result.status in {Status.REFUSED, Status.FAILED}:
+            for told in unexchanged:
+                self._ledger.execute(case, told, Row.INFORM)
             self._ledger.execute(case, OfflineFrame(step.frame), Row.ON_MACHINE)
 
     def end(self, number: CaseId, because: str) -> None:

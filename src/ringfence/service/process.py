@@ -41,6 +41,7 @@ from ringfence.service.notify import Notifier, watch
 from ringfence.service.others import left_to_others
 from ringfence.service.outlets.trial import receivers, tested
 from ringfence.service.promptness import prompt
+from ringfence.service.real_world import RealWorld
 from ringfence.service.stand_in import StandInWorld, stands_in
 from ringfence.service.wiring import kvm_parts, kvm_source, kvm_world, xen_world
 from ringfence.service.writer import BusyError, Desk, World, Writer
@@ -274,7 +275,7 @@ class Process:
             state_dir=self._settings.state_dir,
             started_wall_ms=self._started_wall_ms,
             policy_problem=self._file_problem,
-            problems=(*problems, *self._problems, *(self._kvm.problems if self._kvm is not None else ())),
+            problems=(*problems, *self._problems, *(desk.world.problems if isinstance(desk.world, RealWorld) else ())),
             configuration=(file.path or "default", file.digest),
             at_restart=self._at_restart,
             notes=self._problems.noted,

@@ -32,6 +32,11 @@ class RealHost(Hypervisor, Protocol):
         """Whether an operation runs whose end nothing announces."""
         ...
 
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong now with what it goes by, a sentence each."""
+        ...
+
 
 class RealWorld:
     """The writer's world on a real host. ``wake`` has the writer look at once; it is called by a thread of its own."""
@@ -49,6 +54,11 @@ class RealWorld:
     def reset_ms(self) -> int | None:
         """As ``writer.World.reset_ms``: who runs here has not halted."""
         return None
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """As ``RealHost.problems``, for the service's health."""
+        return self._host.problems
 
     def wait_s(self, wake_ms: int | None) -> float:
         """As ``writer.World.wait_s``."""

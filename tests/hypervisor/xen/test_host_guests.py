@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from ringfence.decision.policy import DEFAULT, DomainRule, Policy
@@ -17,7 +18,7 @@ from ringfence.service.loop import Loop
 from ringfence.service.wiring import model_host
 from ringfence.world.domain import DomainKind, McaHandler
 from ringfence.world.identities import Frame, GuestFrame, StepId
-from ringfence.world.steps import NotifyGuest, Order, Status
+from ringfence.world.steps import ExchangeFrame, NotifyGuest, OfflineFrame, Order, Status
 from tests.guest.kernel import Kernel
 from tests.guest.machine import agent, until
 from tests.guest.stored import stored
@@ -79,6 +80,40 @@ def test_a_guest_hears_of_a_corrected_error_in_its_own_number_heals_and_the_jour
             (told,) = [each for each in stored_events() if isinstance(each, ev.Intended)]
             assert told.step.step == NotifyGuest(pv, (PAGE,), must_act=False, endangered=True)
             assert not loop.state.orders
+        guests.close()
+    assert kernel.taken(kernel.soft_offline) == [PAGE]
+
+
+def test_a_guest_hears_of_a_page_that_cannot_be_exchanged_before_it_is_to_leave_use(tmp_path: Path) -> None:
+    """II.2: the default policy wants pages exchanged, and Xen does not; the guest can let go of it by itself."""
+    machine = model_host(DEFAULT, seed=7, personality="xen-4.20")
+    pv = machine.create(DomainSpec(name="pv", kind=DomainKind.PV, memory_pages=4096))
+    machine.set_dom0_handler(True)
+    machine.advance(100)
+    address = machine.address(pv, PAGE)
+    kernel, xen = Kernel(tmp_path / "root"), ModelXen(machine)
+    with stored(tmp_path) as server, agent(kernel.root, f"xenstore:{server.guest_socket(pv)}"):
+        guests = GuestStore(lambda: Store(server.path))
+        host, *_ = xen_host(machine, tmp_path, xen, guests=(guests, Known(Frame(address >> 12), xen)))
+        with Journal(tmp_path / "j.sqlite", fsync=False) as journal:
+            loop = Loop(host, journal, replace(DEFAULT, trends=replace(DEFAULT.trends, page_count=3)))
+
+            def turned() -> list[object]:
+                machine.advance(100)
+                loop.turn()
+                return [event for _, event in journal.events()]
+
+            def is_heard() -> bool:
+                turned()
+                return any(each.handler is McaHandler.AGENT for each in host.situation(None).domains)
+
+            until(is_heard, "not registered")
+            for _ in range(3):
+                machine.inject(CacheCorrected(cpu=machine.cpu_of(pv), addr=address))
+                turned()
+            until(lambda: any("its agent says: healed" in str(each) for each in turned()), "no answer")
+            steps = [type(each.step.step) for each in turned() if isinstance(each, ev.Intended)]
+            assert steps == [ExchangeFrame, NotifyGuest, OfflineFrame]
         guests.close()
     assert kernel.taken(kernel.soft_offline) == [PAGE]
 

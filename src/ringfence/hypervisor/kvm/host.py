@@ -158,6 +158,11 @@ class KvmHost:
         """Whether an answer is waited for that nothing announces: an agent's. Orders announce their own ends."""
         return self._agents.links.is_busy
 
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong now: libvirt that does not answer, monitors that cannot be had."""
+        return self._parts.problems
+
     # --- what arrives ----------------------------------------------------------------------------------------------
 
     def arrivals(self) -> tuple[Arrival, ...]:
