@@ -94,14 +94,14 @@ class World:
         with (self.files.root / "dev/kmsg").open("a") as log:
             log.write(f"6,1,1,-;{line}\n")
 
-    def poison(self) -> None:
+    def poison(self, action: str = "inject") -> None:
         """What the kernel does with an uncorrected error in the guest's page, and QEMU after it."""
         self.files.process(os.getpid(), {3: poisoned(FRAME)})
         self.files.flag(FRAME, PageFlag.HWPOISON)
         self.says(f"Memory failure: {FRAME:#x}: Sending SIGBUS to qemu:{os.getpid()} due to hardware memory corruption")
         self.says(f"Memory failure: {FRAME:#x}: recovery action for dirty LRU page: Recovered")
         flags = {"recursive": False, "action-required": False}
-        self.qemu.event("MEMORY_FAILURE", flags=flags, recipient="guest", action="inject")
+        self.qemu.event("MEMORY_FAILURE", flags=flags, recipient="guest", action=action)
 
 
 def _made(root: Path, state: Path, socket: Path, written: list[tuple[str, int]]) -> tuple[Parts, KvmHost]:
@@ -236,6 +236,16 @@ def test_what_came_while_nobody_listened_is_decided_about_with_the_guests_known(
     assert [each.deed for each in seen.already_done] == [
         Deed.OFFLINED_FRAME, Deed.ISOLATED_FRAME, Deed.INJECTED_VMCE
     ]  # fmt: skip
+
+
+def test_a_qemu_that_says_that_it_has_not_told_its_guest_is_not_waited_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(named_pages, "TOLD_S", 1e6)
+    monkeypatch.setattr(named_pages, "RECORD_S", 1e6)
+    world.poison(action="ignore")
+    seen = world.host.situation(_record(SRAO))
+    assert [each.deed for each in seen.already_done] == [Deed.OFFLINED_FRAME, Deed.ISOLATED_FRAME]
 
 
 def test_a_guest_whose_qemu_the_kernel_has_ended_is_named_by_who_ran_it_in_an_earlier_life(

@@ -115,11 +115,16 @@ class Failures:
         """Whether QEMU has told this guest of this page, or (of which page is not known) of one since a time
         (of time.time).
         """
+        return "inject" in self.said(key, frame, since_s)
+
+    def said(self, key: str, frame: int, since_s: float) -> frozenset[str]:
+        """What QEMU has said that it did for this guest about this page, as ``told``; empty: it has said nothing."""
         with self._lock:
-            return any(
-                each.key == key and each.to_guest and each.action == "inject"
-                and (each.frame == frame if each.frame is not None else each.at_s >= since_s)
+            return frozenset(
+                each.action
                 for each in self._known
+                if each.key == key and each.to_guest and each.action in _DEEDS
+                and (each.frame == frame if each.frame is not None else each.at_s >= since_s)
             )  # fmt: skip
 
     def logged(self, key: str, host_address: int, since_s: float) -> bool:
@@ -223,6 +228,10 @@ class Failures:
         whole = data[: data.rfind(b"\n") + 1] or (data if len(data) == MOST_LOG_BYTES else b"")
         self._read[path] = at + len(whole)
         return whole.decode("utf-8", "replace").splitlines()
+
+
+_DEEDS: Final = frozenset({"inject", "ignore", "fatal", "reset"})
+"""What QEMU does at last about a failure (qapi/run-state.json, MemoryFailureAction); other words come before that."""
 
 
 def _last_lines(path: Path) -> list[str]:

@@ -174,10 +174,11 @@ class NamedPages:
         since_s = time.time() - (time.monotonic() - story.at_s) - 1.0
         until_s = min(self._until_s, time.monotonic() + (wait_s if story.signalled else 0.0))
         while True:
-            told = {key for key in holders if failures.told(key, frame, since_s)}
-            if told == holders.keys() or time.monotonic() >= until_s:
+            said = {key: failures.said(key, frame, since_s) for key in holders}
+            if all(said.values()) or time.monotonic() >= until_s:
                 break
             time.sleep(LOOK_S)
+        told = {key for key, actions in said.items() if "inject" in actions}
         if story.signalled_s is not None:
             signalled_s = time.time() - time.monotonic() + story.signalled_s
             silent = (each for key, each in holders.items() if key not in told)
