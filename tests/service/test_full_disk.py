@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import threading
 import time
@@ -327,12 +328,49 @@ def test_the_kernels_log_takes_lines_that_are_cut_to_its_bound(tmp_path: Path) -
     assert kernel_log.to_kernel_log(("short", "x" * 5_000), str(fifo))
     lines = os.read(reader, 65_536).splitlines()
     os.close(reader)
-    assert lines[0] == b"<2>ringfence: short"
+    assert lines[0] == b"<7>ringfence: short", "on a console it would hold up whoever must act"
     assert len(lines[1]) <= kernel_log.MOST_BYTES + 3
+
+
+def test_the_kernels_log_is_opened_anew_before_it_takes_no_more_of_one_who_has_opened_it(tmp_path: Path) -> None:
+    """What a kernel does that limits the rate: it takes ten lines an open, and says of the others that it has them."""
+    kmsg, lines = tmp_path / "kmsg", tuple(f"line {number}" for number in range(35))
+    kmsg.touch()
+    opened: list[int] = []
+    opens = os.open
+
+    def counted(path: str, flags: int) -> int:
+        opened.append(len(kmsg.read_bytes().splitlines()))
+        return opens(path, flags | os.O_APPEND)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "open", counted)
+        assert kernel_log.to_kernel_log(lines, str(kmsg))
+    assert kmsg.read_text().splitlines() == [f"<7>ringfence: {line}" for line in lines]
+    assert opened == [0, 10, 20, 30]
 
 
 def test_without_a_kernels_log_standard_error_has_them(
     tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     assert not kernel_log.to_kernel_log(("short",), str(tmp_path / "missing"))
-    assert b"ringfence: short" in capfdbinary.readouterr().err
+    assert b"ringfence: short\n" in capfdbinary.readouterr().err
+
+
+def test_on_standard_error_each_line_is_a_write_of_its_own_and_a_reader_that_is_gone_is_no_fault(
+    tmp_path: Path,
+) -> None:
+    """Where it is the kernel's log, a write is one line, and what is longer than a line fails."""
+    reader, error = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    reader.settimeout(10)
+    saved = os.dup(2)
+    try:
+        os.dup2(error.fileno(), 2)
+        assert not kernel_log.to_kernel_log(("one", "two"), str(tmp_path / "missing"))
+        assert [reader.recv(4096), reader.recv(4096)] == [b"ringfence: one\n", b"ringfence: two\n"]
+        reader.close()
+        assert not kernel_log.to_kernel_log(("three",), str(tmp_path / "missing"))
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        error.close()
