@@ -180,9 +180,7 @@ class Loop:
     def stop(self, because: str) -> None:
         """End this life in order: what waits for room is written as far as there is any."""
         self._ledger.write(ev.Stopped(at_ms=self._ledger.now_ms, because=because))
-        for _ in range(self._ledger.unwritten):
-            if self._ledger.is_durable or self._ledger.fails:
-                break
+        self._ledger.end()
 
     def note(self, *events: ev.ConfigurationLoaded | ev.Cleared | ev.Lost | ev.ModulesSeen) -> None:
         """Write down what is known from elsewhere: what the service goes by, what parts there are, and their ends."""
