@@ -48,6 +48,7 @@ def numbered(lines: Lines) -> Iterator[RawLine]:
 _RUN = re.compile(r"[0-9a-fA-F]+")
 _LETTER = re.compile(r"^[a-fA-F]")
 _LETTERS = re.compile(r"^[a-fA-F]+")
+_COLOUR = re.compile(rb"\x1b\[[0-9;]*m")
 _OCTAL = re.compile(r"0[0-7]+")
 _MAIL = re.compile(rb"=[ \t]*\r?\n")
 _MAIL_BYTE = re.compile(rb"=([0-9A-F]{2})")
@@ -99,7 +100,7 @@ def excused(name: str, value: int, record: Record, standing: set[int]) -> bool:
     if name == "bank" and record.format is Format.GHES:
         return _SMCA_BASE + 16 * value + 1 in standing
     if record.format is Format.MCE_INJECT and name in {"status", "mcg_status"}:
-        words = set(re.findall(r"[A-Z_]+", record.raw.decode("utf-8", "replace").upper()))
+        words = set(re.findall(r"[A-Z_]+", _COLOUR.sub(b" ", record.raw).decode("utf-8", "replace").upper()))
         named = ADDRV.mask | MISCV.mask
         for word, bits in {**STATUS_WORDS, **MCG_WORDS}.items():
             named |= bits if word in words else 0

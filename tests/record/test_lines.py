@@ -44,6 +44,22 @@ HEAD = "CPU 0: Machine Check: 0 Bank 7: ee2000000040110a"
         (f"<0>[    1.5] {HEAD}", "1.5"),
         (f"(XEN) [2023-01-01 00:00:00.123] {HEAD}", "2023-01-01 00:00:00.123"),
         (f"{HEAD}\r", None),
+        (f"kern  :emerg : [  870.948739] mce: [Hardware Error]: {HEAD}", "870.948739"),
+        (f"kern  :crit  : [Wed Apr 12 11:05:16 2023] mce: [Hardware Error]: {HEAD}", "Wed Apr 12 11:05:16 2023"),
+        (f"0,4711,870948739,-;mce: [Hardware Error]: {HEAD}", "870.948739"),
+        (f"0,4711,870948739,-,caller=C3;mce: [Hardware Error]: {HEAD}", "870.948739"),
+        (f"Wed 2023-04-12 11:05:16 CEST host kernel: mce: [Hardware Error]: {HEAD}", "Wed 2023-04-12 11:05:16 CEST"),
+        (f"1681290316.123456 host kernel: mce: [Hardware Error]: {HEAD}", "1681290316.123456"),
+        (f"[  870.948739 <    0.000004 >] host kernel: mce: [Hardware Error]: {HEAD}", "870.948739"),
+        (
+            f"<0>1 2023-04-12T11:05:16.003Z host kernel - - - mce: [Hardware Error]: {HEAD}",
+            "2023-04-12T11:05:16.003Z",
+        ),
+        (f"Apr 12 11:05:16 host kernel[-]: mce: [Hardware Error]: {HEAD}", "Apr 12 11:05:16"),
+        (f"/var/log/messages-20230412:Apr 12 11:05:16 host kernel: {HEAD}", "Apr 12 11:05:16"),
+        (f"1234:[  870.948739] mce: [Hardware Error]: {HEAD}", "870.948739"),
+        (f"kern.log:1234:{HEAD}", None),
+        (f"\x1b[32m[  870.948739] \x1b[0m\x1b[33mmce: \x1b[0m\x1b[1m[Hardware Error]: {HEAD}\x1b[0m", "870.948739"),
     ],
 )
 def test_every_known_carrier_is_taken_off(line: str, stamp: str | None) -> None:
@@ -54,6 +70,9 @@ def test_every_known_carrier_is_taken_off(line: str, stamp: str | None) -> None:
 def test_a_stamp_with_a_zone_fixes_the_time() -> None:
     assert strip(RawLine(1, b"2024-03-01T00:00:00+01:00 host kernel: x")).time == 1709247600.0
     assert strip(RawLine(1, b"Mar 01 00:00:00 host kernel: x")).time is None
+    assert strip(RawLine(1, b"Fri 2024-03-01 00:00:00 UTC host kernel: x")).time == 1709251200.0
+    assert strip(RawLine(1, b"Fri 2024-03-01 00:00:00 CET host kernel: x")).time is None
+    assert strip(RawLine(1, b"1709251200.500000 host kernel: x")).time == 1709251200.5
 
 
 def test_the_listing_number_and_date_of_ras_mc_ctl_are_no_prefix() -> None:

@@ -77,12 +77,19 @@ class Line:
 
 
 _CLOCK = r"\d{1,2}:\d\d:\d\d(?:[.,]\d{1,9})?"
-_DELTA = r"(?:\s<\s*\d{1,10}\.\d{1,9}>)?"
-"""The seconds since the line before, as ``dmesg --show-delta`` adds them (util-linux sys-utils/dmesg.c)."""
+_DELTA = r"(?:\s<\s*\d{1,10}\.\d{1,9}\s*>)?"
+"""The seconds since the line before, as ``dmesg --show-delta`` adds them (util-linux sys-utils/dmesg.c), and
+``journalctl -o short-delta`` (systemd src/shared/logs-show.c)."""
+_TAG = r"(?:kernel|mcelog|rasdaemon|xen|vmkernel|vmunix|abrt-\S+)"
+_GREPPED = r"(?=\[[\s\dA-Z]|\(XEN\)|[^\W\d]{3}\s[\s\d]\d\s\d\d:|\d{4}-\d\d-\d\dT|mce:\s|kernel:\s|CPU\s?\d)"
 _PREFIX = re.compile(
     rf"""\s*(?:
       (?P<quote>(?:>\s?)+)
-    | (?P<priority><\d{{1,3}}>)
+    | (?P<priority><\d{{1,3}}>(?:1(?=\s\d{{4}}-\d\d-\d\dT))?)
+    | (?P<level>(?:kern|user|daemon|syslog|local\d)\s*:(?:emerg|alert|crit|err|warn|notice|info|debug)\s*:)
+    | (?P<kmsg>\d{{1,4}},\d{{1,20}},\d{{1,20}},[^;,\s]{{1,8}}(?:,[^;\s]{{1,64}})?;)
+    | (?P<full>[^\W\d]{{2,4}}\.?\s\d{{4}}-\d\d-\d\d\s{_CLOCK}\s(?:[A-Z]{{2,5}}|[+-]\d\d(?::?\d\d)?)(?=\s))
+    | (?P<unix>\d{{9,10}}\.\d{{6}}(?=\s\S{{1,64}}\s{_TAG}\b))
     | \[\s*(?P<uptime>\d{{1,10}}\.\d{{1,9}}){_DELTA}\]
     | \[(?P<delta>\s*\+\d{{1,10}}\.\d{{1,9}}|<\s*\d{{1,10}}\.\d{{1,9}}>)\]
     | \[(?P<minute>(?=\d{{0,2}}[^\W\d])[^\s\[\]]{{2,16}}(?:\s\d{{1,2}})?\s\d\d:\d\d)\]
@@ -90,14 +97,22 @@ _PREFIX = re.compile(
     | \[(?P<wall>[^\[\]]{{0,40}}{_CLOCK}[^\[\]]{{0,16}}?){_DELTA}\]
     | (?!\d+\s\d{{4}}-\d\d-\d\d\s)
       (?P<date>(?:\S{{1,16}}\s+){{0,3}}?(?:\d{{4}}-\d\d-\d\dT)?{_CLOCK}(?:Z|\s?[+-]\d\d:?\d\d)?(?:\s\d{{4}}(?=\s|:))?)(?:\s|:|$)
-    | (?P<daemon>(?:[\w.-]{{1,64}}\s+)?(?:kernel|mcelog|rasdaemon|xen|vmkernel|vmunix|abrt-\S+)(?:\[\d{{1,8}}\])?\s?:)
+    | (?P<daemon>(?:[\w.-]{{1,64}}\s+)?{_TAG}(?:\[(?:\d{{1,8}}|-)\])?\s?:)
+    | (?P<structured>[\w.-]{{1,64}}\s{_TAG}\s(?:-|\S{{1,128}})\s(?:-|\S{{1,32}})\s(?:-|\[[^\]]{{0,200}}\])\s)
     | (?P<xen>\(XEN\))
     | \{{(?P<ghes>\d{{1,9}})\}}(?=\[Hardware\sError\])
     | (?P<label>(?:mce|core|x86/mce|RAS)\s?:(?=\s))
     | (?P<hw>\[\s?Hardware\sError\s?\]:)
+    | (?P<found>(?:[^\s:]{{1,200}}[:-])?\d{{1,9}}[:-]{_GREPPED}|[^\s:]{{1,200}}:{_GREPPED})
     )\s?""",
     re.VERBOSE,
 )
+"""``level`` is what ``dmesg --decode`` puts first; ``kmsg`` a record of /dev/kmsg, or of netconsole's extended form
+(Linux Documentation/ABI/testing/dev-kmsg); ``full`` and ``unix`` stamps of ``journalctl -o short-full`` and
+``short-unix``; ``structured`` RFC 5424's fields behind the stamp; ``found`` the file's name and the line's number, as
+grep puts them before what it found, if what follows is the beginning of a line."""
+_COLOUR = re.compile(r"(?<!\w)(?:\x1b\[[0-9;]{0,16}[mK])+|(?:\x1b\[[0-9;]{0,16}[mK])+(?!\w)")
+"""What ``dmesg --color`` and serial consoles put around words, never within one (ECMA-48 8.3.117 SGR, 8.3.41 EL)."""
 _ISO = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?\s?(?:Z|[+-]\d\d:?\d\d)$")
 _RELAY = re.compile(r".*[:>]\s+")
 _MAX_PREFIXES = 16
@@ -121,6 +136,12 @@ def _epoch(text: str) -> float | None:
         return None
 
 
+def _iso(full: str) -> str:
+    """A stamp of ``short-full`` in the form of ISO 8601; without a zone if only an abbreviation names it."""
+    _, date, clock, zone = full.split()
+    return f"{date}T{clock}" + ("Z" if zone in {"UTC", "GMT"} else zone if zone[0] in "+-" else "")
+
+
 def strip(line: RawLine) -> Line:
     """Take every known prefix off a line. Never fails: what is not a prefix is the body."""
     known = _stripped(line.text)
@@ -137,7 +158,7 @@ REMEMBERED_LINES = 8192
 @lru_cache(maxsize=REMEMBERED_LINES)
 def _stripped(raw: bytes) -> Line:
     """A line without its number."""
-    whole = raw.decode("utf-8", "replace").rstrip("\r\n")
+    whole = _COLOUR.sub("", raw.decode("utf-8", "replace")).rstrip("\r\n")
     text = whole[:MAX_LINE_CHARACTERS]
     at = 0
     stamp: str | None = None
@@ -159,6 +180,13 @@ def _stripped(raw: bytes) -> Line:
                 # What relayed the line stands before the time of the line itself: "host kernel: <180> 2023-...".
                 value = _RELAY.sub("", value) if ": " in value or "> " in value else value
                 stamp, time, clock = value.strip(), _epoch(value.strip()), _seconds_of_day(value)
+            case "full":
+                stamp, time, clock = value, _epoch(_iso(value)), _seconds_of_day(value)
+            case "unix":
+                stamp, time, clock = value, float(value), float(value)
+            case "kmsg":
+                clock = int(value.split(",")[2]) / 1e6
+                stamp = stamp or f"{clock:.6f}"
             case "minute":
                 # ``dmesg --reltime``: the month, day and minute once, then seconds since the line before.
                 stamp = value.strip()
@@ -166,10 +194,8 @@ def _stripped(raw: bytes) -> Line:
                 caller = value
             case "ghes":
                 ghes = int(value)
-            case "xen":
-                xen = True
             case _:
-                pass
+                xen = xen or kind == "xen"
         at = match.end()
     return Line(0, b"", whole, text[at:].strip(), stamp, time, clock, caller, ghes, xen, prefixed)
 
