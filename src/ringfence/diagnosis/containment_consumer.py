@@ -12,7 +12,7 @@ from ringfence.world.situation import Context
 _RECOVERY = "SDM vol. 3B 17.6.3"
 _RIPV_EIPV = "SDM vol. 3B 17.9.3.2"
 _UNCERTAIN = "concept B.1"
-_PAST = "concept B.2; SDM vol. 3B 17.10.3.1"
+_PAST = "concept B.2; SDM vol. 3B 17.10.4.2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from ringfence.diagnosis.impact import Certainty
 from ringfence.world.frames import FrameUse, MappingKind
 
 _UNCERTAIN = "concept B.1"
-_PAST = "concept B.2; SDM vol. 3B 17.10.3.1"
+_PAST = "concept B.2; SDM vol. 3B 17.10.4.2"
 _NOBODY_LOSES = "concept I.2n"
 
 

@@ -112,7 +112,7 @@ def _left_over(inputs: Inputs, _severity: Severity) -> Reason | None:
         "left-over",
         "such an error raises an exception, yet it was found by polling: it is left over from an earlier exception or "
         "from before a reset, and what runs now has nothing to do with it",
-        "SDM vol. 3B 17.10.3.1; Linux arch/x86/kernel/cpu/mce/core.c, machine_check_poll",
+        "SDM vol. 3B 17.10.4.2; Linux arch/x86/kernel/cpu/mce/core.c, machine_check_poll",
     )
 
 

@@ -1,6 +1,6 @@
 """A virtual machine check for a guest of Intel's kind, by QEMU's human monitor: one lost page, and nothing else (B.5).
 
-Source: QEMU target/i386/monitor.c (hmp_mce), target/i386/cpu.h; SDM vol. 3B table 17-20: an SRAO of a memory scrub,
+Source: QEMU target/i386/monitor.c (hmp_mce), target/i386/cpu.h; SDM vol. 3B 17.9.3.1: an SRAO of a memory scrub,
 which names a page and was not consumed. Bank 9 is the one that QEMU itself uses (kvm_mce_inject). Guests on AMD get
 none: KVM has no SER_P for them, and a guest that is told such an error without it panics.
 """

@@ -120,7 +120,7 @@ class Processors:
     def machine_check(self, victim: CpuId | None, *, restart: int, local: bool) -> None:
         """#MC. ``restart``: RIPV and EIPV of the victim's MCG_STATUS; all others go on where they were (RIPV).
 
-        A target that cannot take it shuts the machine down (SDM vol. 3A 6.15, interrupt 18; vol. 3B 17.3.1.2).
+        A target that cannot take it shuts the machine down (SDM vol. 3A 7.15, interrupt 18; vol. 3B 17.3.1.2).
         """
         targets = self.online(self._topology.cpus) if victim is None or not local else (victim,)
         coming = [cpu for cpu in targets if self.cpus[cpu].state is not CpuState.STUCK]

@@ -26,7 +26,7 @@ _REGISTERS = Struct("<QQQQ")
 
 SRAR_DATA_LOAD: Final = 0x0134
 SRAO_SCRUB: Final = 0x00C0
-"""MCA error codes that a guest knows: data load, and memory scrubbing (SDM vol. 3B table 17-7, 17-6)."""
+"""MCA error codes that a guest knows: data load, and memory scrubbing (SDM vol. 3B 17.9.3.2, 17.9.3.1)."""
 
 _CAUSE = VAL.mask | UC.mask | EN.mask | MISCV.mask | ADDRV.mask | S.mask
 
