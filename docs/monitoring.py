@@ -225,7 +225,7 @@ def dashboard() -> str:
         "allValue": ".*", "current": {"selected": True, "text": "All", "value": "$__all"}, "refresh": 2, "sort": 1,
         "query": {"query": "label_values(ringfence_up, instance)", "refId": "instance"},
     }  # fmt: skip
-    source = {"name": "datasource", "label": "data source", "type": "datasource", "query": "prometheus", "current": {}}
+    source = {"name": "datasource", "label": "data source", "type": "datasource", "query": "prometheus"}
     return _json(
         {
             "uid": "ringfence",

@@ -37,7 +37,7 @@ def metrics(page: Page, table: Table) -> str:
         "Which number means what",
         "Ringfence shows the same numbers in four places: `ringfence metrics` prints them; `GET /metrics` gives them "
         "to Prometheus with a token that may read (`authorization: credentials_file:` in its scrape configuration; "
-        "[api.md](api.md)); `[textfile]` writes them for node_exporter where nobody scrapes the service; and "
+        "[http.md](http.md)); `[textfile]` writes them for node_exporter where nobody scrapes the service; and "
         "`packaging/grafana/ringfence.json` draws them. The text is Prometheus' (0.0.4), or OpenMetrics 1.0 where a "
         "client asks for it.\n\n"
         "A counter *since the journal began* goes on over restarts and over retention: it is part of what the journal "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from ringfence.cli import completion
 from ringfence.cli.exits import Exit
 from ringfence.cli.state_dir import socket_option, socket_path, state_dir_option
 
@@ -192,8 +193,8 @@ def domains_command(ctx: click.Context, as_json: bool, state_dir: Path, socket: 
 
 
 @click.command("approve", short_help="Grant an operation that waits for you; without CASE, list what waits.")
-@click.argument("case", type=int, required=False)
-@click.argument("domain", required=False)
+@click.argument("case", type=int, required=False, shell_complete=completion.waiting_cases)
+@click.argument("domain", required=False, shell_complete=completion.waiting_domains)
 @click.option("--operation", type=click.Choice(_OPERATIONS), help="Which, if several wait for this case and domain.")
 @_json_option
 @state_dir_option
@@ -219,8 +220,8 @@ def approve_command(  # noqa: PLR0913, PLR0917 (one argument an option)
 
 
 @click.command("reject", short_help="Deny an operation that waits for you; without CASE, list what waits.")
-@click.argument("case", type=int, required=False)
-@click.argument("domain", required=False)
+@click.argument("case", type=int, required=False, shell_complete=completion.waiting_cases)
+@click.argument("domain", required=False, shell_complete=completion.waiting_domains)
 @click.option("--operation", type=click.Choice(_OPERATIONS), help="Which, if several wait for this case and domain.")
 @_json_option
 @state_dir_option
@@ -294,7 +295,7 @@ def _say_word(  # noqa: PLR0913, PLR0917 (one argument an option)
 
 @click.command("do", short_help="Do an operation on a domain: pause, unpause, save, migrate, restart, ...")
 @click.argument("operation", type=click.Choice((*_OPERATIONS, "unpause")))
-@click.argument("domain")
+@click.argument("domain", shell_complete=completion.domains)
 @_json_option
 @state_dir_option
 @socket_option

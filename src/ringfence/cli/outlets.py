@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ringfence.cli import completion
 from ringfence.cli.control import EXIT_REFUSED, Service, show
 from ringfence.cli.state_dir import socket_option, socket_path, state_dir_option
 
@@ -34,7 +35,7 @@ def webhook_command() -> None:
 
 
 @webhook_command.command("test")
-@click.argument("name")
+@click.argument("name", shell_complete=completion.webhooks)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @state_dir_option
 @socket_option

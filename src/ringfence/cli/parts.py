@@ -3,42 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
-from click.shell_completion import CompletionItem
 
-from ringfence.cli.state_dir import default_state_dir, socket_option, socket_path, state_dir_option
+from ringfence.cli import completion
+from ringfence.cli.state_dir import socket_option, socket_path, state_dir_option
 
 if TYPE_CHECKING:
     from ringfence.service import control_protocol as say
 
-COMPLETION_S: Final = 1.0
-"""Whoever presses the tabulator does not wait longer for names."""
-
 _json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-
-
-def _names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The parts that the running service knows, to complete PART; nothing if it does not answer at once."""
-    import msgspec  # noqa: PLC0415 (other commands start without it)
-
-    from ringfence.service import control_protocol as say  # noqa: PLC0415
-    from ringfence.service.client import ask_once  # noqa: PLC0415
-
-    state_dir = ctx.params.get("state_dir") or default_state_dir()
-    path = socket_path(Path(state_dir), ctx.params.get("socket"))
-    try:
-        reply = ask_once(path, say.Parts(all=True), COMPLETION_S)
-    except (OSError, msgspec.DecodeError):
-        return []
-    if not isinstance(reply, say.PartList):
-        return []
-    return [
-        CompletionItem(each.part, help=str(each.state))
-        for each in reply.parts
-        if each.part.lower().startswith(incomplete.lower())
-    ]
 
 
 @click.command("parts", short_help="The parts of the machine, and what is held against each.")
@@ -68,7 +43,7 @@ def parts_command(ctx: click.Context, everything: bool, as_json: bool, state_dir
 
 
 @click.command("acquit", short_help="A part was not at fault: what was counted against it does not count any more.")
-@click.argument("part", shell_complete=_names)
+@click.argument("part", shell_complete=completion.parts)
 @click.option("--because", required=True, help="Why not: a cosmic ray, a defect of the firmware. The journal keeps it.")
 @_json_option
 @state_dir_option
@@ -89,7 +64,7 @@ def acquit_command(  # noqa: PLR0913, PLR0917 (one argument an option)
 
 
 @click.command("repaired", short_help="A part was mended or replaced: what was counted against it counts no more.")
-@click.argument("part", shell_complete=_names)
+@click.argument("part", shell_complete=completion.parts)
 @click.option("--replaced", is_flag=True, help="Another part is in its place.")
 @click.option("--serial", default="", help="The serial number of what is in its place now; implies --replaced.")
 @click.option("--because", default="", help="What was done. The journal keeps it.")
