@@ -7,6 +7,7 @@ import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import sample
 from typing import IO
 
 from tests.service.processes import ASKING, RINGFENCE
@@ -135,6 +136,15 @@ class Host:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody has, and that the kernel gives to no connection of its own accord: those begin at 32768
+    (ip_local_port_range), and one that had it would be taken for the service, or keep it away.
+    """
+    for port in sample(range(20_000, 32_000), 100):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no port of a hundred is free")

@@ -12,14 +12,40 @@ from tests.browser.conftest import Opened, picture, sign_in
 from tests.browser.hosts import HOSTILE, Host
 from tests.service.processes import until
 
+MANY = ("--last", "100000")
+"""Events: all that a host had during the tests, however quick it was."""
+
 PAGES = ("", "approvals", "events", "cases", "host", "domains", "policy", "service")
-LONG_MS = 60_000
-"""The demo has half a minute; then its host is reset, and its case closed."""
+LONG_MS = 180_000
+"""The demo has half a minute; then its host is reset, and its case closed. A busy machine takes longer."""
 
 
 def go(page: Page, name: str) -> None:
+    """Open a page by its address, until it is the one that is shown."""
     page.goto(re.sub(r"#.*|$", f"#/{name}", page.url, count=1))
+    page.locator(f'.rail a[aria-current="page"][href="#/{name}"]').wait_for()
     page.locator("main h1").first.wait_for()
+
+
+def go_by_keys(page: Page, letter: str, name: str) -> None:
+    """Open a page by its two keys. They have to follow each other within a second or so: if not, once more."""
+    shown = page.locator(f'.rail a[aria-current="page"][href="#/{name}"]')
+
+    def pressed() -> bool:
+        page.keyboard.press("g")
+        page.keyboard.press(letter)
+        page.wait_for_timeout(100)
+        return shown.count() == 1
+
+    until(pressed, LONG_MS / 1000)
+    page.locator("main h1").first.wait_for()
+
+
+def event_that_says(page: Page, words: str) -> None:
+    """Until there is an event with these words, however many others there are."""
+    go(page, "events")
+    page.get_by_label("Search the events").fill(words)
+    expect(page.get_by_role("option").first).to_contain_text(words)
 
 
 def after_the_demo(page: Page) -> None:
@@ -60,11 +86,10 @@ def test_an_operation_is_granted_in_two_steps_that_name_it_and_what_it_means(ope
     page = opened(busy)
     expect(page.locator(".verdict h1")).to_contain_text("for you", timeout=LONG_MS)
     picture(page, "overview-waiting")
-    page.keyboard.press("g")
-    page.keyboard.press("a")
+    go_by_keys(page, "a", "approvals")
     waits = page.locator("main li[data-item]").first
     name = (waits.locator("b").inner_text()).removeprefix("Destroy ").removesuffix("?")
-    expect(waits.get_by_role("timer")).to_have_text(re.compile(r"^9:\d\d$|^10:00$"))
+    expect(waits.get_by_role("timer")).to_have_text(re.compile(r"^\d:\d\d$|^10:00$"))
     waits.get_by_role("button", name="Grant").click()
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text(name)
@@ -80,10 +105,8 @@ def test_an_operation_is_granted_in_two_steps_that_name_it_and_what_it_means(ope
     waits.get_by_role("button", name="Grant").click()
     dialog.get_by_role("button", name=f"Yes, destroy {name}").click()
     expect(dialog).to_be_hidden()
-    expect(page.locator("main .feed")).to_contain_text("granted destroy")
-    assert re.search(
-        r"token tester\S* \(HTTP from 127.0.0.1\) granted destroy", busy.command("events", "--last", "500")
-    )
+    event_that_says(page, "granted destroy")
+    assert re.search(r"token tester\S* \(HTTP from 127.0.0.1\) granted destroy", busy.command("events", *MANY))
 
 
 def test_an_operation_is_denied_in_two_steps(opened: Opened, busy: Host) -> None:
@@ -92,7 +115,13 @@ def test_an_operation_is_denied_in_two_steps(opened: Opened, busy: Host) -> None
     page.locator("main").get_by_role("button", name="Deny").first.click(timeout=LONG_MS)
     expect(page.locator("[data-consequence]")).to_contain_text("It is not done")
     page.get_by_role("button", name="Deny: do not destroy").click()
-    expect(page.locator("main .feed")).to_contain_text("denied destroy")
+    event_that_says(page, "denied destroy")
+
+
+def test_what_was_asked_and_answered_lately_is_listed(opened: Opened, busy: Host) -> None:
+    page = opened(busy)
+    go(page, "approvals")
+    expect(page.locator("main .feed li").first).to_contain_text("destroy", timeout=LONG_MS)
 
 
 def test_who_may_only_look_is_offered_no_word(opened: Opened, busy: Host) -> None:
@@ -123,7 +152,7 @@ def test_a_name_that_is_markup_is_shown_as_it_is_on_every_page(opened: Opened, b
         page.wait_for_timeout(200)
         assert page.locator("img").count() == 0
     go(page, "domains")
-    expect(page.get_by_role("option").filter(has_text=HOSTILE)).to_be_visible()
+    expect(page.get_by_role("option").filter(has_text=HOSTILE).first).to_be_visible()
     picture(page, "hostile")
 
 
@@ -286,18 +315,17 @@ def test_a_policy_is_tried_and_nothing_is_changed(opened: Opened, demo: Host) ->
 def test_everything_is_reached_by_keys_alone(opened: Opened, demo: Host) -> None:
     page = opened(demo)
     after_the_demo(page)
-    for letter, heading in (
-        ("h", "Host"),
-        ("e", "Events"),
-        ("d", "Domains"),
-        ("a", "Approvals"),
-        ("p", "Policy"),
-        ("s", "Service"),
-        ("c", "Cases"),
+    for letter, name in (
+        ("h", "host"),
+        ("e", "events"),
+        ("d", "domains"),
+        ("a", "approvals"),
+        ("p", "policy"),
+        ("s", "service"),
+        ("c", "cases"),
     ):
-        page.keyboard.press("g")
-        page.keyboard.press(letter)
-        expect(page.locator("main h1").first).to_have_text(heading)
+        go_by_keys(page, letter, name)
+        expect(page.locator("main h1").first).to_have_text(name.capitalize())
     page.keyboard.press("j")
     page.keyboard.press("j")
     page.keyboard.press("k")
@@ -319,8 +347,7 @@ def test_everything_is_reached_by_keys_alone(opened: Opened, demo: Host) -> None
     expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
     picture(page, "keys")
     page.keyboard.press("Escape")
-    page.keyboard.press("g")
-    page.keyboard.press("e")
+    go_by_keys(page, "e", "events")
     page.keyboard.press("j")
     page.keyboard.press("j")
     expect(page.locator(".lrow[aria-selected=true]")).to_have_count(1)
@@ -391,6 +418,7 @@ def test_a_case_fits_a_narrow_screen_too(opened: Opened, demo: Host) -> None:
 def test_what_is_shown_does_not_jump_while_the_service_talks(opened: Opened, busy: Host) -> None:
     page = opened(busy)
     go(page, "events")
+    expect(page.get_by_role("option").first).to_be_visible(timeout=LONG_MS)
     page.wait_for_timeout(500)
     page.evaluate(
         """() => { window.moved = 0; new PerformanceObserver((list) => {

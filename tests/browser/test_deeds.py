@@ -10,7 +10,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import Opened, picture
 from tests.browser.hosts import Host
-from tests.browser.test_console import go
+from tests.browser.test_console import go, go_by_keys
 
 ALL = "read,approve,operate,administer"
 DIMM = "DIMM CPU_SrcID#0_Ha#0_Chan#1_DIMM#0"
@@ -147,9 +147,7 @@ def test_a_module_was_replaced_by_one_of_another_number(opened: Opened, still: H
 
 def test_the_configuration_is_loaded_again_or_is_not_with_the_reason(opened: Opened, still: Host) -> None:
     page = opened(still, ALL)
-    page.keyboard.press("g")
-    page.keyboard.press("s")
-    expect(page.locator("main h1")).to_have_text("Service")
+    go_by_keys(page, "s", "service")
     file = still.directory / "ringfence.toml"
     before = file.read_text()
     file.write_text(f"{before}[rights]\nread_users = 3\n")

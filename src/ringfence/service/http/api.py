@@ -135,10 +135,13 @@ async def _say_word(call: Call[Word], *, granted: bool) -> Answer:
 
 async def do(call: Call[Instruction]) -> Answer:
     """Do an operation on a domain."""
-    asked = call.asked
-    whom = DomainId(asked.domain) if isinstance(asked.domain, int) else asked.domain
-    request = say.Do(operation=asked.operation, domain=whom)
+    request = say.Do(operation=call.asked.operation, domain=named(call.asked.domain))
     return await call.ask(lambda desk: answers.do(desk, request, call.who.words))
+
+
+def named(domain: int | str) -> DomainId | str:
+    """A domain as a request of the control socket names it."""
+    return DomainId(domain) if isinstance(domain, int) else domain
 
 
 async def clear(call: Call[Clearing]) -> Answer:

@@ -13,9 +13,9 @@ from msgspec import Meta
 
 from ringfence.service import answers, parts
 from ringfence.service import control_protocol as say
-from ringfence.service.http.api import Asked, DomainName, DomainNumber
+from ringfence.service.http.api import Asked, DomainName, DomainNumber, named
 from ringfence.service.http.routes import Answer, Call, Method, Nothing, Route, Scope
-from ringfence.world.identities import CpuId, DomainId, Frame
+from ringfence.world.identities import CpuId, Frame
 
 MOST_FRAMES = 1 << 40
 """Of x86: a physical address has at most 52 bits (SDM vol. 3A 4.1.4), a page 12 of them."""
@@ -68,8 +68,7 @@ async def cpu(call: Call[CpuSwitch]) -> Answer:
 
 async def unpause(call: Call[Paused]) -> Answer:
     """Let a paused domain run again."""
-    whom = call.asked.domain
-    return await _step(call, say.Unpause(domain=DomainId(whom) if isinstance(whom, int) else whom))
+    return await _step(call, say.Unpause(domain=named(call.asked.domain)))
 
 
 async def _step(call: Call[PageSwitch] | Call[CpuSwitch] | Call[Paused], asked: say.Step) -> Answer:

@@ -136,7 +136,19 @@ export const domainTag = (name) => tag(domainStateOf(name));
 export const head = (title, sub, ...more) =>
   h('div.head', h('h1', title), sub ? h('span.sub', sub) : null, h('span.grow'), more);
 
-export const since = (ms) => ago(ms);
+/** One of several is chosen: `choices` are [name, label, what it means]; a click does `does` with the name. */
+export const chips = (label, choices, does, chosen) =>
+  h(
+    'div.chips',
+    { role: 'group', 'aria-label': label },
+    choices.map(([name, word, means]) =>
+      h(
+        'button.chip',
+        { type: 'button', 'data-do': does, 'data-arg': name, 'aria-pressed': String(chosen === name), title: means },
+        word,
+      ),
+    ),
+  );
 
 /** Bytes, binary, short. */
 export function mebibytes(mib) {

@@ -1,7 +1,7 @@
 // The cases: open ones first, then the newest of the closed ones.
 
 import { h } from '../dom.js';
-import { head, part, severity, tag, titleOf, whenOf } from '../pieces.js';
+import { chips, head, part, severity, tag, titleOf, whenOf } from '../pieces.js';
 import { store } from '../store.js';
 import { ago } from '../time.js';
 import { plural, stateOf } from '../words.js';
@@ -49,23 +49,7 @@ export function render() {
         placeholder: 'Search: a domain, a row, a class  ( / )',
         'aria-label': 'Search the cases',
       }),
-      h(
-        'div.chips',
-        { role: 'group', 'aria-label': 'Which cases' },
-        WHICH.map(([name, label, means]) =>
-          h(
-            'button.chip',
-            {
-              type: 'button',
-              'data-do': 'which',
-              'data-arg': name,
-              'aria-pressed': String(view.which === name),
-              title: means,
-            },
-            label,
-          ),
-        ),
-      ),
+      chips('Which cases', WHICH, 'which', view.which),
     ),
     found.length
       ? h('div.card.plain', found.slice(0, SHOWN).map(row))

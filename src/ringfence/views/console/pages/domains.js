@@ -2,7 +2,7 @@
 
 import { h } from '../dom.js';
 import { LongList } from '../list.js';
-import { caseLink, domainTag, head, mebibytes } from '../pieces.js';
+import { caseLink, chips, domainTag, head, mebibytes } from '../pieces.js';
 import { may, store } from '../store.js';
 import { DEEDS, OFFERED, operationOf, plural } from '../words.js';
 
@@ -43,23 +43,7 @@ export function render() {
         placeholder: 'Search: a name, a kind, a state  ( / )',
         'aria-label': 'Search the domains',
       }),
-      h(
-        'div.chips',
-        { role: 'group', 'aria-label': 'Which domains' },
-        WHICH.map(([name, label, means]) =>
-          h(
-            'button.chip',
-            {
-              type: 'button',
-              'data-do': 'which',
-              'data-arg': name,
-              'aria-pressed': String(view.which === name),
-              title: means,
-            },
-            label,
-          ),
-        ),
-      ),
+      chips('Which domains', WHICH, 'which', view.which),
       h('span.muted.small', plural(filtered().length, 'domain')),
     ),
     h(

@@ -2,7 +2,7 @@
 
 import { h } from '../dom.js';
 import { LongList } from '../list.js';
-import { caseLink, eventRow, head, rowName } from '../pieces.js';
+import { caseLink, chips, eventRow, head, rowName } from '../pieces.js';
 import { MOST_EVENTS, store } from '../store.js';
 import { moment } from '../time.js';
 import { plural } from '../words.js';
@@ -91,23 +91,7 @@ export function render() {
         placeholder: 'Search: a domain, a row, a word  ( / )',
         'aria-label': 'Search the events',
       }),
-      h(
-        'div.chips',
-        { role: 'group', 'aria-label': 'Which events' },
-        GROUPS.map(([name, label, means]) =>
-          h(
-            'button.chip',
-            {
-              type: 'button',
-              'data-do': 'group',
-              'data-arg': name,
-              'aria-pressed': String(view.group === name),
-              title: means,
-            },
-            label,
-          ),
-        ),
-      ),
+      chips('Which events', GROUPS, 'group', view.group),
       h(
         'span.muted.small',
         { title: `The newest ${MOST_EVENTS.toLocaleString('en')} are kept here; older ones: ringfence events --last` },
