@@ -32,7 +32,7 @@ def test_an_error_in_a_page_of_dom0_is_told_to_dom0s_kernel_which_takes_the_page
     number, frame = xen.process(xen_lab.dom0, "victim", xen_lab.pages)
     xen_lab.mce(5, SRAO, frame << 12, SRAO_MCG)
     xen_lab.machine.until("Memory failure: .*recovery action for dirty LRU page: Recovered", xen.SERVICE_S)
-    found = xen_lab.until("the host: healed by I.2b; the hypervisor did so by itself")
+    found = xen_lab.until("the host: healed; I.2b preempted: the hypervisor did so by itself")
     assert any(each["text"].endswith("Domain-0 (1 page) lost something (proven)") for each in found)
     assert xen_lab.dom0.run(["kill", "-0", str(number)]).code == 0  # it has not looked at the page
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from ringfence.cli.main import main
 from ringfence.decision.policy import DEFAULT, Answer, DomainRule, OnPageTrend, Operation, Policy
 from ringfence.hypervisor.model.faults import CacheWriteback
 from ringfence.journal import events as ev
@@ -56,7 +59,8 @@ def test_it_is_restarted_and_explain_tells_xens_deed_the_concepts_way_and_ours(b
     first, second = (" ".join(chain.text(chain.chain(case, cases[case], names)).split()) for case in cases)
     assert "preempted: the hypervisor killed the domain pv by itself" in first
     assert "what the concept wants in its place: Dom0 is asked: notify the DomU, operate on it, or both" in first
-    assert "pv: killed by I.2c-dom0; the hypervisor did so by itself, before anybody was asked" in first
+    assert "what remains: to bring pv back, if the policy has it restored or restarted" in first
+    assert "pv: killed; I.2c-dom0 preempted: the hypervisor did so by itself, before anybody was asked" in first
     assert "closed: pv was crashed by the hypervisor, and is to be brought back" in second
     assert "case 1 ended so" in second
     assert second.endswith("pv: operated by II.2; restart done")
@@ -168,3 +172,14 @@ def test_whom_a_person_saved_meanwhile_waits_for_a_person(bench: Bench) -> None:
     assert bench.done(SaveDomain(bench.pv)).succeeded
     assert steps(lived(bench, policy)) == []
     assert bench.state() is DomainState.SAVED
+
+
+def test_explain_leads_from_the_guests_end_to_the_case_that_brings_it_back(bench: Bench) -> None:
+    crashed(bench)
+    lived(bench, DEFAULT)
+    explain = ("explain", "--journal", str(bench.state_dir / "j.sqlite"))
+    listed = CliRunner().invoke(main, [*explain, "--json"]).stdout.splitlines()
+    ended, brought_back = (json.loads(line) for line in listed)
+    assert (ended["followed_by"], brought_back["followed_by"]) == ([brought_back["case"]], [])
+    shown = CliRunner().invoke(main, [*explain, str(ended["case"])]).stdout
+    assert shown.endswith(f"followed by case {brought_back['case']}\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -18,8 +18,9 @@ from ringfence.errors import JournalDamagedError, RingfenceError
 if TYPE_CHECKING:
     from ringfence.journal.lives import Life
     from ringfence.journal.store import Reader
+    from ringfence.journal.telling import Told
     from ringfence.views.chain import Chain, Listed
-    from ringfence.world.identities import DomainId
+    from ringfence.world.identities import CaseId, DomainId
 
 EXIT_NO_SUCH_CASE = Exit.NO
 EXIT_UNREADABLE = Exit.USAGE
@@ -27,6 +28,9 @@ EXIT_IN_PART = Exit.PART
 
 MOST_NUMBER: Final = 1 << 63
 """The journal's numbers are SQLite integers: signed, of 64 bits (https://sqlite.org/datatype3.html)."""
+
+JUST_BEFORE: Final = 512
+"""Events: what follows from a case's end is begun in the turn that closes it, right before that is written."""
 
 
 @click.command("explain", short_help="Why, step by step, from the registers to the outcome.")
@@ -99,8 +103,7 @@ def _explained(reader: Reader, number: int, *, as_event: bool) -> _Shown | None:
         return None
     known = lives(reader)
     if not as_event and (told := told_of(reader, CaseId(number), known)).events:
-        names = _names(reader, told.events[-1][0])
-        return _Shown(view.chain(CaseId(number), (each for _, each in told.events), names, told.epoch_ms))
+        return _Shown(_chain(reader, CaseId(number), told))
     found = next(reader.events(number - 1), None)
     if found is None or found[0] != number:
         return None
@@ -110,14 +113,27 @@ def _explained(reader: Reader, number: int, *, as_event: bool) -> _Shown | None:
         intended = (each for _, each in reader.events(kinds=(ev.Intended,)) if isinstance(each, ev.Intended))
         case = next((each.case for each in intended if each.order == event.order), None)
     if case is not None and (told := told_of(reader, case, known)).events:
-        names = _names(reader, told.events[-1][0])
-        return _Shown(view.chain(case, (each for _, each in told.events), names, told.epoch_ms), number)
+        return _Shown(_chain(reader, case, told), number)
     epoch_ms = on_one_clock([found], known).epoch_ms
     if isinstance(event, ev.Received):
         reports = (each for _, each in reader.events(number, kinds=(ev.AlsoSeen,)) if isinstance(each, ev.AlsoSeen))
         further = [each for each in reports if each.of == event.sighting]
         return _Shown(view.chain_of_record(number, event, further, epoch_ms))
     return _Shown(view.chain_of_event(number, event, _names(reader, number), epoch_ms))
+
+
+def _chain(reader: Reader, case: CaseId, told: Told) -> Chain:
+    """A case's chain, with the cases that its end has begun: one that brings a domain back begins as this one ends."""
+    from ringfence.journal import events as ev  # noqa: PLC0415 (other commands start without it)
+    from ringfence.views import chain as view  # noqa: PLC0415
+
+    last, end = told.events[-1]
+    shown = view.chain(case, (each for _, each in told.events), _names(reader, last), told.epoch_ms)
+    if not isinstance(end, ev.Closed) or all(entry.domain is None for entry in end.outcome):
+        return shown
+    before = takewhile(lambda each: each[0] < last, reader.events(max(0, last - JUST_BEFORE), kinds=(ev.Decided,)))
+    found = (view.follows(each, case) for _, each in before)
+    return replace(shown, followed_by=tuple(dict.fromkeys(each for each in found if each is not None)))
 
 
 def _names(reader: Reader, until: int) -> dict[DomainId, str]:
@@ -167,8 +183,7 @@ def _list(reader: Reader, *, as_json: bool) -> bool:
     for case, title in listed.titles.items():
         try:
             told = told_of(reader, case, known)
-            names = _names(reader, told.events[-1][0])
-            shown = view.as_json(view.chain(case, (each for _, each in told.events), names, told.epoch_ms))
+            shown = view.as_json(_chain(reader, case, told))
         except JournalDamagedError as error:
             shown = {"case": case, "title": title, "damaged": str(error)}
         click.echo(json.dumps(shown, ensure_ascii=False))

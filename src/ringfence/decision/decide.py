@@ -246,6 +246,13 @@ _PREEMPTED: dict[Deed, State] = {
 }
 """Where a DomU's part stands already when the hypervisor acted alone."""
 
+_BY_ITSELF: dict[Deed, tuple[str, str]] = {
+    Deed.KILLED_DOMAIN: ("killed the domain {}", "to bring {} back, if the policy has it restored or restarted"),
+    Deed.INJECTED_VMCE: ("injected a vMCE into {}", "nothing, as long as {} lives: it was told of its page"),
+    Deed.NOTIFIED_GUEST: ("told {}", "nothing, as long as {} lives: it was told of its page"),
+}
+"""What the hypervisor did to a domain, and what is left to do of the row that it took away, in words."""
+
 
 def _domu_part(
     domain: DomainId, impact: Impact, situation: Situation, policy: Policy, dom0_hit: bool
@@ -272,7 +279,11 @@ def _domu_part(
     done = next((deed for deed in situation.already_done if deed.domain == domain and deed.deed in _PREEMPTED), None)
     if done is not None:
         position = changed(position, state=_PREEMPTED[done.deed], stopped=False)
-        reasons.append(Because(position.row, f"preempted: the hypervisor {done.deed} {name} by itself", "already done"))
+        deed, remains = _BY_ITSELF[done.deed]
+        reasons += (
+            Because(position.row, f"preempted: the hypervisor {deed.format(name)} by itself", "already done"),
+            Because(Row.ON_DOMAIN, f"what remains: {remains.format(name)}", "already done"),
+        )
     steps = on_entering(position, subject, situation, policy)
     return Part(subject=subject, position=position, steps=steps, facts=facts), tuple(reasons)
 

@@ -205,7 +205,7 @@ def _served(seen: Seen) -> Iterator[Ground]:
 
 def _already_done(seen: Seen) -> Iterator[Ground]:
     for done in seen.situation.already_done:
-        about = "" if done.domain is None else f" of domain {done.domain}"
+        about = "" if done.domain is None else f", domain {done.domain}"
         about += "" if done.frame is None else f", frame {done.frame:#x}"
         yield Ground("already-done", f"the hypervisor has acted by itself: {done.deed}{about}", "concept, Seats")
 

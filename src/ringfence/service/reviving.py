@@ -16,7 +16,7 @@ from ringfence.journal import events as ev
 from ringfence.service import written
 from ringfence.service.campaigning import Campaigning, part_begun, part_ended
 from ringfence.service.ledger import Ledger
-from ringfence.views.chain import CRASHED
+from ringfence.views.chain import CRASHED, follows_from
 from ringfence.world.domain import Domain, DomainState
 from ringfence.world.identities import CaseId, DomainId
 
@@ -56,7 +56,7 @@ class Reviving:
         if not reply.operations:
             return
         now_ms, case = self._ledger.now_ms, self._ledger.own_case()
-        reasons = (Because(Row.ON_DOMAIN, f"case {number} ended so"), *reply.reasons)
+        reasons = (Because(Row.ON_DOMAIN, f"case {number} ended so", follows_from(number)), *reply.reasons)
         self._ledger.write(
             part_begun(now_ms, case, whom, event=CRASHED, row=Row.ON_DOMAIN),
             written.decided(now_ms, case, whom, Row.ON_DOMAIN, reasons, costed=written.sums(reply.operations)),
@@ -77,7 +77,9 @@ class Reviving:
             return
         now_ms, case = self._ledger.now_ms, self._ledger.own_case()
         why = Because(
-            Row.ON_DOMAIN, f"{domain.name} was saved to let go of a page (case {number}): it goes on, on others"
+            Row.ON_DOMAIN,
+            f"{domain.name} was saved to let go of a page (case {number}): it goes on, on others",
+            follows_from(number),
         )
         self._ledger.write(
             part_begun(now_ms, case, whom, event=SAVED, row=Row.ON_DOMAIN),

@@ -119,7 +119,7 @@ class _Case:
         return any(not part.position.has_ended for part in self.parts)
 
 
-PREEMPTED: Final = "the hypervisor did so by itself, before anybody was asked"
+PREEMPTED: Final = "preempted: the hypervisor did so by itself, before anybody was asked"
 
 
 class Treatment:

@@ -43,7 +43,8 @@ class Chain:
     """All that the journal says about a case, oldest first. ``outcome`` is empty while it is open. ``epoch_ms`` is the
     wall clock at 0 of the links' clock, milliseconds since the epoch; None if it is not known.
 
-    ``case`` is None for a record that made none: ``event`` is its number then.
+    ``case`` is None for a record that made none: ``event`` is its number then. ``followed_by`` are the cases that were
+    begun because of its end: a guest that the hypervisor crashed is brought back by one of its own.
     """
 
     case: CaseId | None
@@ -52,6 +53,7 @@ class Chain:
     outcome: tuple[str, ...]
     epoch_ms: int | None = None
     event: int | None = None
+    followed_by: tuple[CaseId, ...] = ()
 
     @property
     def is_open(self) -> bool:
@@ -130,6 +132,18 @@ def chain(
                 links += [found] if found is not None else []
     links.sort(key=lambda each: (each.at_ms, _FIRST.get(each.what, len(_FIRST))))
     return Chain(case, title or _UNTITLED, tuple(links), outcome, epoch_ms)
+
+
+def follows(event: ev.Stored, case: CaseId) -> CaseId | None:
+    """The case that was begun because of the end of another, if this event says so."""
+    if isinstance(event, ev.Decided) and any(reason.cite == follows_from(case) for reason in event.reasons):
+        return event.case
+    return None
+
+
+def follows_from(case: CaseId) -> str:
+    """What a decision rests on that was taken because of a case's end."""
+    return f"case {case}"
 
 
 def chain_of_record(
@@ -302,9 +316,12 @@ def link(  # noqa: PLR0912, PLR0915 (an arm a kind of event)
 def _reason(reason: ev.Reason) -> Iterator[str]:
     """A reason; of what the hypervisor did before anybody was asked, also what the concept wants in its place."""
     yield f"{reason.row}: {reason.because}"
-    if reason.because.startswith("preempted: ") and reason.row in _ASKS:
+    if reason.because.startswith(_PREEMPTED) and reason.row in _ASKS:
         yield f"{reason.row}: what the concept wants in its place: {_ASKS[reason.row]}"
 
+
+_PREEMPTED: Final = "preempted: "
+"""How it begins to be told that the hypervisor took a row away (decision.decide, service.treatment)."""
 
 _ASKS: Final = {str(row): meaning.happens for row, meaning in MEANINGS.items()}
 
@@ -434,7 +451,9 @@ def step_in_words(step: ev.StepWire, names: Mapping[DomainId, str]) -> str:
 
 
 def outcome_in_words(entry: ev.OutcomeEntry, names: Mapping[DomainId, str]) -> str:
-    """What became of one part of a case."""
+    """What became of one part of a case. A row that was preempted is not what it ended by."""
+    if entry.because.startswith(_PREEMPTED):
+        return f"{_whom(entry.domain, names)}: {entry.state.replace('_', ' ')}; {entry.row} {entry.because}"
     return f"{_whom(entry.domain, names)}: {entry.state.replace('_', ' ')} by {entry.row}; {entry.because}"
 
 
@@ -469,6 +488,8 @@ def text(shown: Chain) -> str:
         lines += _wrapped(lead, indent, f"{row}{printable(each.text)}")
         for detail in each.details:
             lines += _wrapped("", indent, f"- {printable(detail)}")
+    lead = " " * (indent - _LABEL) + "  followed by"
+    lines += (f"{lead:<{indent}}case {case}" for case in shown.followed_by)
     return "\n".join(lines) + "\n"
 
 
@@ -534,4 +555,5 @@ def as_json(shown: Chain) -> dict[str, object]:
             for each in shown.links
         ],
         "outcome": list(shown.outcome),
+        "followed_by": list(shown.followed_by),
     }
