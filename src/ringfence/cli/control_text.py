@@ -32,6 +32,8 @@ _SORTS: Final = {
     "instruction": "magenta",
 }
 
+_LOST = " (a queue that was full, or log lines that were overwritten unread: the events `lost` say which)"
+
 
 def when(wall_ms: int | None, at_ms: int = 0) -> str:
     """A time in UTC, to the millisecond; the host's clock where the wall clock was not known."""
@@ -89,7 +91,10 @@ def status(health: say.Health) -> str:
             f"{health.unrecognised} not understood",
         ),
         *((("of them in storms", storms),) if health.together else ()),
-        ("evidence lost", f"{health.lost_urgent} urgent, {health.lost_nonurgent} nonurgent"),
+        (
+            "evidence lost",
+            f"{health.lost_urgent} urgent, {health.lost_nonurgent} other{_LOST * bool(health.lost_nonurgent)}",
+        ),
         ("journal", f"{health.journal_events} events in {health.state_dir}, {health.unwritten} wait for room"),
         ("policy", f"{health.policy} ({health.policy_digest})"),
         ("configuration", f"{health.configuration} ({health.configuration_digest})"),

@@ -20,7 +20,9 @@ class JournalSection(Section, frozen=True, kw_only=True):
         Meta(
             ge=LEAST_BYTES,
             le=1 << 40,
-            description="The journal's file may have so many bytes; at four fifths of it the oldest events go.",
+            description="The journal's file may have so many bytes; at four fifths of it the oldest events go, 1,024 or"
+            " more at a time. It never passes this but by 36 MiB: the reserve for a full disk, and room to make room"
+            " (its write-ahead log beside it: some 16 MiB).",
         ),
     ] = 4 << 30
     keep_days: Annotated[
