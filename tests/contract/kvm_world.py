@@ -39,6 +39,7 @@ class KvmWorld:
             each.close()
         self.host.arrivals()
         self.host._agents.turn((), 0)
+        self.host.close()
 
     def frame(self, domain: DomainId, page: GuestFrame) -> Frame:
         """The frame that a guest's page lies in."""

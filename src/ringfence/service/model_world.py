@@ -167,6 +167,9 @@ class ModelWorld:
         self._policy = policy
         self._seat.reload(policy)
 
+    def close(self) -> None:
+        """As ``writer.World.close``: it has no thread."""
+
     def wait_s(self, wake_ms: int | None) -> float:
         """How long nothing is due, seconds: neither here nor, at ``wake_ms`` on the host's clock, in Dom0's seat."""
         now_ms = self._target_ms()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import threading
 import time
@@ -39,11 +40,15 @@ class RealHost(Hypervisor, Protocol):
 
 
 class RealWorld:
-    """The writer's world on a real host. ``wake`` has the writer look at once; it is called by a thread of its own."""
+    """The writer's world on a real host. ``wake`` has the writer look at once; it is called by a thread of its own.
+    ``ended`` is called at the end: what belongs to the host ends, too.
+    """
 
-    def __init__(self, host: RealHost, wake: Callable[[], None]) -> None:
-        self._host, self._wake = host, wake
-        threading.Thread(target=self._watch, name="host", daemon=True).start()
+    def __init__(self, host: RealHost, wake: Callable[[], None], ended: Callable[[], None] = lambda: None) -> None:
+        self._host, self._wake, self._ended = host, wake, ended
+        self._over, self._end = os.pipe2(os.O_CLOEXEC)
+        self._thread = threading.Thread(target=self._watch, name="host", daemon=True)
+        self._thread.start()
 
     @property
     def host(self) -> Hypervisor:
@@ -74,8 +79,14 @@ class RealWorld:
     def reload(self, policy: Policy) -> None:
         """As ``writer.World.reload``: there is no seat of ours in the hypervisor."""
 
+    def close(self) -> None:
+        """As ``writer.World.close``."""
+        os.close(self._end)
+        self._thread.join()
+        os.close(self._over)
+        self._ended()
+
     def _watch(self) -> None:
-        while True:
-            select.select([self._host.ready], [], [])
+        while self._over not in select.select([self._host.ready, self._over], [], [])[0]:
             self._wake()
             time.sleep(LEAST_PAUSE_S)

@@ -214,3 +214,7 @@ class StandInWorld:
     def reload(self, policy: Policy) -> None:
         """As ``writer.World.reload``."""
         self._model.reload(policy)
+
+    def close(self) -> None:
+        """As ``writer.World.close``."""
+        self._model.close()

@@ -66,7 +66,8 @@ def xen_world(state_dir: Path, boot: int, wake: Callable[[], None], wanted: Xen)
         elsewhere = OtherHost(wanted.destination, wanted.shell, wanted.migration_mib_per_s * _PAGES_PER_MIB)
         elsewhere.watch()
     parts = of_this_machine(state_dir, elsewhere, Path(wanted.configurations))
-    return RealWorld(XenHost(this_boot(state_dir, Least(boot=boot - 1)), state_dir, parts, version()), wake)
+    host = XenHost(this_boot(state_dir, Least(boot=boot - 1)), state_dir, parts, version())
+    return RealWorld(host, wake, elsewhere.close if elsewhere is not None else lambda: None)
 
 
 _PAGES_PER_MIB: Final = 256
@@ -95,7 +96,8 @@ def kvm_world(state_dir: Path, boot: int, wake: Callable[[], None], parts: Parts
     """
     from ringfence.hypervisor.kvm.host import KvmHost  # noqa: PLC0415
 
-    return RealWorld(KvmHost(this_boot(state_dir, Least(boot=boot - 1)), state_dir, parts), wake)
+    host = KvmHost(this_boot(state_dir, Least(boot=boot - 1)), state_dir, parts)
+    return RealWorld(host, wake, host.close)
 
 
 def kvm_source(parts: Parts) -> Followed:

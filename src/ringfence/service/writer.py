@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Generic, Protocol, TypeVar
@@ -63,6 +63,10 @@ class World(Protocol):
 
     def reload(self, policy: Policy) -> None:
         """A seat in the hypervisor goes by this policy from now on."""
+        ...
+
+    def close(self) -> None:
+        """The service ends: no thread of this world's outlives it, but one that hangs in the kernel."""
         ...
 
 
@@ -212,7 +216,11 @@ class Writer(threading.Thread):
 
     def _live(self, journal: Journal) -> None:
         known = lives(journal)
-        world = self._make_world(1 + max((int(each.boot) for each in known if each.boot.isdecimal()), default=0))
+        boot = 1 + max((int(each.boot) for each in known if each.boot.isdecimal()), default=0)
+        with closing(self._make_world(boot)) as world:
+            self._live_in(world, journal, known)
+
+    def _live_in(self, world: World, journal: Journal, known: list[Life]) -> None:
         desk = Desk(self._begin(journal, world, self._policy, known), world, journal, self._policy, known)
         self._began = True
         last = -1

@@ -188,6 +188,7 @@ def test_a_look_that_goes_wrong_is_said_and_the_next_one_is_taken(
     monkeypatch.setattr(module, "processes", fails)
     guests.start()
     guests.look_soon(30)
+    guests.close()
     assert guests.sight.at_s >= 0 and not wrong and "no libvirt" in guests.sight.problem
 
 

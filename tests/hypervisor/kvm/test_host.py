@@ -142,6 +142,7 @@ def world(tmp_path: Path) -> Iterator[World]:
     written: list[tuple[str, int]] = []
     parts, host = _made(root, state, socket, written)
     yield World(files, qemu, parts, host, written)
+    host.close()
     qemu.close()
 
 
@@ -322,6 +323,7 @@ def test_no_vmce_is_injected_unless_the_configuration_lets_it(tmp_path: Path) ->
     host = KvmHost(Boot(number=1, id="b", base_ms=0), tmp_path, parts, intel)
     assert Capability.INJECT_VMCE not in host.capabilities
     refused = host.carry_out(Order(StepId(1), InjectVmce(GUEST, GuestFrame(3))))
+    host.close()
     assert (refused.status, refused.because) == (
         Status.REFUSED, "on Intel, with vmce and monitor-commands in [kvm], and not otherwise",
     )  # fmt: skip

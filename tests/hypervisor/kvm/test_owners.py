@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,15 @@ def _guest(key: str, pid: int) -> Guest:
 
 
 WEB, DB = _guest("web", 7), _guest("db", 8)
+
+
+@contextmanager
+def _looking(owners: Owners) -> Iterator[None]:
+    owners.start()
+    try:
+        yield
+    finally:
+        owners.close()
 
 
 def _owners(
@@ -111,11 +121,11 @@ def test_that_nobody_has_a_good_page_is_not_taken_for_granted_when_it_fails(tmp_
     host.process(7, {1: 0})
     host.flag(FRAME, ANON)
     owners = _owners(host, WEB)
-    owners.start()
-    assert owners.of(FRAME, urgent=True).holders == ()
-    host.process(7, {1: present(FRAME)})
-    assert owners.of(FRAME, urgent=False).holders == ()
-    assert [each.key for each in owners.of(FRAME, urgent=True).holders] == ["web"]
+    with _looking(owners):
+        assert owners.of(FRAME, urgent=True).holders == ()
+        host.process(7, {1: present(FRAME)})
+        assert owners.of(FRAME, urgent=False).holders == ()
+        assert [each.key for each in owners.of(FRAME, urgent=True).holders] == ["web"]
 
 
 def test_a_number_that_is_another_process_s_by_now_is_not_believed(tmp_path: Path) -> None:
@@ -123,10 +133,10 @@ def test_a_number_that_is_another_process_s_by_now_is_not_believed(tmp_path: Pat
     host.process(7, {1: present(FRAME)})
     host.flag(FRAME, ANON)
     owners = _owners(host, WEB)
-    owners.start()
-    assert [each.key for each in owners.of(FRAME, urgent=True).holders] == ["web"]
-    owners.guests = lambda: (_guest("other", 7),)  # web has ended, and its number and its page are other's
-    assert [each.key for each in owners.of(FRAME, urgent=True).holders] == ["other"]
+    with _looking(owners):
+        assert [each.key for each in owners.of(FRAME, urgent=True).holders] == ["web"]
+        owners.guests = lambda: (_guest("other", 7),)  # web has ended, and its number and its page are other's
+        assert [each.key for each in owners.of(FRAME, urgent=True).holders] == ["other"]
 
 
 @pytest.mark.parametrize(("entry", "flags"), [(present(FRAME), ANON), (poisoned(FRAME), PageFlag.HWPOISON)])
@@ -161,12 +171,12 @@ def test_a_look_that_goes_wrong_is_said_and_the_next_one_is_taken(tmp_path: Path
         raise RuntimeError("a fault")
 
     owners.guests = fails
-    owners.start()
-    answer = owners.of(FRAME, urgent=True)
-    assert not answer.complete and "a fault" in owners.fault
-    owners.guests = lambda: (WEB,)
-    assert [each.key for each in owners.of(FRAME, urgent=True).holders] == ["web"]
-    assert not owners.fault
+    with _looking(owners):
+        answer = owners.of(FRAME, urgent=True)
+        assert not answer.complete and "a fault" in owners.fault
+        owners.guests = lambda: (WEB,)
+        assert [each.key for each in owners.of(FRAME, urgent=True).holders] == ["web"]
+        assert not owners.fault
 
 
 def test_a_number_that_qemu_denies_is_not_told(tmp_path: Path) -> None:

@@ -35,6 +35,8 @@ from ringfence.world.identities import PAGE_SHIFT
 LOOK_S: Final = 10.0
 """QEMU without libvirt comes without a word, and a lost event is made good by the next look. A look reads the command
 line of every process, and asks libvirt five times for each guest."""
+CLOSE_S: Final = 2.0
+"""At the end of the service a look gets so long to end."""
 FIRST_S: Final = 10.0
 """A libvirtd that hangs does not keep the service from starting."""
 LIBVIRT_S: Final = 5.0
@@ -149,11 +151,24 @@ class Guests:
     _again_s: float = 0.0
     _pause_s: float = RECONNECT_S
     _described: dict[tuple[str, int], Details] = field(default_factory=dict)
+    _thread: threading.Thread | None = None
+    _is_over: bool = False
 
     def start(self) -> None:
         """Look, and go on looking, in a thread. The first look is waited for, but not for ever."""
-        threading.Thread(target=self._go_on, name="guests", daemon=True).start()
+        self._is_over = False
+        self._thread = threading.Thread(target=self._go_on, name="guests", daemon=True)
+        self._thread.start()
         self._first.wait(FIRST_S)
+
+    def close(self) -> None:
+        """Look no more, and talk to no monitor; a look that takes long is left to itself after a while."""
+        self._is_over = True
+        self._wanted.set()
+        if self._thread is not None:
+            self._thread.join(CLOSE_S)
+        for link in tuple(self._links.values()):
+            link.qmp.close()
 
     def first_look(self, most_s: float) -> None:
         """Wait until a look has been taken since the start, but not longer."""
@@ -204,7 +219,7 @@ class Guests:
         )
 
     def _go_on(self) -> None:
-        while True:
+        while not self._is_over:
             try:
                 self.look()
                 self.fault = ""

@@ -109,6 +109,11 @@ class KvmHost:
         self._other.start()
         self._pages_can = _pages_can(parts)
 
+    def close(self) -> None:
+        """Look at nothing any more, and leave no thread behind but one that hangs in a call."""
+        self._other.close()
+        self._parts.close()
+
     # --- what it is ------------------------------------------------------------------------------------------------
 
     @property

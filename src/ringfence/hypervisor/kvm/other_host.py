@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from ringfence.errors import HypervisorError
@@ -22,17 +21,23 @@ class OtherHost:
 
     uri: str
     seen: Destination | None = None
+    _over: threading.Event = field(default_factory=threading.Event)
 
     def start(self) -> None:
         """Look, and go on looking in a thread: a host that hangs holds nobody up."""
+        self._over.clear()
         if self.uri:
             self.seen = Destination(name=self.uri, healthy=False)
             threading.Thread(target=self._go_on, name="other host", daemon=True).start()
 
+    def close(self) -> None:
+        """Look no more, once a look that is being taken has ended."""
+        self._over.set()
+
     def _go_on(self) -> None:
-        while True:
+        while not self._over.is_set():
             self.seen = self.look()
-            time.sleep(LOOK_S)
+            self._over.wait(LOOK_S)
 
     def look(self) -> Destination:
         """Look now; may block for as long as the network lets it."""

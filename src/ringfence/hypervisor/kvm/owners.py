@@ -32,6 +32,8 @@ URGENT_S: Final = 15.0
 """A search of 1 TiB of guests takes 5 to 13 s; systemd's watchdog of the unit wants a sign of life every 30 s."""
 PATIENT_S: Final = 0.1
 """For a corrected error, and so much in all within each second: there may be thousands of them."""
+CLOSE_S: Final = 2.0
+"""At the end of the service a look gets so long to end."""
 QUEUE: Final = 256
 """Frames that wait to be looked for; beyond that the oldest are not: they are asked about again."""
 ANSWERS: Final = 4096
@@ -97,10 +99,22 @@ class Owners:
     _looking: threading.Lock = field(default_factory=threading.Lock)
     _waited_s: float = 0.0
     _second: int = 0
+    _thread: threading.Thread | None = None
+    _is_over: bool = False
 
     def start(self) -> None:
         """Look in a thread."""
-        threading.Thread(target=self._go_on, name="owners", daemon=True).start()
+        self._is_over = False
+        self._thread = threading.Thread(target=self._go_on, name="owners", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Look no more; a look that takes long is left to itself after a while."""
+        with self._turn:
+            self._is_over = True
+            self._turn.notify_all()
+        if self._thread is not None:
+            self._thread.join(CLOSE_S)
 
     def of(self, frame: int, *, urgent: bool, most_s: float = URGENT_S) -> Answer:
         """Who has a frame, as far as that is found in time (``most_s`` at the most)."""
@@ -159,7 +173,9 @@ class Owners:
     def _go_on(self) -> None:
         while True:
             with self._turn:
-                self._turn.wait_for(lambda: bool(self._wanted))
+                self._turn.wait_for(lambda: bool(self._wanted) or self._is_over)
+                if self._is_over:
+                    return
                 frame, _ = self._wanted.popitem(last=False)
             try:
                 answer, self.fault = self.look(frame), ""

@@ -68,6 +68,12 @@ class Parts:
             self.guests.start()
             self.owners.start()
 
+    def close(self) -> None:
+        """Look no more, and leave no thread behind; ``start`` begins anew."""
+        self._started = False
+        self.owners.close()
+        self.guests.close()
+
     @property
     def problems(self) -> tuple[str, ...]:
         """What is wrong now, a sentence each: libvirt that does not answer, monitors that cannot be had."""

@@ -37,6 +37,7 @@ class OtherHost:
         self._host, self._shell, self._pages_per_s = host, shell, pages_per_s
         self._free_pages = 0
         self._seen_s: float | None = None
+        self._over = threading.Event()
         self.why = "it has not been looked at yet"
         """Why it is not healthy, in the words of who was asked; empty if it is."""
 
@@ -56,13 +57,17 @@ class OtherHost:
         return Destination(name=self._host, healthy=fresh, free_pages=self._free_pages if fresh else 0)
 
     def watch(self) -> None:
-        """Look now and then, for as long as this process lives."""
+        """Look now and then, until ``close``."""
         threading.Thread(target=self._watch, name="other host", daemon=True).start()
 
+    def close(self) -> None:
+        """Look no more, once a look that is being taken has ended."""
+        self._over.set()
+
     def _watch(self) -> None:
-        while True:
+        while not self._over.is_set():
             self.look()
-            time.sleep(LOOK_EVERY_S)
+            self._over.wait(LOOK_EVERY_S)
 
     def look(self) -> None:
         """Ask the host how it is; that it cannot be asked, is an answer."""
