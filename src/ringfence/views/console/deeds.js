@@ -33,11 +33,12 @@ function deed({ heading, facts, means, grave = false, yes, fields = [], act, tol
     node: h('input.field', { type: 'text', name, 'aria-label': label, maxlength: 256, autocomplete: 'off' }),
   }));
   const go = h('button.button', { type: 'button', 'data-yes': true, class: grave ? 'grave' : 'main' }, yes);
+  for (const { node } of inputs) node.addEventListener('input', () => show(wrong));
   const close = h('button.button', { type: 'button', 'data-do': 'close', autofocus: true }, 'Cancel');
   const asked = h(
-    'div.asked',
+    'div',
     inputs.map(({ label, required, node }) =>
-      h('label', { class: 'gap' }, h('span.small.muted', required ? label : `${label} (if you like)`), node),
+      h('label.asked', h('span.small.muted', required ? label : `${label} (if you like)`), node),
     ),
   );
   open(

@@ -140,7 +140,7 @@ function parts(list) {
             each.speaks_against.map((sentence) => h('li.against', `against: ${sentence}`)),
           ),
           each.serial ? h('p.small.muted', `serial number ${each.serial}`) : null,
-          each.state === 'faulty' && each.suspect !== 'page'
+          each.state === 'faulty' && each.suspect !== 'page' && !may('administer')
             ? h('p.small.muted', 'Replace it, then: ', h('code', `ringfence repaired '${each.part}' --replaced`))
             : null,
           may('administer') ? ended(each) : null,

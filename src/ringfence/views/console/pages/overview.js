@@ -3,7 +3,7 @@
 import { h } from '../dom.js';
 import { picture } from '../picture.js';
 import { approval, caseLink, eventRow, tag, whenOf } from '../pieces.js';
-import { store } from '../store.js';
+import { may, store } from '../store.js';
 import { ago, length, now } from '../time.js';
 import { partStateOf, plural, stateOf } from '../words.js';
 import { actions as hostActions } from './host.js';
@@ -165,7 +165,13 @@ function waiting({ faults, stuck }) {
           'li',
           { 'data-key': `part ${each.part}`, 'data-item': true, tabindex: '0' },
           h('div.line', h('b', each.part), tag({ ...partStateOf(each.state), label: 'replace it' })),
-          h('div.small.muted', 'Then say so: ', h('code', `ringfence repaired '${each.part}' --replaced`)),
+          may('administer')
+            ? h(
+                'button.chip',
+                { type: 'button', 'data-do': 'do-part', 'data-arg': `replaced ${each.part}` },
+                'It was replaced …',
+              )
+            : h('div.small.muted', 'Then say so: ', h('code', `ringfence repaired '${each.part}' --replaced`)),
         ),
       ),
     faults.length > FAULTS_SHOWN
