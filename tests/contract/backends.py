@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from ringfence.decision.policy import DEFAULT
 from ringfence.hypervisor.model.domains import DomainSpec
@@ -14,7 +15,7 @@ from ringfence.hypervisor.port import Hypervisor
 from ringfence.service.wiring import model_host
 from ringfence.world.domain import DomainKind, McaHandler
 from ringfence.world.identities import PAGE_SHIFT, DomainId, Frame, GuestFrame
-from tests.contract.kvm_world import KvmWorld, kvm_world
+from tests.contract.kvm_world import kvm_world
 from tests.hypervisor.xen.device import xen_host
 
 
@@ -57,6 +58,36 @@ def _model(personality: str) -> World:
     return World(host, pv, hvm)
 
 
+class Place(Protocol):
+    """What a test may do to a host: a ``World``, or another that is disturbed by other means."""
+
+    @property
+    def pv(self) -> DomainId:
+        """A guest."""
+        ...
+
+    @property
+    def hvm(self) -> DomainId:
+        """Another guest."""
+        ...
+
+    def frame(self, domain: DomainId, page: GuestFrame) -> Frame:
+        """The frame that a guest's page lies in."""
+        ...
+
+    def settle(self, ms: int = 60_000) -> None:
+        """Let what was begun end."""
+        ...
+
+    def corrected(self, page: int = 3) -> None:
+        """A corrected error in a page of ``hvm``."""
+        ...
+
+    def consumed(self, page: int = 5) -> None:
+        """An uncorrected error in a page of ``pv``."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
     """A world, and what the port shows of it: its own host, or another backend on the same machine. ``tells``: evidence
@@ -64,7 +95,7 @@ class Seen:
     """
 
     host: Hypervisor
-    world: World | KvmWorld
+    world: Place
     tells: bool = True
 
 

@@ -156,6 +156,12 @@ def test_what_dom0s_files_say_of_its_xen(tmp_path: Path) -> None:
     assert found == XenFacts(version="4.20.3-pre", guest_type="PV", vendor="AuthenticAMD")
 
 
+@pytest.mark.parametrize(("shadow", "said"), [(None, 0), (True, 0), (False, 1)])
+def test_a_xen_that_cannot_move_pv_guests_is_named(shadow: bool | None, said: int) -> None:
+    notes = [each for each in on(replace(GOOD, has_shadow=shadow)) if "built without shadow paging" in each.text]
+    assert len(notes) == said
+
+
 def test_where_there_is_no_dom0_there_is_no_xen(tmp_path: Path) -> None:
     assert xen_facts(HostFiles(tmp_path)) is None
 

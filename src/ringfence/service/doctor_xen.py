@@ -29,6 +29,7 @@ def under_xen(facts: Facts) -> Iterator[Finding]:
     yield from _scanning(facts, xen)
     yield from _telemetry(facts, xen)
     yield from _recovery(xen)
+    yield from _moving(xen)
     yield from _halting(xen)
 
 
@@ -137,6 +138,15 @@ def _recovery(xen: XenFacts) -> Iterator[Finding]:
             "I.2c-dom0 and I.3a are never asked for such a guest; what is left is to start it again.",
             "Let the policy name what follows a crash, or use PVH and HVM guests: these are told.",
             f"{_SOURCE}/mcaction.c",
+        )  # fmt: skip
+
+
+def _moving(xen: XenFacts) -> Iterator[Finding]:
+    if xen.has_shadow is False:
+        yield note(
+            "PV guests cannot be moved to another host: this Xen was built without shadow paging",
+            "Their rules' migrate is passed over; PVH and HVM guests are not concerned.",
+            "Let the policy save PV guests ahead of an error (ahead).", "Xen: XEN_SYSCTL_PHYSCAP_shadow",
         )  # fmt: skip
 
 

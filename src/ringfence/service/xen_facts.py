@@ -53,6 +53,7 @@ class XenFacts:
     command_line: str | None = None
     console: str | None = None
     crash_kernel: bool | None = None
+    has_shadow: bool | None = None
 
 
 def xen_facts(host: HostFiles, gate: Callable[[], Gate] = Privcmd) -> XenFacts | None:
@@ -60,7 +61,7 @@ def xen_facts(host: HostFiles, gate: Callable[[], Gate] = Privcmd) -> XenFacts |
     if not host.exists("/proc/xen/privcmd"):
         return None
     vendor = re.search(r"^vendor_id\s*:\s*(\S+)", host.text("/proc/cpuinfo") or "", re.MULTILINE)
-    command_line, console, crash_kernel = _asked(gate) if host.root == Path("/") else (None, None, None)
+    command_line, console, crash_kernel, shadow = _asked(gate) if host.root == Path("/") else (None,) * 4
     return XenFacts(
         version=version(host.root / "sys/hypervisor/version"),
         guest_type=(host.text("/sys/hypervisor/guest_type") or "").strip(),
@@ -69,6 +70,7 @@ def xen_facts(host: HostFiles, gate: Callable[[], Gate] = Privcmd) -> XenFacts |
         command_line=command_line,
         console=console,
         crash_kernel=crash_kernel,
+        has_shadow=shadow,
     )
 
 
@@ -79,16 +81,18 @@ _KEXEC_STATUS: Final = 6
 _KEXEC_TYPE_CRASH: Final = b"\x01"
 
 
-def _asked(opened: Callable[[], Gate]) -> tuple[str | None, str | None, bool | None]:
-    """Command line, console ring, and whether a crash kernel is loaded; None for what Xen does not say to us."""
+def _asked(opened: Callable[[], Gate]) -> tuple[str | None, str | None, bool | None, bool | None]:
+    """Command line, console ring, whether a crash kernel is loaded, and whether page tables can be shadowed; None for
+    what Xen does not say to us.
+    """
     try:
         gate = opened()
     except HypervisorError:
-        return None, None, None
+        return None, None, None, None
     line = _or_none(lambda: _command_line(gate))
     console = _or_none(lambda: Sysctl(gate).console())
     crash = _or_none(lambda: bool(gate.call(KEXEC_OP, _KEXEC_STATUS, gate.write(0, _KEXEC_TYPE_CRASH))))
-    return line, console, crash
+    return line, console, crash, _or_none(lambda: Sysctl(gate).physinfo().has_shadow)
 
 
 def _command_line(gate: Gate) -> str:

@@ -66,6 +66,7 @@ class ModelXen:
         """What a fetch gives: the struct xen_mc, and the mc_info."""
         self.page_ops: list[tuple[int, int]] = []
         self.xenstore_domains: set[DomainId] = set()
+        self.has_shadow = True
 
     def write(self, offset: int, data: bytes) -> int:
         assert offset + len(data) <= BUFFER_BYTES
@@ -113,7 +114,13 @@ class ModelXen:
     def _physinfo(self, body: int) -> None:
         free = self.host.situation(None).free_pages
         told = at.put(
-            at.PHYSINFO, threads_per_core=2, cores_per_socket=4, nr_cpus=8, total_pages=1 << 22, free_pages=free
+            at.PHYSINFO,
+            capabilities=0x1A if self.has_shadow else 0xA,
+            threads_per_core=2,
+            cores_per_socket=4,
+            nr_cpus=8,
+            total_pages=1 << 22,
+            free_pages=free,
         )
         self._put(body, bytes(told))
 

@@ -450,6 +450,19 @@ def test_a_save_that_failed_leaves_nothing_to_restore(bench: Bench) -> None:
 # --- migration
 
 
+def test_a_pv_guest_stays_where_xen_cannot_follow_what_it_writes(tmp_path: Path) -> None:
+    """Debian's Xen is built without shadow paging: xl would begin to move it, and fail."""
+    bench = Bench(tmp_path, elsewhere=There())
+    bench.xen.has_shadow = False
+    bench.start()
+    known = bench.host.situation(None).domain(bench.pv)
+    assert known is not None
+    assert not known.may_migrate
+    result = bench.done(MigrateDomain(bench.pv, "other"))
+    assert result == Result(Status.REFUSED, "this Xen was built without shadow paging: no PV guest can be moved")
+    assert not bench.operations.words
+
+
 def test_without_another_host_it_cannot_migrate_and_says_so(bench: Bench) -> None:
     assert Capability.MIGRATE not in bench.host.capabilities
     assert bench.host.situation(None).destination is None

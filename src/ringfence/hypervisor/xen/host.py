@@ -25,6 +25,7 @@ from ringfence.hypervisor.xen.privcmd import MCA
 from ringfence.hypervisor.xen.retiring import Retiring
 from ringfence.hypervisor.xen.sysctl import DomainFlag, Sysctl
 from ringfence.hypervisor.xen.telemetry import Queues
+from ringfence.quick import changed
 from ringfence.record.evidence import Record
 from ringfence.world.domain import Dom0State, Domain, DomainKind, DomainState
 from ringfence.world.identities import CaseId, CpuId, DomainId, Frame, StepId
@@ -113,6 +114,7 @@ class XenHost:
         self._queues = Queues(self._reader, cpus)
         self._listens = not isinstance(parts.channel, Silence)
         self._platform = _platform(cpus, parts)
+        self._moves_pv = self._sysctl.physinfo().has_shadow
 
     # --- what it is ------------------------------------------------------------------------------------------------
 
@@ -207,6 +209,7 @@ class XenHost:
             for frame in frames
             if record is not None
         )
+        domains = tuple(each if self._may_move(each) else changed(each, may_migrate=False) for each in domains)
         if self._parts.guests is not None:
             domains = self._parts.guests.seen(domains, self.now_ms())
         return Situation(
@@ -221,6 +224,10 @@ class XenHost:
             destination=self._destination(),
             free_pages=self._sysctl.physinfo().free_pages,
         )
+
+    def _may_move(self, domain: Domain) -> bool:
+        """Whether Xen can follow what a guest writes while it is copied (xen/arch/x86/mm/paging.c, log dirty mode)."""
+        return domain.kind is not DomainKind.PV or self._moves_pv
 
     def _destination(self) -> Destination | None:
         return None if self._parts.elsewhere is None else self._parts.elsewhere.destination()
@@ -321,6 +328,8 @@ class XenHost:
             return Result(Status.REFUSED, f"there is no host {destination!r} to move to")
         if not there.healthy:
             return Result(Status.REFUSED, f"{destination} does not answer as it should")
+        if not self._may_move(known):
+            return Result(Status.REFUSED, "this Xen was built without shadow paging: no PV guest can be moved")
         seen = self.situation(None).domain(known.id)
         if seen is None or not seen.may_migrate:
             return Result(Status.REFUSED, "a device of this host is passed through to it")

@@ -139,6 +139,11 @@ class PhysInfo:
     cpus: int
     total_pages: int
     free_pages: int
+    has_shadow: bool
+    """XEN_SYSCTL_PHYSCAP_shadow: page tables are shadowed, by which alone a PV guest's writes can be followed."""
+
+
+_SHADOW: Final = 1 << 4
 
 
 class Sysctl:
@@ -186,7 +191,7 @@ class Sysctl:
         found = _PHYSINFO.unpack(self._call(Command.PHYSINFO, bytes(_PHYSINFO.size), self.version))
         return PhysInfo(
             threads_per_core=found[0], cores_per_socket=found[1], cpus=found[2], total_pages=found[10],
-            free_pages=found[11],
+            free_pages=found[11], has_shadow=bool(found[7] & _SHADOW),
         )  # fmt: skip
 
     def page(self, command: PageCommand, frame: Frame) -> int:
