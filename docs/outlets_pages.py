@@ -191,5 +191,5 @@ def catalog() -> str:
     ]
     for about in TOPICS.values():
         lines += ["", f"-- {about.message_id}", f"Subject: {about.subject}", "Defined-By: Ringfence", "", about.meaning]
-        lines += ["", about.do]
+        lines += ["", f"What to do: {about.do}"]
     return "\n".join(lines) + "\n"
