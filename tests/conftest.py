@@ -20,9 +20,10 @@ THREAD_ENDS_S = 10.0
 """A thread that was told to end may be in the midst of something."""
 
 FOR_GOOD = ("libvirt", "asyncio_")
-"""Names of what goes on after a test begin so. The event loop of libvirt's library, one for each process that has loaded
-it: the library has no call that ends it (virEventRegisterDefaultImpl). asyncio's own threads for ``to_thread``: they come
-one by one in a service that several tests share, and ``asyncio.run`` waits for them at its end."""
+"""How the names of those begin that go on. The event loop of libvirt's library, one for each process that has loaded
+it: the library has no call that ends it (virEventRegisterDefaultImpl). asyncio's own threads for ``to_thread``: they
+come one by one in a service that several tests share, and ``asyncio.run`` waits for them at its end.
+"""
 
 
 @pytest.fixture(autouse=True)
