@@ -226,6 +226,60 @@ def test_a_decoded_amd_record_takes_the_severity_before_and_edac_within() -> Non
     assert (record.memory.location.csrow, record.memory.physical_address) == (3, None)
 
 
+def test_a_decoded_amd_record_keeps_its_ipid_behind_a_line_for_the_ppin() -> None:
+    (one,) = records(
+        "[Hardware Error]: Corrected error, no action required.\n"
+        "[Hardware Error]: CPU:2 (19:11:1) MC17_STATUS[Over|CE|MiscV|AddrV|-|-|SyndV|CECC|-|-|-]: 0xdc2040000000011b\n"
+        "[Hardware Error]: Error Addr: 0x0000000123456780\n"
+        "[Hardware Error]: PPIN: 0x02b8a1b2c3d4e5f6\n"
+        "[Hardware Error]: IPID: 0x0000109600250f00, Syndrome: 0x000000ff0a800501\n"
+        "[Hardware Error]: Unified Memory Controller Ext. Error Code: 0\n"
+        "[Hardware Error]: cache level: L3/GEN, tx: GEN, mem-tx: RD"
+    )  # Linux drivers/edac/mce_amd.c, amd_decode_mce
+    assert (one.registers.ppin, one.registers.ipid, one.registers.synd, one.registers.addr) == (
+        0x02B8A1B2C3D4E5F6,
+        0x109600250F00,
+        0xFF0A800501,
+        0x123456780,
+    )
+    assert one.raw.count(b"\n") == 6
+
+
+SKX_COMMON = """\
+EDAC skx MC2: HANDLING MCE MEMORY ERROR
+EDAC skx MC2: CPU 3: Machine Check Event: 0x0 Bank 7: 0x8c00004000010090
+EDAC skx MC2: TSC 0x1a2b3c4d5e6f7
+EDAC skx MC2: ADDR 0x1234567040
+EDAC skx MC2: MISC 0x86
+EDAC skx MC2: PROCESSOR 0:0x50657 TIME 1700000000 SOCKET 1 APIC 0x1a
+EDAC MC2: 1 CE memory read error on CPU_SrcID#1_MC#0_Chan#0_DIMM#1 (channel:0 slot:1 page:0x1234567 offset:0x40 \
+grain:32 syndrome:0x0 -  err_code:0x0001:0x0090 ProcessorSocketId:0x1 MemoryControllerId:0x0 PhysicalRankId:0x4 \
+Row:0x5a1 Column:0x3f8 Bank:0x2 BankGroup:0x3)
+"""
+"""Linux drivers/edac/skx_common.c since 5.0, skx_mce_check_error and skx_mce_output_error."""
+
+
+def test_edacs_own_print_with_0x_before_its_numbers_is_a_record_and_its_place_is_read() -> None:
+    (one,) = records(SKX_COMMON)
+    assert (one.cpu, one.bank, one.cpuid, one.socket, one.apicid) == (3, 7, 0x50657, 1, 0x1A)
+    assert (one.registers.status, one.registers.addr, one.registers.misc) == (0x8C00004000010090, 0x1234567040, 0x86)
+    assert one.memory is not None
+    place = one.memory.location
+    assert (place.socket, place.controller, place.channel, place.slot, place.rank) == (1, 0, 0, 1, 4)
+    assert (place.bank_group, place.bank, place.row, place.column) == (3, 2, 0x5A1, 0x3F8)
+
+
+def test_what_is_said_of_a_report_printed_twice_belongs_to_the_one_that_is_shown() -> None:
+    first, second = records(
+        "mce: [Hardware Error]: CPU 3: Machine Check: 0 Bank 7: 8c00004000010090\n"
+        "mce: [Hardware Error]: TSC 1a2b3c4d5e6f7 ADDR 1234567040 MISC 86 PPIN 8c1b2d3e4f50617\n"
+        f"mce: [Hardware Error]: PROCESSOR 0:50657 TIME 1700000000 SOCKET 1 APIC 1a microcode 5000021\n{SKX_COMMON}"
+    )
+    assert first.memory is not None
+    assert first.memory.location.label == "CPU_SrcID#1_MC#0_Chan#0_DIMM#1"
+    assert second.memory is None
+
+
 def test_edac_joins_the_record_whose_error_code_and_address_it_names() -> None:
     # Values: skx_edac on Cascade Lake, 2023.
     (record,) = records(

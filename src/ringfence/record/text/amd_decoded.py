@@ -62,7 +62,9 @@ def read(body: str, inside: bool) -> Fragment | None:  # noqa: ARG001 (every lin
         registers = RegisterValues()
         for name, value in _SMCA_PAIR.findall(body):
             registers[_SMCA_NAMES[name]] = int(value, 16)  # type: ignore[literal-required] # the table's values are its keys
-        return Fragment(Format.AMD_DECODED, "smca", registers=registers)
+        # The PPIN stands on a line of its own before the IPID's, the older print's SYND1 and the like behind it.
+        part = "smca" if "ipid" in registers or "synd" in registers else next(iter(registers))
+        return Fragment(Format.AMD_DECODED, part, registers=registers)
     if match := _LEVEL.match(body):
         return Fragment(Format.AMD_DECODED, "level", closes=True, claims=((ClaimKind.ERROR, match["text"]),))
     if match := _SEVERITY.match(body):

@@ -32,6 +32,11 @@ _SEVERITIES = {
 _DECIMAL = {"channel": "channel", "slot": "slot", "socket": "socket", "imc": "controller", "ha": "controller",
             "rank": "rank", "bg": "bank_group", "ba": "bank", "csrow": "csrow"}  # fmt: skip
 _HEX = {"row": "row", "col": "column", "syndrome": "syndrome"}
+_COMPONENT = re.compile(r"(?<!\w)(?P<key>[A-Z][A-Za-z]{1,23}):0x(?P<value>[0-9a-f]{1,16})(?!\w)")
+_COMPONENTS = {"ProcessorSocketId": "socket", "MemoryControllerId": "controller", "ChannelId": "channel",
+               "DimmSlotId": "slot", "PhysicalRankId": "rank", "BankGroup": "bank_group", "Bank": "bank", "Row": "row",
+               "Column": "column"}  # fmt: skip
+"""What skx_edac and i10nm_edac print since Linux 5.0, by their own decoder or by firmware's (skx_common.c: ADXL)."""
 PAGE_BYTES = 4096
 """EDAC's ``page`` and ``offset`` are a frame of PAGE_SIZE and the offset within; on x86 that is 4 KiB."""
 
@@ -58,6 +63,12 @@ def _controller(match: re.Match[str], places: dict[str, int]) -> dict[str, int]:
     if not places or places.keys() & {"socket", "controller"}:
         return {}
     return {"controller": int(match["mc"])}
+
+
+def _components(detail: str) -> dict[str, int]:
+    """The place as the decoders of addresses name it."""
+    found = ((item["key"], item["value"]) for item in _COMPONENT.finditer(detail))
+    return {_COMPONENTS[key]: int(value, 16) for key, value in found if key in _COMPONENTS}
 
 
 def _report(match: re.Match[str], old: bool) -> MemoryReport:
@@ -87,6 +98,7 @@ def _report(match: re.Match[str], old: bool) -> MemoryReport:
             offset = _value(text, 16)
         elif key == "grain":
             grain = _value(text, 10)
+    places = _components(detail or "") | places
     # page 0 with offset 0 is what drivers pass that know no address (edac_mc_handle_error's callers).
     known = page is not None and (page or offset)
     return MemoryReport(

@@ -63,6 +63,19 @@ def _bare(memory: MemoryReport) -> bool:
     return memory.page_frame is None and memory.location.label is None
 
 
+def _first_told(burst: Burst, draft: Draft) -> Draft:
+    """The first of the records that are one report, printed by the kernel and by EDAC's driver: it is the one shown."""
+    if not draft.registers.get("tsc"):
+        return draft
+    told = ("tsc", "status", "addr", "misc")
+    same = [
+        d for d in burst.drafts
+        if all(d.registers.get(name) == draft.registers.get(name) for name in told)
+        and (d.values.get("cpu"), d.values.get("bank")) == (draft.values.get("cpu"), draft.values.get("bank"))
+    ]  # fmt: skip
+    return min(same, key=lambda each: each.first.order)
+
+
 def join_edac(burst: Burst, pieces: Sequence[tuple[Line, Fragment]]) -> list[tuple[Line, Fragment]]:
     """Give EDAC's lines to the records that they speak of; returns those that stand alone."""
     alone: list[tuple[Line, Fragment]] = []
@@ -84,6 +97,7 @@ def join_edac(burst: Burst, pieces: Sequence[tuple[Line, Fragment]]) -> list[tup
         if target is None:
             alone.append((line, fragment))
         else:
+            target = _first_told(burst, target)
             # EDAC's count is of the errors that the driver accounts for; the bank's record is one event. It is a claim.
             target.add(line, replace(fragment, values=Values()), burst.file)
     return alone
@@ -108,7 +122,7 @@ def join_memory_failures(burst: Burst, pieces: Sequence[tuple[Line, Fragment]]) 
                 if line.order - d.last <= JOIN_LINES and d.format in WITH_REGISTERS
                 and (a := d.registers.get("addr")) is not None and a >> 12 == frame
             ]  # fmt: skip
-            known = (near[-1] if near else burst.new(Format.MEMORY_FAILURE), line.order)
+            known = (_first_told(burst, near[-1]) if near else burst.new(Format.MEMORY_FAILURE), line.order)
         current = by_frame[frame] = (known[0], line.order)
         current[0].add(line, fragment, burst.file)
 

@@ -2,7 +2,8 @@
 
 Linux arch/x86/kernel/cpu/mce/core.c prints a head (CPU, MCG_STATUS, bank, MCi_STATUS), RIP, the other registers, and
 PROCESSOR. Up to 2.6.30 the i386 kernel printed the CPU on one line and each bank on a line of its own.
-skx_edac, sb_edac and their kin print the same fields, one a line, behind ``EDAC skx MC2:``.
+skx_edac, sb_edac and their kin print the same fields, one a line, behind ``EDAC skx MC2:``; skx_common.c of Linux 5.0
+and later (skx_edac, i10nm_edac) with ``0x`` before them.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ _HEAD = re.compile(
     _EDAC_PREFIX + r"CPU ?(?P<cpu>\d{1,6}): Machine Check(?P<how> Exception| Event)?: +(?P<mcg>[0-9a-f]{1,16}) "
     r"Bank (?P<bank>\d{1,3}): (?P<status>[0-9a-f]{16})(?!\w)(?P<more>.*)$"
 )
+_EDAC_HEX = re.compile(r"EDAC (?!igen6)\w+ MC\d+: ")
+"""Who prints ``0x`` before registers. igen6_edac does too, but an address alone, of a record that EDAC tells."""
 _OLD_HEAD = re.compile(r"CPU ?(?P<cpu>\d{1,6}): Machine Check Exception: +(?P<mcg>[0-9a-f]{1,16})$")
 _OLD_POLL = re.compile(
     r"MCE: The hardware reports a non fatal, correctable incident occurr?ed on CPU (?P<cpu>\d{1,6})\.?$"
@@ -181,6 +184,8 @@ def _words(body: str) -> Fragment | None:
 
 def read(body: str, inside: bool) -> Fragment | None:  # noqa: ARG001 (every line of this format can be told alone)
     """The fragment that a line of the kernel's machine-check print is, or None."""
+    if "0x" in body and _EDAC_HEX.match(body):
+        body = re.sub(r"(?<=[ :])0x(?=[0-9a-f])", "", body)
     return _head(body) or _rip(body) or _fields(body) or _words(body)
 
 
