@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sqlite3
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,19 @@ def test_the_demo_ends_with_what_became_of_each_case_and_where_the_journal_lies(
     assert "the host: halted by I.2x" in output
     assert "still open" not in output
     assert f"The journal lies in {journal}" in output
+
+
+def test_the_demo_is_told_in_the_order_in_which_things_happen_and_in_words(played: tuple[Path, str]) -> None:
+    """A scene stands before what it brings about; an order is called the same as it is given and as it ends."""
+    told = [line for line in played[1].split("What became")[0].splitlines() if line[:1].isdigit()]
+    assert "  start " in told[0]
+    late = [line for before, line in pairwise(told) if line[:12] < before[:12]]
+    assert late == []
+    assert not [line for line in told if re.search(r"\border \d+:|\bTrue\b|\bFalse\b|\(\d+,|refused, refused", line)]
+    assert "order       [I.3a-inform] NotifyGuest batch-pv, page 0x65, endangered" in played[1]
+    assert "refusal     [II.4] pause Dom0: refused: there is no guest 0" in played[1]
+    assert "- shop-pv: migrate: expected loss: " in played[1]
+    assert "- shop-pv: waiting: 28.35% that the uncorrected error, expected in 24 h, comes within 8 h" in played[1]
 
 
 def test_the_same_seed_plays_the_same_demo(played: tuple[Path, str], tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from ringfence.service.simulation.run import Run
     from ringfence.views.board import Board
-    from ringfence.world.identities import DomainId
+    from ringfence.views.chain import Link
+    from ringfence.world.identities import DomainId, StepId
 
 EXIT_BROKEN = Exit.NO
 EXIT_UNREADABLE = Exit.USAGE
@@ -168,61 +169,73 @@ class _Player:
         self._noted = 0
         self._at_ms = 0
         self._names: dict[DomainId, str] = {}
+        self._orders: dict[StepId, str] = {}
 
     def follow(self) -> None:
         """Show what is new; called after everything that happens."""
-        from ringfence.journal.store import Reader  # noqa: PLC0415 (only when something is played)
+        from ringfence.journal import events as ev  # noqa: PLC0415 (only when something is played)
+        from ringfence.journal.store import Reader  # noqa: PLC0415
         from ringfence.views import chain  # noqa: PLC0415
 
         board, now_ms = self._board, self._run.host.now_ms()
         self._pace(now_ms)
         board.now_ms, board.halted = now_ms, self._run.host.halted
-        while self._captions and self._captions[0][0] <= now_ms:
-            at_ms, board.caption = self._captions.pop(0)
-            self._say(chain.Link(at_ms, "scene", "", board.caption))
-        self._refusals()
+        due = self._due(now_ms)
         with Reader(self._run.path) as reader:
             new = list(reader.events(after=self._shown))
         self._names |= chain.names_of(event for _, event in new)
         for number, event in new:
             self._shown = number
-            link = chain.link(event, self._names)
+            if isinstance(event, ev.Intended):
+                self._orders[event.order] = chain.step_in_words(event.step, self._names)
+            link = chain.link(event, self._names, orders=self._orders)
             if link is None:
                 continue
+            while due and due[0].at_ms <= event.at_ms:
+                self._say(due.pop(0))
             rows = {link.row, *(detail.partition(":")[0] for detail in link.details)} - {""}
             board.passed(rows)
             board.frames_out += "OfflineFrame" in link.text and link.what in {"step", "order"}
             self._say(link)
+        for each in due:
+            self._say(each)
         if not board.halted:
             board.situation = self._run.host.situation(None)
         self._draw()
 
-    def _refusals(self) -> None:
-        """Instructions that were refused (II.4): they are not Ringfence's own, so no journal has them."""
+    def _due(self, now_ms: int) -> list[Link]:
+        """What no journal has and happened by now, in its order: the script's captions, and instructions that were
+        refused (II.4), which are not Ringfence's own.
+        """
         from ringfence.service.simulation.trace import Refusal  # noqa: PLC0415 (only when something is played)
         from ringfence.views.chain import Link  # noqa: PLC0415
 
+        found: list[Link] = []
+        while self._captions and self._captions[0][0] <= now_ms:
+            at_ms, caption = self._captions.pop(0)
+            if caption != self._board.caption:
+                found.append(Link(at_ms, "scene", "", caption))
+            self._board.caption = caption
         notes = self._run.trace.happened
         for note in notes[self._noted :]:
             if isinstance(note, Refusal):
-                word = "refused" if note.refused else "NOT refused"
+                word = "" if note.refused else "NOT refused, "
                 self._board.passed([Row.CHECKED])
-                self._say(Link(note.at_ns // 1_000_000, "refusal", Row.CHECKED, f"{note.wrong}: {word}, {note.said}"))
+                found.append(Link(note.at_ns // 1_000_000, "refusal", Row.CHECKED, f"{note.wrong}: {word}{note.said}"))
         self._noted = len(notes)
+        return sorted(found, key=lambda each: each.at_ms)
 
     def _pace(self, now_ms: int) -> None:
         gap_ms, self._at_ms = now_ms - self._at_ms, now_ms
         if self._speed > 0 and gap_ms > 0:
             time.sleep(min(gap_ms / 1000 / self._speed, LONGEST_PAUSE_S))
 
-    def _say(self, link: object) -> None:
+    def _say(self, link: Link) -> None:
         from ringfence.views.board import plain  # noqa: PLC0415 (only when something is played)
-        from ringfence.views.chain import Link  # noqa: PLC0415
 
-        assert isinstance(link, Link)  # noqa: S101 (narrowed for the type checker; chain is imported late)
         self._board.lines.append((link, False))
         if self._as_json:
-            as_object = {name: getattr(link, name) for name in Link.__slots__}
+            as_object = {name: getattr(link, name) for name in link.__slots__}
             click.echo(json.dumps(as_object, ensure_ascii=False))
         elif self._screen is None:
             click.echo(plain(link, details=link.what in {"finding", "impact", "decision"}))

@@ -114,6 +114,8 @@ class ActingAhead:
         done = part is not None and any(result.succeeded for result in case.ended_orders.values())
         end = State.OPERATED if done else State.NOT_OPERATED
         row = part.row if part is not None else Row.AHEAD
+        if any(result.status is Status.PENDING for result in case.ended_orders.values()):
+            because += "; what is still in use leaves it as soon as its owner lets go"
         self._ledger.write(part_ended(self._ledger.now_ms, number, None, end, row, because))
 
     def take_out_again(self) -> None:

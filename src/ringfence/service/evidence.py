@@ -194,7 +194,8 @@ class Evidence:
             case, now_ms = self._ledger.own_case(), self._ledger.now_ms
             why = Because(Row.INFORM, "the policy wants it to hear of corrected errors", "policy: inform_of_ce")
             self._ledger.write(
-                written.decided(now_ms, case, step.domain, Row.INFORM, (why,)), part_begun(now_ms, case, step.domain)
+                written.decided(now_ms, case, step.domain, Row.INFORM, (why,)),
+                part_begun(now_ms, case, step.domain, row=Row.INFORM),
             )
             _, result = self._ledger.execute(case, step, Row.INFORM)
             heard = result.succeeded or result.status is Status.RUNNING

@@ -5,9 +5,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final
 
-from ringfence.decision.rows import MEANINGS
+from ringfence.decision.rows import MEANINGS, Row
 from ringfence.diagnosis.finding import diagnose
 from ringfence.diagnosis.impact import Certainty, Party
 from ringfence.journal import events as ev
@@ -181,6 +182,8 @@ def _title(event: ev.Stored, names: Mapping[DomainId, str]) -> str:
         return event.summary
     if isinstance(event, ev.Progressed) and event.event == CRASHED:
         return f"{_whom(event.domain, names)} was crashed by the hypervisor, and is to be brought back"
+    if isinstance(event, ev.Decided) and event.row == Row.INFORM:
+        return f"{_whom(event.domain, names)} hears of a corrected error in its memory"
     found = link(event, names) if isinstance(event, ev.TrendSeen | ev.Instructed | ev.KnownBad) else None
     return found.text if found is not None and found.what in _TITLES else ""
 
@@ -193,11 +196,15 @@ _FIRST = {"evidence": 0, "finding": 1, "impact": 2}
 
 
 def link(  # noqa: PLR0912, PLR0915 (an arm a kind of event)
-    event: ev.Stored, names: Mapping[DomainId, str], epoch_ms: int | None = None
+    event: ev.Stored,
+    names: Mapping[DomainId, str],
+    epoch_ms: int | None = None,
+    orders: Mapping[StepId, str] = MappingProxyType({}),
 ) -> Link | None:
     """One event in words; None for what says nothing to a reader (acknowledgements, starts).
 
-    Deadlines are told in UTC if ``epoch_ms`` is given, the wall clock at 0 of the event's clock.
+    Deadlines are told in UTC if ``epoch_ms`` is given, the wall clock at 0 of the event's clock. An order whose words
+    (``step_in_words``) are among ``orders`` is called by them as it ends, and by its number otherwise.
     """
     match event:
         case ev.Received():
@@ -279,7 +286,7 @@ def link(  # noqa: PLR0912, PLR0915 (an arm a kind of event)
         case ev.Intended():
             return Link(event.at_ms, "order", event.row, step_in_words(event.step, names))
         case ev.Carried():
-            return _carried(event, f"order {event.order}")
+            return _carried(event, orders.get(event.order, f"order {event.order}"))
         case ev.Closed():
             return Link(
                 event.at_ms,
@@ -445,9 +452,23 @@ def step_in_words(step: ev.StepWire, names: Mapping[DomainId, str]) -> str:
             parts.insert(0, _whom(DomainId(value), names))
         elif name in {"frame", "page"} and isinstance(value, int):
             parts.append(f"{name} {value:#x}")
+        elif name in {"frames", "pages"} and isinstance(value, tuple):
+            parts += [f"{name.removesuffix('s' if len(value) == 1 else '')} {_numbers(value)}"] if value else []
+        elif isinstance(value, bool):
+            parts += [name.replace("_", " ")] if value else []
         elif value not in {None, ()}:
             parts.append(f"{name.removesuffix('_ms')} {value}")
     return f"{step.kind} {', '.join(parts)}".rstrip()
+
+
+NUMBERS_SHOWN: Final = 8
+"""Of a step's pages; the journal has all of them."""
+
+
+def _numbers(values: tuple[object, ...]) -> str:
+    shown = ", ".join(f"{each:#x}" for each in values[:NUMBERS_SHOWN] if isinstance(each, int))
+    more = len(values) - NUMBERS_SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def outcome_in_words(entry: ev.OutcomeEntry, names: Mapping[DomainId, str]) -> str:
