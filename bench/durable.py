@@ -16,7 +16,9 @@ of the journal's file sees it, once it is durable. Its trends are evaluated by t
 after it is written. The goal is a 99th percentile under 5 ms. Beside it, in the same directory, right before and right
 after: how long ``fdatasync`` alone takes there, of as many bytes as a transaction commonly writes, written over a file
 that is there, and appended to one; and how late a process wakes that sleeps for a millisecond. Who waits for a disk and
-for a CPU is not faster than these.
+for a CPU is not faster than these. A process beside it does both a hundred times a second all the while: reports that
+came while the machine by itself was slow are told apart. It is said, too, how long the service's threads were ready to
+run and had no CPU.
 
 Missed goals end it with 1. On a machine that does other work as well, look at the ratio; times are worse than at rest.
 """
@@ -26,6 +28,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import select
 import shutil
 import socket
 import sqlite3
@@ -58,6 +61,11 @@ RAW_BYTES: Final = 4 * (4096 + 24)
 RAW_ROOM: Final = 4 << 20
 RAW_HZ: Final = 400
 RAW_S: Final = 3.0
+BESIDE_S: Final = 0.01
+BESIDE_MS: Final = 2.5
+"""A report waits for two transactions at most, the one before its own and its own: at twice this the goal is missed by
+the machine alone."""
+STRETCH_S: Final = 0.1
 
 COLUMNS: Final = (
     "timestamp TEXT", "mcgcap INTEGER", "mcgstatus INTEGER", "status INTEGER", "addr INTEGER", "misc INTEGER",
@@ -196,6 +204,42 @@ def machine(directory: Path, when: str) -> None:
     print(f"{when}, ms: late from a sleep of 1 ms: {told(wakings())}", flush=True)
 
 
+# --- the machine meanwhile --------------------------------------------------------------------------------------------
+
+
+def beside(directory: str) -> None:
+    """Sleep and ``fdatasync`` in turns until standard input ends; prints when, and by how much either was slow."""
+    seen = list[tuple[float, float]]()
+    data = os.urandom(RAW_BYTES)
+    with (Path(directory) / "beside").open("w+b", buffering=0) as file:
+        file.write(bytes(RAW_ROOM))
+        os.fsync(file.fileno())
+        while not select.select([sys.stdin], [], [], 0)[0]:
+            before = time.monotonic()
+            time.sleep(BESIDE_S)
+            late_ms = (time.monotonic() - before - BESIDE_S) * 1000
+            os.pwrite(file.fileno(), data, len(seen) * RAW_BYTES % (RAW_ROOM - RAW_BYTES))
+            began = time.monotonic()
+            os.fdatasync(file.fileno())
+            seen.append((before, max(late_ms, (time.monotonic() - began) * 1000)))
+            seen.append((time.monotonic(), seen[-1][1]))
+    print(json.dumps(seen))
+
+
+def waited_s(pid: int) -> float:
+    """How long a process' threads that live were ready to run and had no CPU (Linux, Documentation/scheduler/
+    sched-stats.rst: the second number of /proc/PID/task/TID/schedstat, nanoseconds).
+    """
+    threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(each.read_text().split()[1]) for each in threads) / 1e9
+
+
+def slow_stretches(seen: list[tuple[float, float]]) -> set[int]:
+    """The stretches of time in which disk or CPU took long by themselves, and those right behind them."""
+    slow = {int(at / STRETCH_S) for at, ms in seen if ms > BESIDE_MS}
+    return slow | {each + 1 for each in slow}
+
+
 # --- latency ----------------------------------------------------------------------------------------------------------
 
 
@@ -244,12 +288,17 @@ def latency(asked: argparse.Namespace, directory: Path) -> bool:
     with service(directory, f"socket:{directory / 'in'}") as process:
         words = [str(directory / "in"), str(asked.latency_rate), str(asked.latency_seconds), asked.spread]
         command = [sys.executable, "-m", "bench.durable", "send", *words]
-        used_s = cpu_s(process.pid)
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as sender:
+        used_s, ready_s = cpu_s(process.pid), waited_s(process.pid)
+        watching = [sys.executable, "-m", "bench.durable", "beside", str(directory)]
+        with (
+            subprocess.Popen(watching, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as watcher,
+            subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as sender,
+        ):
             found = follow(journal, wanted, time.monotonic() + asked.latency_seconds + SETTLE_S)
             assert sender.stdout is not None
             sent: dict[str, float] = json.loads(sender.stdout.read())
-        used_s = cpu_s(process.pid) - used_s
+            meanwhile: list[tuple[float, float]] = json.loads(watcher.communicate("end")[0])
+        used_s, ready_s = cpu_s(process.pid) - used_s, waited_s(process.pid) - ready_s
     machine(directory, "after")
     seen = dict[int, float]()
     for now, text in found:
@@ -259,7 +308,10 @@ def latency(asked: argparse.Namespace, directory: Path) -> bool:
             seen.update(dict.fromkeys(column(structs, event.struct_bytes, TSC_AT), now))
         elif isinstance(event, ev.Received) and event.record.registers.tsc is not None:
             seen[event.record.registers.tsc] = now
-    took_ms = sorted((seen[int(number)] - began) * 1000 for number, began in sent.items() if int(number) in seen)
+    took = [(began, seen[int(number)]) for number, began in sent.items() if int(number) in seen]
+    took_ms = sorted((end - began) * 1000 for began, end in took)
+    slow = slow_stretches(meanwhile)
+    apart = [(end - began) * 1000 for began, end in took if int(began / STRETCH_S) not in slow]
     p99 = took_ms[len(took_ms) * 99 // 100]
     met = len(took_ms) == len(sent) and p99 < GOAL_P99_MS
     print(
@@ -267,6 +319,12 @@ def latency(asked: argparse.Namespace, directory: Path) -> bool:
         f"ms until durable: {told(took_ms)}; in {len(found)} groups, {used_s / asked.latency_seconds:.2f} of a CPU; "
         f"goal p99 {GOAL_P99_MS:.0f}: {'met' if met else 'MISSED'}"
     )
+    print(
+        f"the service's threads were ready to run and had no CPU for {ready_s:.1f} s of {asked.latency_seconds:.0f} s"
+    )
+    print(f"meanwhile, ms: the slower of fdatasync and waking by themselves: {told([ms for _, ms in meanwhile])}")
+    if apart:
+        print(f"while neither took more than {BESIDE_MS} ms ({len(apart)} errors), ms until durable: {told(apart)}")
     return met
 
 
@@ -299,6 +357,9 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["beside"]:
+        beside(sys.argv[2])
+        sys.exit(0)
     if sys.argv[1:2] == ["send"]:
         send(sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), sys.argv[5])
         sys.exit(0)
