@@ -265,6 +265,21 @@ def test_a_guest_whose_qemu_the_kernel_has_ended_is_named_by_who_ran_it_in_an_ea
     assert [each.deed for each in seen.already_done] == [Deed.OFFLINED_FRAME, Deed.KILLED_DOMAIN]
 
 
+def test_a_huge_page_of_which_the_kernel_keeps_the_rest_is_lost_to_its_guest_as_a_whole(world: World) -> None:
+    """Linux frees the sound part of an anonymous huge page (mm/memory-failure.c, me_huge_page)."""
+    world.files.process(os.getpid(), {3: 0})
+    world.files.flag(FRAME, PageFlag.HWPOISON)
+    world.says(f"Memory failure: {FRAME:#x}: Sending SIGBUS to qemu:{os.getpid()} due to hardware memory corruption")
+    world.says(f"Memory failure: {FRAME:#x}: recovery action for huge page: Recovered")
+    world.qemu.event(
+        "MEMORY_FAILURE", flags={"recursive": False, "action-required": False}, recipient="guest", action="inject"
+    )
+    seen = world.host.situation(_record(SRAO))
+    (facts,) = seen.frames
+    assert (facts.owner, facts.frame, facts.pages) == (GUEST, FRAME & ~511, 512)
+    assert Deed.INJECTED_VMCE in {each.deed for each in seen.already_done}
+
+
 def test_a_free_page_is_nobody_s(world: World) -> None:
     world.files.flag(FRAME, PageFlag.HWPOISON)
     world.says(f"Memory failure: {FRAME:#x}: recovery action for free buddy page: Recovered")

@@ -81,6 +81,11 @@ class Story:
         return "free" in self.page
 
     @property
+    def is_huge_page(self) -> bool:
+        """Whether somebody had it as a part of a huge page (hugetlbfs), which is lost to him as a whole."""
+        return "huge page" in self.page and not self.is_free_page
+
+    @property
     def is_kernel_page(self) -> bool:
         """Whether the kernel could not give it up, for it is its own (or it cannot tell)."""
         return any(word in self.page for word in ("kernel", "slab", "unknown page", "get hwpoison"))

@@ -17,7 +17,7 @@ from typing import Final
 from ringfence.arch.cpuid import Vendor
 from ringfence.arch.mci_status import DEFERRED, PCC, UC
 from ringfence.hypervisor.kvm import facts
-from ringfence.hypervisor.kvm.kernel_pages import PageFlag
+from ringfence.hypervisor.kvm.kernel_pages import HUGE_ORDERS, PageFlag
 from ringfence.hypervisor.kvm.owners import NOT_KNOWN, Answer
 from ringfence.hypervisor.kvm.parts import Parts
 from ringfence.hypervisor.telemetry import frames_named
@@ -157,11 +157,21 @@ class NamedPages:
             left_s = max(0.0, self._until_s - time.monotonic())
             owners = self.parts.owners
             answer = owners.of(frame, urgent=urgent, most_s=left_s) if at < MOST_LOOKED_UP else NOT_KNOWN
+        if count == 1 and story.is_huge_page and answer.holders:
+            # The kernel has given the sound rest of it back to itself; its guest has lost all of it.
+            count = self._huge_pages(answer.holders[0].key)
+            first = frame & ~(count - 1)
         known = facts.facts(
             frame, flags=flags, story=story, maps=maps, pages=1, answer=answer, numbers=numbers_now(),
             passes_through=passes_through,
         )  # fmt: skip
         return (facts.whole(known, Frame(first), count) if count > 1 else known), answer
+
+    def _huge_pages(self, key: str) -> int:
+        """Of how many frames a guest's huge pages are; the smallest size where nobody says."""
+        guest = self.parts.guests.sight.guest(key)
+        size_kib = 0 if guest is None else guest.details.huge_page_kib
+        return max(1 << HUGE_ORDERS[0], (size_kib << 10) >> PAGE_SHIFT)
 
     def _told(
         self, frame: Frame, answer: Answer, numbers: Mapping[str, DomainId], wait_s: float

@@ -221,6 +221,8 @@ class Owners:
     def _search(self, frame: int, flags: PageFlag | None, running: Mapping[int, Guest]) -> Search:
         until_s, most = time.monotonic() + SEARCH_S, self._most(frame, flags)
         told = self._told(frame) & running.keys()
+        if told and self.story(frame).is_huge_page:
+            return Search()  # of hugetlbfs nothing is left in page maps: to read all of them would find nobody
         if told and most > 1:
             # The kernel signals every QEMU that has a page which it takes away: if these have it, they are all.
             found = self.maps.search(frame, sorted(told), until_s=until_s, most=most)
