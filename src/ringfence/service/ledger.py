@@ -103,7 +103,7 @@ class Ledger:
         Within ``together`` they are durable a little later, but always before anything is done because of them.
         """
         self._held.extend(events)
-        is_intent = any(isinstance(event, ev.Intended) for event in events)
+        is_intent = ev.Intended in map(type, events)
         if not self._depth or is_intent or len(self._held) >= WRITTEN_AT_ONCE:
             self.settle()
         for event in events:
@@ -149,7 +149,13 @@ class Ledger:
             return False
         self._is_slow = False
         try:
-            if some := tuple(islice(self._unwritten, WRITTEN_AT_ONCE)):
+            some = tuple(islice(self._unwritten, WRITTEN_AT_ONCE))
+            if len(some) == len(self._unwritten) and len(some) + len(events) <= WRITTEN_AT_ONCE:
+                self.journal.append(*some, *events)
+                self.fails = False
+                self._unwritten.clear()
+                return True
+            if some:
                 self.journal.append(*some)
                 self.fails = False
                 for _ in some:
