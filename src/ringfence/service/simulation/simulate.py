@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import itertools
 import json
 import multiprocessing
 import tempfile
@@ -28,9 +27,6 @@ RUNS_TO_SHRINK: Final = 400
 """A script of three hundred acts comes down to a handful in some two hundred runs, most of them short."""
 SECONDS_TO_SHRINK: Final = 60.0
 """Whoever waits for the answer would rather have a longer script by then."""
-
-SEEDS_A_COLLECTION: Final = 8
-"""A seed leaves some 8 MB in circles behind: so a worker stays below 150 MB."""
 
 Progress = Callable[[int], None]
 """Is told how many seeds are done."""
@@ -120,13 +116,10 @@ def _begin_worker() -> None:
     gc.disable()
 
 
-_played = itertools.count(1)
-
-
 def _one_of_many(scenario: Scenario, hours: float, seed: int) -> Outcome:
+    """One seed; the circles in which a host and its loops hang together go while they are still in the CPU's cache."""
     outcome = _one(scenario, hours, seed)
-    if next(_played) % SEEDS_A_COLLECTION == 0:
-        gc.collect()
+    gc.collect()
     return outcome
 
 
@@ -136,6 +129,7 @@ def _one(scenario: Scenario, hours: float, seed: int) -> Outcome:
     gc.disable()
     try:
         trace, broken = play(scenario, script(scenario, seed, hours), seed=seed, hours=hours)
+        trace.forget()
         return Outcome(seed, trace.tally, broken)
     finally:
         if collects:

@@ -25,6 +25,7 @@ from ringfence.hypervisor.port import Token
 from ringfence.journal import events as ev
 from ringfence.journal.events import Stored
 from ringfence.journal.state import State
+from ringfence.quick import quick
 from ringfence.record.evidence import Record
 from ringfence.service.simulation.acts import Script, Wrong
 from ringfence.world.frames import FrameFacts, Mapping
@@ -33,6 +34,7 @@ from ringfence.world.steps import Order, Result
 from ringfence.world.treatment import Dom0Says
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Truth:
     """What was true at the moment of a report of an uncorrected error, before anybody did anything about it.
@@ -90,6 +92,7 @@ class Arrived:
     telemetry: tuple[tuple[Token, bool], ...]
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
     """An arrival was acknowledged. ``durable`` is the number of the last event in the journal then."""
@@ -234,6 +237,13 @@ class Trace:
     tally: Tally = field(default_factory=Tally)
     fault: str = ""
     ended_ms: int = 0
+
+    def forget(self) -> None:
+        """Let go of what happened; the tally stays. The host, which knows its trace, is held by circles of its own."""
+        self.happened.clear()
+        self.ran.clear()
+        self.journal.clear()
+        self.samples.clear()
 
 
 def count(trace: Trace) -> None:

@@ -44,6 +44,9 @@ CONSUMED_NS: Final = 5_000_000_000
 _UNHEARD: Final = (Injected, Touched)
 """What is between a cell and whoever reads it: Dom0 hears of it when it is reported, which is a fact of its own."""
 
+_NOTED: Final = (Rebooted, DomainChanged, Halted, Touched)
+"""Far less than half of what happens."""
+
 BEGUN_ANEW: Final = frozenset({"restarted", "restored"})
 """Why the model says that a domain runs again with new memory."""
 
@@ -110,7 +113,13 @@ class Witness:
         if self._alone is not None:
             self._see_alone(self._alone, fact)
         self.trace.happened.append(fact)
-        self._news = self._news or not isinstance(fact, _UNHEARD)
+        if not isinstance(fact, _UNHEARD):
+            self._news = True
+        if isinstance(fact, _NOTED):
+            self._look_at(fact)
+
+    def _look_at(self, fact: Fact) -> None:
+        """What the witness itself goes by later."""
         if isinstance(fact, DomainChanged) and (fact.after not in LIVING or fact.because in BEGUN_ANEW):
             self._forget(fact.domain)
         match fact:

@@ -48,9 +48,9 @@ def losses(truth: Truth) -> tuple[Loss, ...]:
             pages = found.setdefault(mapping.domain, set())
             if mapping.guest_frame is not None:
                 count = facts.pages if mapping.domain == facts.owner else 1
-                pages.update(GuestFrame(mapping.guest_frame + each) for each in range(count))
+                pages.update(map(GuestFrame, range(mapping.guest_frame, mapping.guest_frame + count)))
         if facts.owner in found and facts.guest_frame is not None:
-            found[facts.owner].update(GuestFrame(facts.guest_frame + each) for each in range(facts.pages))
+            found[facts.owner].update(map(GuestFrame, range(facts.guest_frame, facts.guest_frame + facts.pages)))
     return tuple(Loss(domain, frozenset(pages)) for domain, pages in found.items())
 
 
