@@ -6,9 +6,12 @@ the pages are, who loses by a mapping, and whether all losers are known (``conta
 
 from __future__ import annotations
 
+from functools import cache
+
 from ringfence.decode.meaning import UnitKind
 from ringfence.diagnosis.containment_consumer import CONSUMER, ConsumerRule
 from ringfence.diagnosis.containment_facts import (
+    ConsumerFacts,
     Extent,
     Kind,
     LoserFacts,
@@ -26,7 +29,7 @@ from ringfence.diagnosis.containment_facts import (
 )
 from ringfence.diagnosis.containment_grounds import Seen, grounds_beside
 from ringfence.diagnosis.containment_holdings import Holding, holding, losers_of, party_of
-from ringfence.diagnosis.containment_losers import LOSERS, Holder
+from ringfence.diagnosis.containment_losers import LOSERS, Holder, LoserRule
 from ringfence.diagnosis.finding import Finding
 from ringfence.diagnosis.impact import Consumer, Ground, Impact, Party
 from ringfence.world.frames import FrameFacts
@@ -55,7 +58,7 @@ def contain(finding: Finding, situation: Situation) -> Impact:
         context_lost=casualty,
         held=any(True for each in holdings for _ in each.losers()),
     )
-    rule = deciding((rule for rule in LOSERS if rule.matches(facts)), facts)
+    rule = _loser_rule(facts)
     beside = ((consumer.party, consumer.domain),) if casualty and rule.names else ()
     acted_upon = _acted_upon(situation) if not past and facts.kind is not Kind.NOTHING_LOST else ()
     seen = Seen(
@@ -77,8 +80,20 @@ def contain(finding: Finding, situation: Situation) -> Impact:
 
 
 def _consumer_rule(finding: Finding, situation: Situation) -> ConsumerRule:
-    facts = consumer_facts(finding, situation)
+    return _deciding_consumer(consumer_facts(finding, situation))
+
+
+# What the rules look at are a few closed choices: what was decided about them once is decided.
+
+
+@cache
+def _deciding_consumer(facts: ConsumerFacts) -> ConsumerRule:
     return deciding((rule for rule in CONSUMER if rule.matches(facts)), facts)
+
+
+@cache
+def _loser_rule(facts: LoserFacts) -> LoserRule:
+    return deciding((rule for rule in LOSERS if rule.matches(facts)), facts)
 
 
 def _consumer(rule: ConsumerRule, situation: Situation) -> Consumer:

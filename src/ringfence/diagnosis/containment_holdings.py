@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Final
 
 from ringfence.diagnosis.containment_facts import FrameSight, MappingSight, deciding, who
@@ -53,16 +54,27 @@ def party_of(domain: DomainId) -> Party:
 
 def holding(frame: FrameFacts, situation: Situation) -> Holding:
     """Who loses by one page."""
-    sight = FrameSight(frame.use, who(frame.owner, situation))
     return Holding(
         frame,
-        deciding((rule for rule in FRAMES if rule.matches(sight)), sight),
+        _frame_rule(FrameSight(frame.use, who(frame.owner, situation))),
         tuple((mapping, _mapping_rule(frame, mapping, situation)) for mapping in frame.mappings),
     )
 
 
 def _mapping_rule(frame: FrameFacts, mapping: Mapping, situation: Situation) -> MappingRule:
-    sight = MappingSight(mapping.kind, who(mapping.domain, situation), mapping.domain == frame.owner)
+    return _deciding_mapping(MappingSight(mapping.kind, who(mapping.domain, situation), mapping.domain == frame.owner))
+
+
+# What the rules look at are a few closed choices: what was decided about them once is decided.
+
+
+@cache
+def _frame_rule(sight: FrameSight) -> FrameRule:
+    return deciding((rule for rule in FRAMES if rule.matches(sight)), sight)
+
+
+@cache
+def _deciding_mapping(sight: MappingSight) -> MappingRule:
     return deciding((rule for rule in MAPPINGS if rule.matches(sight)), sight)
 
 
@@ -94,5 +106,5 @@ def _add(loss: _Loss, lost: Holding, domain: DomainId) -> None:
         loss.unnumbered += lost.frame.pages
     for first in places:
         listed = min(lost.frame.pages, MOST_LISTED_PAGES - len(loss.pages))
-        loss.pages.update(GuestFrame(number) for number in range(first, first + listed))
+        loss.pages.update(map(GuestFrame, range(first, first + listed)))
         loss.unnumbered += lost.frame.pages - listed

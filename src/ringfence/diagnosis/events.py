@@ -16,6 +16,7 @@ from typing import Any
 
 from ringfence.arch.cpuid import Vendor
 from ringfence.arch.mci_status import DEFERRED, PCC, UC
+from ringfence.quick import quick
 from ringfence.record.evidence import Format, Record
 
 WINDOW_REPORTS = 16_384
@@ -35,6 +36,7 @@ class Relation(StrEnum):
     LATCHED = "the same event: the bank was read again, and an uncorrected error stays until it is cleared"
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Identity:
     """What a bank showed: reports of one event agree in all of it."""
@@ -48,6 +50,7 @@ class Identity:
     ipid: int | None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Report:
     """Who read the bank and when: integers of one report, or numpy arrays of many, for which the rules hold alike.

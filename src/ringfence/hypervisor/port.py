@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Flag, auto
 from typing import NewType, Protocol
 
+from ringfence.quick import quick
 from ringfence.record.evidence import Record
 from ringfence.world.identities import CaseId, DomainId, Frame
 from ringfence.world.situation import Situation
@@ -40,6 +41,7 @@ class Capability(Flag):
     MAPPINGS = auto()
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Telemetry:
     """Evidence of an error. ``case`` is the seat's number for it if the hypervisor treats cases itself."""

@@ -31,6 +31,8 @@ ANYWHERE: Final = 0x1000
 """Where the buffer stands in the caller's memory, if nobody looks: any address but 0."""
 
 _NOTHING: Final = int(Answer.NODATA | Answer.FETCHFAILED)
+_ACK_URGENT: Final = FetchFlag.ACK | FetchFlag.URGENT
+_ACK_NONURGENT: Final = FetchFlag.ACK | FetchFlag.NONURGENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ class Dom0Reader:
 
     def acknowledge(self, fetched: Fetched) -> None:
         """Lets Xen forget an entry."""
-        flags = FetchFlag.ACK | (FetchFlag.URGENT if fetched.urgent else FetchFlag.NONURGENT)
+        flags = _ACK_URGENT if fetched.urgent else _ACK_NONURGENT
         self._hypercall(DOM0, Fetch(flags=flags, fetch_id=fetched.fetch_id).pack(), 0)
 
     def cpus(self) -> tuple[LogicalCpu, ...]:

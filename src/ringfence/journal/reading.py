@@ -27,7 +27,8 @@ Columns = tuple[int, int, str, int | None, str]
 
 def crc_of(columns: Columns, crc_before: int) -> int:
     """The CRC of a row: over all its columns, so that an altered one is found as well, and the row before it."""
-    return zlib.crc32("\0".join(map(str, columns)).encode(), crc_before)
+    number, at_ms, kind, case, text = columns
+    return zlib.crc32(f"{number}\0{at_ms}\0{kind}\0{case}\0{text}".encode(), crc_before)
 
 
 @dataclass(frozen=True, slots=True)

@@ -387,8 +387,18 @@ class Journal(Readable):
         return rows
 
     def _write(self, rows: list[_Row]) -> None:
-        with self._transaction() as connection:
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
             self._insert(connection, rows)
+            connection.execute("COMMIT")
+        except BaseException:
+            self._roll_back()
+            raise
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
 
     def _insert(self, connection: sqlite3.Connection, rows: list[_Row]) -> None:
         connection.executemany(_INSERT, rows)
@@ -402,8 +412,7 @@ class Journal(Readable):
             yield connection
             connection.execute("COMMIT")
         except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+            self._roll_back()
             raise
 
     def _not_written(self, rows: list[_Row], error: Exception) -> JournalError:

@@ -89,7 +89,7 @@ class Loop:
         self._ahead = ActingAhead(self._ledger, self._campaigning, policy, pages_left_to)
         self._reviving = Reviving(self._ledger, self._campaigning, policy)
         self._evidence = Evidence(self._ledger, self._campaigning, self._ahead, self._alone, policy)
-        boot = str(host.boot)
+        boot, capabilities = str(host.boot), host.capabilities
         rebooted = bool(self.state.boot) and self.state.boot != boot
         self._ledger.write(
             ev.Started(
@@ -99,7 +99,7 @@ class Loop:
                 hypervisor=host.name,
                 boot=boot,
                 wall_ms=wall_ms,
-                lacks=tuple(each.name or "" for each in Capability if each not in host.capabilities),
+                lacks=tuple(each.name or "" for each in Capability if each not in capabilities),
             ),
             *(resumption.ends_of_earlier_boot(self._ledger) if rebooted else ()),
         )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from operator import attrgetter
 from typing import Final
 
 from ringfence.decision.policy import Trends
@@ -134,7 +135,12 @@ def pages_of(finding: Finding, repeats: Repeats) -> list[Frame]:
 
 def _place(location: Location) -> tuple[tuple[str, int | str], ...]:
     """What is known of a location, by the names of its fields."""
-    return tuple((name, value) for name in Location.__slots__ if (value := getattr(location, name)) is not None)
+    values = zip(_PLACES, _VALUES_OF(location), strict=True)
+    return tuple([(name, value) for name, value in values if value is not None])
+
+
+_PLACES: Final = tuple(each.name for each in fields(Location))
+_VALUES_OF: Final = attrgetter(*_PLACES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,13 +226,14 @@ def _fires(rule: SerdRule, history: Sequence[Sighting], after_ms: int) -> bool:
     for each in reversed(history):
         if each.at_ms <= after_ms:
             break
-        if rule.distinct:
-            if each.syndrome is not None:
-                syndromes.add(each.syndrome)
-        else:
+        if not rule.distinct:
             errors += each.count
-        if errors >= rule.n or len(syndromes) >= rule.n:
-            return True
+            if errors >= rule.n:
+                return True
+        elif each.syndrome is not None:
+            syndromes.add(each.syndrome)
+            if len(syndromes) >= rule.n:
+                return True
     return False
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Final
 
 from ringfence.arch.mcg import EIPV, MCIP
@@ -267,11 +268,13 @@ class Treatment:
         """
         if not self._is_unconsumed(decision):
             return None
-        cases = {self._treated.get(frame) for frame in _frames(decision)}
         broken = all(
             facts.broken and not any(mapping.removable for mapping in facts.mappings) for facts in situation.frames
         )
-        return cases.pop() if len(cases) == 1 and broken and situation.frames else None
+        if not broken or not situation.frames:
+            return None
+        cases = {self._treated.get(frame) for frame in _frames(decision)}
+        return cases.pop() if len(cases) == 1 else None
 
     def _is_unconsumed(self, decision: Decision) -> bool:
         impact = decision.impact
@@ -568,7 +571,8 @@ class Treatment:
 
 def _frames(decision: Decision) -> frozenset[Frame]:
     """Every frame that an error names."""
-    return frozenset(Frame(first + at) for first, pages in decision.impact.frames for at in range(pages))
+    runs = (range(first, first + pages) for first, pages in decision.impact.frames)
+    return frozenset(map(Frame, chain.from_iterable(runs)))
 
 
 def _is_bystander(record: Record) -> bool:

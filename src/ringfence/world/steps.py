@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
+from ringfence.quick import quick
 from ringfence.world.identities import CaseId, CpuId, DomainId, Frame, GuestFrame, StepId
 
 
@@ -272,6 +273,7 @@ class Status(StrEnum):
     """Nobody can tell whether it happened; it is never repeated (L9)."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Result:
     """What became of a step, and in the backend's words why. ``declared`` is what it could not do (L1)."""
@@ -286,6 +288,7 @@ class Result:
         return self.status in {Status.DONE, Status.PENDING}
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Order:
     """A step with its number: what is handed to a backend. ``case`` is the case that it belongs to, if one does."""

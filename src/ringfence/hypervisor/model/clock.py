@@ -33,21 +33,17 @@ class Clock:
     """The time of one machine, or of several that share it (a migration needs two)."""
 
     def __init__(self) -> None:
-        self._now_ns = Nanoseconds(0)
+        self.now_ns = Nanoseconds(0)
+        """The present instant. Nobody else sets it: an attribute, as everything asks for it all the time."""
         self._due: list[_Due] = []
         self._cancelled: set[Ticket] = set()
         self._pending: set[Ticket] = set()
         self._next = Ticket(0)
 
-    @property
-    def now_ns(self) -> Nanoseconds:
-        """The present instant."""
-        return self._now_ns
-
     def at(self, when_ns: int, action: Action) -> Ticket:
         """Puts in an event. Raises ValueError for an instant that has passed; the present one is still to come."""
-        if when_ns < self._now_ns:
-            raise ValueError(f"{when_ns} ns has passed: it is {self._now_ns} ns")
+        if when_ns < self.now_ns:
+            raise ValueError(f"{when_ns} ns has passed: it is {self.now_ns} ns")
         ticket = self._next
         self._next = Ticket(ticket + 1)
         heapq.heappush(self._due, (Nanoseconds(when_ns), ticket, action))
@@ -56,7 +52,7 @@ class Clock:
 
     def after(self, delay_ns: int, action: Action) -> Ticket:
         """Puts in an event ``delay_ns`` from now (0: at this instant, after what is already due)."""
-        return self.at(self._now_ns + delay_ns, action)
+        return self.at(self.now_ns + delay_ns, action)
 
     def cancel(self, ticket: Ticket) -> bool:
         """Takes an event out; False if it has run, or had been taken out before."""
@@ -77,7 +73,7 @@ class Clock:
         self._drop_cancelled()
         if not self._due:
             return False
-        self._now_ns, ticket, action = heapq.heappop(self._due)
+        self.now_ns, ticket, action = heapq.heappop(self._due)
         self._pending.discard(ticket)
         action()
         return True
@@ -87,22 +83,22 @@ class Clock:
 
         Raises ValueError for an instant that has passed.
         """
-        if when_ns < self._now_ns:
-            raise ValueError(f"{when_ns} ns has passed: it is {self._now_ns} ns")
+        if when_ns < self.now_ns:
+            raise ValueError(f"{when_ns} ns has passed: it is {self.now_ns} ns")
         ran = 0
         while (due := self.next_ns) is not None and due <= when_ns:
             self.step()
             ran += 1
-        self._now_ns = Nanoseconds(when_ns)
+        self.now_ns = Nanoseconds(when_ns)
         return ran
 
     def run_for(self, span_ns: int) -> int:
         """``run_until`` that much later."""
-        return self.run_until(self._now_ns + span_ns)
+        return self.run_until(self.now_ns + span_ns)
 
     def settle(self) -> int:
         """Runs what is due at this very instant, and what that puts in for it; time does not move."""
-        return self.run_until(self._now_ns)
+        return self.run_until(self.now_ns)
 
     def _drop_cancelled(self) -> None:
         while self._cancelled and self._due and self._due[0][1] in self._cancelled:

@@ -91,12 +91,13 @@ class ModelDomain:
     busy: bool = False
     told: set[GuestFrame] = field(default_factory=set)
     refused_calls: int = 0
-    _shown: Domain | None = field(default=None, repr=False, compare=False)
+    shown: Domain | None = field(default=None, repr=False, compare=False)
+    """What ``seen`` gave last, None if it has changed since."""
 
     def __setattr__(self, name: str, value: object) -> None:
         """Whatever changes: what was shown of it does not hold any more."""
         object.__setattr__(self, name, value)
-        object.__setattr__(self, "_shown", None)
+        object.__setattr__(self, "shown", None)
 
     @property
     def lives(self) -> bool:
@@ -133,14 +134,14 @@ class ModelDomain:
     def hold(self, vcpu: Vcpu, bank: VirtualBank) -> None:
         """A virtual bank of one of its vCPUs is filled, or clear again."""
         vcpu.bank = bank
-        object.__setattr__(self, "_shown", None)
+        object.__setattr__(self, "shown", None)
 
     def seen(self) -> Domain:
         """It as the port shows it. The same value as long as nothing of it changes: it is asked for often."""
-        shown = self._shown
+        shown = self.shown
         if shown is None:
             shown = self._show()
-            object.__setattr__(self, "_shown", shown)
+            object.__setattr__(self, "shown", shown)
         return shown
 
     def _show(self) -> Domain:

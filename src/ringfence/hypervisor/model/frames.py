@@ -7,7 +7,7 @@ offlining: Xen xen/common/page_alloc.c (offline_page, online_page, query_page_of
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag, StrEnum
 from typing import Final
@@ -112,6 +112,8 @@ class FrameTable:
         self._runs: list[_Run] = []
         self._firsts: list[int] | None = None
         """Where each run begins; None after the runs have changed. Looked at for every page that is asked about."""
+        self._latest: _Run | None = None
+        """The run that was asked for last: the pages of a superpage are asked for in a row."""
         self._offlining: set[int] = set()
         self._offlined: set[int] = set()
         self._broken: set[int] = set()
@@ -176,7 +178,7 @@ class FrameTable:
         """Everything that a domain has is given up: it has ended."""
         gone = [run for run in self._runs if run.owner.domain == domain]
         self._runs = [run for run in self._runs if run.owner.domain != domain]
-        self._firsts = None
+        self._firsts = self._latest = None
         special = sorted(self._offlining | self._broken) if gone else []
         for run in gone:
             at = run.first
@@ -246,9 +248,9 @@ class FrameTable:
         ``crash_again``: as Xen does, an owner whose page was marked as broken already is to be crashed; without that,
         asking again changes nothing.
         """
-        if not self.is_memory(frame):
-            return PageOp(-Errno.EINVAL, 0)
         owner = self.held(frame)
+        if owner is None and not self.is_memory(frame):
+            return PageOp(-Errno.EINVAL, 0)
         if owner is not None and owner.holder is Holder.XEN_FIXED:
             return PageOp(-Errno.EPERM, Pg.XENPAGE | Pg.FAILED | DOMID_XEN << OWNER_SHIFT)
         if crash_again and frame in self._broken and owner is not None and owner.holder is Holder.DOMAIN:
@@ -293,27 +295,38 @@ class FrameTable:
 
     def bad_frames(self, domain: DomainId) -> tuple[Frame, ...]:
         """The frames of a domain that are marked as broken, or pending."""
-        marked = sorted(self._broken | self._offlining)
-        return tuple(Frame(each) for each in marked if self._belongs_to(Frame(each), domain))
+        return self.of(domain, self._broken | self._offlining)
+
+    def of(self, domain: DomainId, frames: Iterable[int]) -> tuple[Frame, ...]:
+        """Those of some frames that a domain has, lowest first."""
+        listed = sorted(frames)
+        return tuple(
+            Frame(frame)
+            for run in self._runs
+            if run.owner.domain == domain
+            for frame in listed[bisect_left(listed, run.first) : bisect_left(listed, run.end)]
+        )
 
     # --- within --------------------------------------------------------------------------------------------------
 
-    def _belongs_to(self, frame: Frame, domain: DomainId) -> bool:
-        owner = self.held(frame)
-        return owner is not None and owner.domain == domain
-
     def _run_of(self, frame: int) -> _Run | None:
+        latest = self._latest
+        if latest is not None and latest.first <= frame < latest.first + latest.pages:
+            return latest
         if self._firsts is None:
             self._firsts = [run.first for run in self._runs]
         at = bisect_right(self._firsts, frame) - 1
         if at < 0:
             return None
         run = self._runs[at]
-        return run if frame < run.first + run.pages else None
+        if frame >= run.first + run.pages:
+            return None
+        self._latest = run
+        return run
 
     def _put(self, run: _Run) -> None:
         insort(self._runs, run)
-        self._firsts = None
+        self._firsts = self._latest = None
 
     def _put_back(self, frame: Frame) -> None:
         """A frame is without an owner now. Xen keeps a broken one offline, whether or not that was asked for."""
@@ -346,7 +359,7 @@ class FrameTable:
         if run is None:
             raise KeyError(f"nobody has frame {frame:#x}")
         self._runs.remove(run)
-        self._firsts = None
+        self._firsts = self._latest = None
         for first, end in ((run.first, frame), (frame + 1, run.end)):
             if first < end:
                 number = run.owner.guest_frame

@@ -74,8 +74,8 @@ class BankReader:
         self._owner_of = owner_of
         self._platform = machine.settings.platform
         self._is_smca = self._platform.scheme is Scheme.SMCA
-        self._banks = mcg.COUNT.of(self._platform.mcg_cap)
-        self._statuses = [self._first_msr(bank) + msrs.Smca.STATUS for bank in range(self._banks)]
+        banks = range(mcg.COUNT.of(self._platform.mcg_cap))
+        self._statuses = [self._first_msr(bank) + msrs.Smca.STATUS for bank in banks]
 
     def scan(self, cpu: CpuId, source: Source, *, extended: bool = True, signalled: bool = True) -> tuple[Logged, ...]:
         """All valid banks of a CPU; those that may be cleared are, so a shared bank is reported by one CPU alone.
@@ -84,8 +84,9 @@ class BankReader:
         away from under the one that was hit (Linux arch/x86/kernel/cpu/mce/core.c, machine_check_poll).
         """
         found: list[Logged] = []
-        for bank in range(self._banks):
-            status = self._machine.rdmsr(cpu, self._statuses[bank])
+        rdmsr = self._machine.reading(cpu)
+        for bank, msr in enumerate(self._statuses):
+            status = rdmsr(msr)
             if status & VAL.mask and (signalled or not self._is_signalled(status)):
                 found.append(self._log(cpu, bank, status, source, extended=extended))
                 if self._may_clear(status, source):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from random import Random
@@ -109,6 +110,10 @@ class Machine:
     def rdmsr(self, cpu: CpuId, msr: int) -> int:
         """Reads an MSR (numbers in ``arch.msrs``). Raises GeneralProtection as the processor would."""
         return self._cpu(cpu).registers.rdmsr(msr)
+
+    def reading(self, cpu: CpuId) -> Callable[[int], int]:
+        """``rdmsr`` on one CPU, for who reads many."""
+        return self._cpu(cpu).registers.rdmsr
 
     def wrmsr(self, cpu: CpuId, msr: int, value: int) -> None:
         """Writes an MSR. Raises GeneralProtection as the processor would, and then nothing has changed."""
@@ -242,9 +247,10 @@ class Machine:
     # Inside ----------------------------------------------------------------------------------------------------------
 
     def _cpu(self, cpu: CpuId) -> LogicalCpu:
-        if cpu not in self._processors.cpus:
-            raise ValueError(f"no CPU {cpu}: the machine has {len(self._processors.cpus)}")
-        return self._processors.cpus[cpu]
+        cpus = self._processors.cpus
+        if cpu not in cpus:
+            raise ValueError(f"no CPU {cpu}: the machine has {len(cpus)}")
+        return cpus[cpu]
 
     def _first_of(self, socket: SocketId) -> CpuId:
         if not 0 <= socket < self.settings.topology.sockets:

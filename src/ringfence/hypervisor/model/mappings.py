@@ -113,7 +113,7 @@ class Mappings:
                 kept[frame] = left
         self._others = kept
         self._sharers = {place: frame for place, frame in self._sharers.items() if place[0] != domain}
-        self._isolated = {frame for frame in self._isolated if not self._owned_by(frame, domain)}
+        self._isolated.difference_update(self._frames.of(domain, self._isolated))
 
     def orphans(self) -> tuple[Frame, ...]:
         """Shared frames that nobody has any more."""
@@ -125,10 +125,6 @@ class Mappings:
             for frame in run
             if frame not in held
         )
-
-    def _owned_by(self, frame: Frame, domain: DomainId) -> bool:
-        owner = self._frames.held(frame)
-        return owner is not None and owner.domain == domain
 
     def facts(self, frame: Frame) -> FrameFacts:
         """What the hypervisor knows of a frame."""

@@ -17,6 +17,7 @@ from ringfence.hypervisor.model.clock import Nanoseconds
 from ringfence.hypervisor.model.faults import Fault
 from ringfence.hypervisor.model.interrupts import MachineCheck
 from ringfence.hypervisor.model.machine import Access, LoggedError
+from ringfence.quick import quick
 from ringfence.record.evidence import Record
 from ringfence.world.domain import DomainState
 from ringfence.world.frames import Mapping
@@ -54,6 +55,7 @@ class MachineChecked:
     signal: MachineCheck
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Reported:
     """The hypervisor read a bank and reported it; ``case`` is the seat's number (None: no seat, or no error).
@@ -124,6 +126,7 @@ class Dropped:
     urgent: bool
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class DomainChanged:
     """A domain changed its state (``before`` None: it was created)."""
@@ -151,6 +154,7 @@ class Caller(StrEnum):
     HYPERVISOR = "hypervisor alone"
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Carried:
     """An order was carried out, refused, begun, or has ended: each result that it had."""

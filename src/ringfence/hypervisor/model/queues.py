@@ -12,6 +12,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Final, NewType
 
+from ringfence.quick import quick
 from ringfence.world.identities import CaseId
 
 URGENT_ENTRIES: Final = 10
@@ -31,6 +32,7 @@ _ID_STEP: Final = 0x28
 """Ids look like addresses, as Xen's do: nobody shall count on more."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Committed:
     """An entry on a queue. ``raw`` is its ``struct mc_info``."""

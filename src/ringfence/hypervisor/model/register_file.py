@@ -51,6 +51,10 @@ def bank_register(msr: int, scheme: Scheme, *, cmci_p: bool = False) -> BankRegi
     return None
 
 
+_Place = tuple[Bank | None, Slot]
+"""A bank, None for one that is not there or another CPU's, and which of its registers."""
+
+
 class RegisterFile:
     """What RDMSR and WRMSR do on one logical CPU.
 
@@ -67,7 +71,8 @@ class RegisterFile:
         self.mcg_ctl = 0
         self.mcg_ext_ctl = 0
         self.hwcr = 0
-        self._names: dict[int, BankRegister] = {}
+        self._places: dict[int, _Place] = {}
+        """Of the numbers that were asked for."""
 
     @property
     def lmce_enabled(self) -> bool:
@@ -76,9 +81,9 @@ class RegisterFile:
 
     def rdmsr(self, msr: int) -> int:
         """The value of an MSR. Raises GeneralProtection if it is not there."""
-        if (named := self._names.get(msr)) is not None:
-            bank = self.banks.get(named.bank)
-            return 0 if bank is None else bank.read(named.slot)
+        if (place := self._places.get(msr)) is not None:
+            bank, slot = place
+            return 0 if bank is None else bank.read(slot)
         match msr:
             case msrs.MCG_CAP:
                 return self.mcg_cap
@@ -90,9 +95,8 @@ class RegisterFile:
                 return self.mcg_ext_ctl
             case msrs.HWCR if self.scheme is not Scheme.INTEL:
                 return self.hwcr
-        named = self._named(msr)
-        bank = self.banks.get(named.bank)
-        return 0 if bank is None else bank.read(named.slot)
+        bank, slot = self._place(msr)
+        return 0 if bank is None else bank.read(slot)
 
     def wrmsr(self, msr: int, value: int) -> None:
         """Writes an MSR. Raises GeneralProtection for one that is not there, is read-only or refuses the value."""
@@ -115,24 +119,23 @@ class RegisterFile:
                 self._write_bank(msr, value)
 
     def _write_bank(self, msr: int, value: int) -> None:
-        named = self._named(msr)
-        bank = self.banks.get(named.bank)
+        bank, slot = self._place(msr)
         if bank is None:
             return
         try:
-            bank.write(named.slot, value, any_value=bool(self.hwcr & msrs.HWCR_MC_STATUS_WR_EN))
+            bank.write(slot, value, any_value=bool(self.hwcr & msrs.HWCR_MC_STATUS_WR_EN))
         except RefusedError as refused:
             raise GeneralProtection(f"MSR {msr:#x} does not take {value:#x}: {refused}", msr=msr) from None
 
-    def _named(self, msr: int) -> BankRegister:
-        known = self._names.get(msr)
+    def _place(self, msr: int) -> _Place:
+        known = self._places.get(msr)
         if known is not None:
             return known
         named = bank_register(msr, self.scheme, cmci_p=bool(mcg.CMCI_P.of(self.mcg_cap)))
         if named is None or named.bank >= mcg.COUNT.of(self.mcg_cap):
             raise GeneralProtection(f"there is no MSR {msr:#x}", msr=msr)
-        self._names[msr] = named
-        return named
+        place = self._places[msr] = self.banks.get(named.bank), named.slot
+        return place
 
     @staticmethod
     def _no_more_than(mask: int, msr: int, value: int) -> None:

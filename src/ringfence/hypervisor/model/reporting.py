@@ -12,6 +12,7 @@ from ringfence.hypervisor.model.clock import Clock, Nanoseconds
 from ringfence.hypervisor.model.interrupts import Cmci, DeferredInterrupt, Interrupt, ThresholdInterrupt
 from ringfence.hypervisor.model.processors import AT_THE_INSTRUCTION, CONTEXT_LOST, RESTARTABLE, Processors
 from ringfence.hypervisor.model.templates import Kind, Meant, Platform, Sighting, Template
+from ringfence.quick import quick
 from ringfence.world.identities import CpuId, PhysAddr
 
 TRACE_ITEMS: Final = 10_000
@@ -24,6 +25,7 @@ CONSUMPTIONS: Final = frozenset({Kind.DATA_LOAD, Kind.INSTRUCTION_FETCH})
 _OF_A_CPU: Final = CONSUMPTIONS | {Kind.CONTEXT_CORRUPT}
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoggedError:
     """What the hardware did with one error: for traces and tests, software cannot see it.

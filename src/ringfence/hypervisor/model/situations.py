@@ -59,7 +59,7 @@ class Situations:
         return Situation(
             now_ms=self._core.now_ms,
             dom0=self._dom0(),
-            domains=tuple([domain.seen() for domain in self._life.domains]),
+            domains=tuple([domain.shown or domain.seen() for domain in self._life.domains]),
             frames=() if record is None else self._frames(record),
             running=known.running if running is None else running,
             platform=self._platform,

@@ -15,6 +15,7 @@ from ringfence.arch.cpuid import Signature, Vendor, eax
 from ringfence.arch.mci_status import ADDRV, MISCV, SYNDV
 from ringfence.hypervisor.model.banks import Detected, Rules, Scheme
 from ringfence.hypervisor.model.memory_map import DramPlace
+from ringfence.quick import quick
 from ringfence.world.identities import PhysAddr
 
 
@@ -64,6 +65,7 @@ class BankSpec:
     rules: Rules
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sighting:
     """What a unit knows of an error. ``normalised``: the address within the channel's own memory."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ringfence.quick import quick
 from ringfence.world.identities import CpuId, SocketId
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a logical CPU is. ``core`` counts within its socket, ``thread`` within its core."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
+from functools import lru_cache
 from struct import Struct
 from typing import Final
 
@@ -332,6 +333,8 @@ def records(info: McInfo, *, origin: Origin, raw: bytes) -> Iterator[Evidence]:
 
 def _reservations(info: McInfo, globals_: int) -> tuple[str, ...]:
     """What is wrong with the structure as a whole, said with each of its records."""
+    if globals_ == 1 and not (info.incomplete or info.missing):
+        return ()
     return tuple(
         text
         for text, applies in (
@@ -373,7 +376,7 @@ def _record(  # noqa: PLR0913 (one argument an entry, and what holds for all of 
         bank=bank.bank,
         socket=common.socketid if common else None,
         apicid=common.apicid if common else None,
-        delivery=_delivery(common) if common else Delivery.UNKNOWN,
+        delivery=_delivery(common.flags, local=bool(common.gstatus & LMCE_S.mask)) if common else Delivery.UNKNOWN,
         hypervisor=HypervisorReport(
             domain=None if common is None or common.domid == DOMID_INVALID else common.domid,
             vcpu=None if common is None or common.vcpuid == VCPUID_INVALID else common.vcpuid,
@@ -395,13 +398,13 @@ def _record(  # noqa: PLR0913 (one argument an entry, and what holds for all of 
     )
 
 
-def _delivery(common: McInfoGlobal) -> Delivery:
-    if common.flags & McFlag.MCE:
-        local = common.gstatus & LMCE_S.mask
+@lru_cache(maxsize=64)
+def _delivery(flags: int, *, local: bool) -> Delivery:
+    if flags & McFlag.MCE:
         return Delivery.LOCAL_MACHINE_CHECK if local else Delivery.MACHINE_CHECK
-    if common.flags & McFlag.CMCI:
+    if flags & McFlag.CMCI:
         return Delivery.CMCI
-    return Delivery.POLLED if common.flags & McFlag.POLLED else Delivery.UNKNOWN
+    return Delivery.POLLED if flags & McFlag.POLLED else Delivery.UNKNOWN
 
 
 def _address(bank: McInfoBank, page: tuple[int, int] | None) -> tuple[str, ...]:
