@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -193,6 +194,36 @@ def test_a_number_that_qemu_denies_is_not_told(tmp_path: Path) -> None:
     }
     (holder,) = _owners(host, WEB, ask=lambda _: lambda command: said.get(command, "")).look(FRAME).holders
     assert (holder.key, holder.guest_address, holder.own_memory) == ("web", None, False)
+
+
+def test_whose_a_page_is_is_told_before_qemu_has_said_its_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy host's libvirt takes seconds for it; a page that has none then is asked for again."""
+    host = HostFiles(tmp_path)
+    host.process(7, {1: present(FRAME)})
+    host.flag(FRAME, ANON)
+    said = {
+        "info mtree -f": 'FlatView #0\n AS "memory", root: system\n'
+        "  0000000000000000-000000000000ffff (prio 0, ram): pc.ram\n",
+        "gpa2hva 0x0": f"Host virtual address for 0x0 (pc.ram) is {GUEST_AT:#x}",
+        "gpa2hva 0x1000": f"Host virtual address for 0x1000 (pc.ram) is {GUEST_AT + 0x1000:#x}",
+    }
+    says = threading.Event()
+
+    def ask(command: str) -> str:
+        assert says.wait(30)
+        return said.get(command, "")
+
+    owners = _owners(host, WEB, ask=lambda _: ask)
+    with _looking(owners):
+        monkeypatch.setattr("ringfence.hypervisor.kvm.owners.NUMBER_S", 0.0)
+        (holder,) = owners.of(FRAME, urgent=True).holders
+        assert (holder.key, holder.guest_address) == ("web", None)
+        says.set()
+        monkeypatch.setattr("ringfence.hypervisor.kvm.owners.NUMBER_S", 30.0)
+        (holder,) = owners.of(FRAME, urgent=True).holders
+        assert (holder.key, holder.guest_address) == ("web", 0x1000)
 
 
 def test_the_group_of_a_process_may_be_called_anything(tmp_path: Path) -> None:

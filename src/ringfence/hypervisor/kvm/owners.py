@@ -34,6 +34,8 @@ PATIENT_S: Final = 0.1
 """For a corrected error, and so much in all within each second: there may be thousands of them."""
 CLOSE_S: Final = 2.0
 """At the end of the service a look gets so long to end."""
+NUMBER_S: Final = 5.0
+"""Once it is known whose a page is, for QEMU's word on which of its guest's pages that is."""
 QUEUE: Final = 256
 """Frames that wait to be looked for; beyond that the oldest are not: they are asked about again."""
 ANSWERS: Final = 4096
@@ -91,6 +93,7 @@ class Owners:
     ended: Callable[[int], str] = lambda _: ""
     _wanted: OrderedDict[int, None] = field(default_factory=OrderedDict)
     _answers: OrderedDict[int, Answer] = field(default_factory=OrderedDict)
+    _so_far: tuple[int, Answer] = (-1, NOT_KNOWN)
     _memory: dict[tuple[int, int], GuestMemory] = field(default_factory=dict)
     _mca: dict[str, bool] = field(default_factory=dict)
     _turn: threading.Condition = field(default_factory=threading.Condition)
@@ -130,8 +133,10 @@ class Owners:
             while len(self._wanted) > QUEUE:
                 self._wanted.popitem(last=False)
             self._turn.notify_all()
-            self._turn.wait_for(lambda: self._is_answered(frame, began_s), wait_s)
-            found = self._answers.get(frame) if self._is_answered(frame, began_s) else None
+            self._turn.wait_for(lambda: self._found(frame, began_s) is not None, wait_s)
+            left_s = min(NUMBER_S, max(0.0, wait_s - (time.monotonic() - began_s)))
+            self._turn.wait_for(lambda: self._is_answered(frame, began_s), left_s)
+            found = self._found(frame, began_s)
         if not urgent:
             self._waited_s += time.monotonic() - began_s
         return found or NOT_KNOWN
@@ -139,6 +144,13 @@ class Owners:
     def mca_enabled(self, key: str) -> bool:
         """Whether a guest was seen to have machine checks on, the last time that it was asked."""
         return self._mca.get(key, False)
+
+    def _found(self, frame: int, since_s: float) -> Answer | None:
+        """The answer since a time; whose it is, while QEMU has not said which of its guest's pages it is."""
+        if self._is_answered(frame, since_s):
+            return self._answers[frame]
+        so_far, found = self._so_far
+        return found if so_far == frame and found.at_s >= since_s else None
 
     def _is_answered(self, frame: int, since_s: float) -> bool:
         known = self._answers.get(frame)
@@ -161,6 +173,8 @@ class Owners:
             return known if known.complete and (is_final or is_fresh) else None
         running = {each.key: each.process.pid for each in self.guests() if each.process is not None}
         for each in known.holders:
+            if each.guest_address is None and not each.own_memory:
+                return None  # QEMU has not said its number: it is asked again
             if running.get(each.key) != each.pid:
                 return None  # its number is another process's by now, perhaps
             at = self.maps.frame_at(each.pid, each.host_address)
@@ -197,11 +211,23 @@ class Owners:
             flags, story = self.pages.flags(frame), self.story(frame)
             broken = flags is not None and bool(flags & PageFlag.HWPOISON)
             search = self._search(frame, flags, running)
+            if search.places and (broken or (flags is not None and flags & PageFlag.ANON)):
+                self._tell_so_far(frame, search, running)
             holders = tuple(self._holder(running[place.pid], place) for place in search.places)
             if not holders and broken:
                 holders = self._signalled(frame, running)
             complete = search.complete and (bool(holders) or not self._is_a_strangers(frame, running))
         return Answer(holders=holders, complete=complete, at_s=time.monotonic(), broken=broken, story=story)
+
+    def _tell_so_far(self, frame: int, search: Search, running: Mapping[int, Guest]) -> None:
+        """Whose it is, before QEMU's monitor is asked for more: that may take seconds."""
+        holders = tuple(
+            Holder(key=running[each.pid].key, pid=each.pid, host_address=each.address, unmapped=each.unmapped)
+            for each in search.places
+        )
+        with self._turn:
+            self._so_far = frame, Answer(holders=holders, complete=search.complete, at_s=time.monotonic())
+            self._turn.notify_all()
 
     def _is_a_strangers(self, frame: int, running: Mapping[int, Guest]) -> bool:
         """Whether a QEMU may have it that is no known guest's: nobody has looked yet, or nobody tells whose it is. The

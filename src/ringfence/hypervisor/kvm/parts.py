@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -12,13 +13,14 @@ from ringfence.hypervisor.kvm.guest_memory import Ask
 from ringfence.hypervisor.kvm.guests import Guest, Guests
 from ringfence.hypervisor.kvm.kernel_pages import KernelPages
 from ringfence.hypervisor.kvm.kernel_words import KernelWords
-from ringfence.hypervisor.kvm.libvirt import connected
+from ringfence.hypervisor.kvm.libvirt import Connection, LibvirtError
 from ringfence.hypervisor.kvm.owners import Owners
 from ringfence.hypervisor.kvm.pagemap import Pagemaps
 from ringfence.hypervisor.kvm.patience import Patience
 
-MONITOR_S: Final = 3.0
-"""For one answer of a human monitor through libvirt: whose page it is, is known without it; its number there is not."""
+MONITOR_S: Final = 10.0
+"""For one answer of a human monitor through libvirt: whose page it is, is known without it; its number there is not.
+Nobody who decides waits for it so long (``owners.NUMBER_S``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +50,7 @@ class Parts:
     owners: Owners = field(init=False)
     failures: Failures = field(init=False)
     patience: Patience = field(default_factory=lambda: Patience("libvirt"))
+    _idle: list[Connection] = field(default_factory=list)
     _started: bool = False
 
     def __post_init__(self) -> None:
@@ -73,6 +76,8 @@ class Parts:
         self._started = False
         self.owners.close()
         self.guests.close()
+        while self._idle:
+            self._idle.pop().close()
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -91,13 +96,36 @@ class Parts:
             return None
 
         def asked(command: str) -> str:
-            def ask() -> str:
-                with connected(self.settings.libvirt) as connection, connection.domain(guest.key) as domain:
-                    return domain.monitor(command)
-
-            return self.patience.call(ask, MONITOR_S)
+            return self.patience.call(partial(self._asked, guest.key, command), MONITOR_S)
 
         return asked
+
+    def _asked(self, key: str, command: str) -> str:
+        """One command, over a connection that the next ones use as well: a page takes several. While a guest's QEMU
+        hangs, its call has that connection for itself.
+        """
+        connection = self._connection()
+        try:
+            with connection.domain(key) as domain:
+                answer = domain.monitor(command)
+        except LibvirtError:
+            connection.close()
+            raise
+        if self._idle:
+            connection.close()
+        else:
+            self._idle.append(connection)
+        return answer
+
+    def _connection(self) -> Connection:
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            return Connection(self.settings.libvirt)
+        if connection.is_alive:
+            return connection
+        connection.close()
+        return Connection(self.settings.libvirt)
 
     def _failed(self, key: str, by: str, to_guest: bool, action: str, consumed: bool) -> None:
         whose = "the guest's memory" if to_guest else "QEMU's own memory"
