@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Final
 
@@ -29,6 +30,14 @@ TREND: Final = 3
 def rows(found: list[Event], kind: str) -> list[str]:
     """The concept's rows that the events of a kind name."""
     return [each["row"] for each in found if each["kind"] == kind]
+
+
+def has_lost_a_page(found: list[Event], name: str) -> bool:
+    """Whether the events say that it is proven that a guest lost a page; which of its own that is, QEMU's monitor says,
+    which may take longer than anybody waits where the machine's cores are wanted by others.
+    """
+    told = re.compile(rf"\b{name}( \(1 page\))? lost something \(proven\)")
+    return any(told.search(each["text"]) for each in found if each["kind"] == "Impacted")
 
 
 def poisoned(lab: KvmLab) -> list[int]:
@@ -125,13 +134,23 @@ def test_an_error_in_a_guests_process_costs_that_process_and_not_the_guest(kvm_l
     gpa, frame = kvm_lab.page(25)
     kvm.deferred(kvm_lab.machine, frame)
     found = kvm_lab.service.until_all(lambda each: bool(rows(each, "Closed")), "a case is closed", last)
-    assert any(f"{GUEST} lost something (proven)" in each["text"] for each in found if each["kind"] == "Impacted")
+    assert has_lost_a_page(found, GUEST)
     assert any(f"{GUEST}: injected" in each["text"] for each in found if each["kind"] == "Closed")
     assert not rows(found, "Intended")
     assert poisoned(kvm_lab) == [gpa]
     assert kvm.ask(kvm_lab.host, GUEST, "touch 25") == "gone"
     assert kvm.ask(kvm_lab.host, GUEST, "holder") == "SIGBUS"
     assert kvm_lab.state(GUEST) == "running"
+
+
+def test_what_the_kernel_logs_of_an_error_is_the_same_error_after_the_clock_was_set(kvm_lab: KvmLab) -> None:
+    """B.1: trace event, log lines, libvirt's and QEMU's words are reports of one error, whatever the clocks do."""
+    kvm_lab.host.must("date -s @$(($(date +%s) + 3600))")
+    last = kvm_lab.service.last
+    kvm.deferred(kvm_lab.machine, kvm_lab.page(26)[1])
+    for source in ("tracefs", "kmsg", "guests"):
+        kvm_lab.service.until(f"{source} reports sighting", last)
+    assert len(rows(kvm_lab.service.events(last), "Received")) == 1
 
 
 @pytest.mark.xfail(
@@ -158,7 +177,7 @@ def test_an_error_in_a_page_that_a_guest_has_free_costs_it_nothing(kvm_lab: KvmL
     gpa, frame = kvm_lab.page(0, of="free")
     kvm.deferred(kvm_lab.machine, frame)
     found = kvm_lab.service.until_all(lambda each: bool(rows(each, "Closed")), "a case is closed", last)
-    assert any(f"{GUEST} lost something (proven)" in each["text"] for each in found if each["kind"] == "Impacted")
+    assert has_lost_a_page(found, GUEST)
     assert poisoned(kvm_lab) == [gpa]
     assert kvm.ask(kvm_lab.host, GUEST, "holder") == "alive"
 
@@ -238,16 +257,20 @@ def test_a_service_that_is_killed_goes_on_where_it_stood(kvm_lab: KvmLab) -> Non
     kvm_lab.service.until("life 2", last)
 
 
-@pytest.mark.xfail(reason="what came while the service was down is decided before the guests are known")
 def test_an_error_while_the_service_was_down_is_the_guests(kvm_lab: KvmLab) -> None:
-    """B.1: the kernel took a guest's page while nobody listened; the next life knows whose it was."""
+    """B.1, I.3b-inject: the kernel took a guest's page and QEMU told the guest while nobody listened; the next life
+    knows whose it was and that it was told, and does nothing to it.
+    """
     last = kvm_lab.service.last
     missed = kvm_lab.page(21)[1]
     kvm_lab.service.kill()
     kvm.deferred(kvm_lab.machine, missed)
     kvm_lab.service.restart()
     found = kvm_lab.service.until_all(lambda each: bool(rows(each, "Closed")), "a case is closed", last)
-    assert any(f"{GUEST} lost something (proven)" in each["text"] for each in found)
+    assert has_lost_a_page(found, GUEST)
+    assert any(f"{GUEST}: injected" in each["text"] for each in found if each["kind"] == "Closed")
+    assert not rows(found, "Intended")
+    assert kvm_lab.state(GUEST) == "running"
 
 
 def test_what_was_acknowledged_outlives_the_loss_of_power(kvm_lab: KvmLab) -> None:
@@ -280,7 +303,7 @@ def test_a_guest_of_qemu_without_libvirt_is_known_and_its_page_is_found(kvm_lab:
     frame = victims.bare_frame(kvm_lab.host, BARE, gpa)
     kvm.deferred(kvm_lab.machine, frame)
     found = kvm_lab.service.until_all(lambda each: bool(rows(each, "Closed")), "a case is closed", last)
-    assert any(f"{BARE} lost something (proven)" in each["text"] for each in found if each["kind"] == "Impacted")
+    assert has_lost_a_page(found, BARE)
     assert kvm.ask(kvm_lab.host, BARE, "touch 10") == "gone"
 
 
