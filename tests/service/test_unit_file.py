@@ -17,9 +17,9 @@ from ringfence.service.sources.tracefs import TracefsSource
 UNIT = Path(__file__).resolve().parents[2] / "packaging" / "ringfence.service"
 
 
-def settings() -> dict[str, list[str]]:
+def settings(file: Path = UNIT) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for line in UNIT.read_text().splitlines():
+    for line in file.read_text().splitlines():
         name, equals, value = line.partition("=")
         if equals and not line.startswith("#"):
             found.setdefault(name, []).append(value)
@@ -66,11 +66,7 @@ HOST = UNIT.with_name("ringfence.service.d") / "host.conf"
 
 
 def test_following_the_host_adds_one_capability_one_device_and_no_process_of_root() -> None:
-    found: dict[str, list[str]] = {}
-    for line in HOST.read_text().splitlines():
-        name, equals, value = line.partition("=")
-        if equals and not line.startswith("#"):
-            found.setdefault(name, []).append(value)
+    found = settings(HOST)
     assert found["CapabilityBoundingSet"] == found["AmbientCapabilities"] == ["CAP_SYSLOG"]
     assert found["DeviceAllow"] == ["/dev/kmsg r"] and found["DevicePolicy"] == ["closed"]
     assert "User" not in found and "ExecStart" not in found
@@ -83,6 +79,23 @@ def test_following_the_host_adds_one_capability_one_device_and_no_process_of_roo
         "+-/bin/cp",
     }
     assert f"instances/{TracefsSource().instance}" in found["ReadWritePaths"][0]
+
+
+# --- where it acts ----------------------------------------------------------------------------------------------------
+
+
+def test_on_kvm_root_keeps_the_rights_that_each_have_a_reason_beside_them_and_no_other() -> None:
+    path = HOST.with_name("kvm.conf")
+    (kept,) = settings(path)["CapabilityBoundingSet"]
+    reasons = [line.split()[1] for line in path.read_text().splitlines() if line.startswith("# CAP_")]
+    assert kept.split() == reasons
+    assert settings(path)["DeviceAllow"] == ["/dev/kmsg rw"] and settings(path)["DevicePolicy"] == ["closed"]
+
+
+def test_in_dom0_what_was_started_for_a_guest_outlives_the_service() -> None:
+    """Of a restored guest, QEMU and xl are children of the unit: systemd's default would end them with it."""
+    assert settings(HOST.with_name("xen.conf"))["KillMode"] == ["process"]
+    assert "KillMode" not in settings()
 
 
 # --- as systemd reads them --------------------------------------------------------------------------------------------
