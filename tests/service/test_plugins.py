@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import threading
 import time
 from pathlib import Path
@@ -12,9 +13,10 @@ import pytest
 from ringfence.decision.answer import answer
 from ringfence.decision.policy import DEFAULT, Answer
 from ringfence.diagnosis.severity import Severity
-from ringfence.service.plugins import GROUP, Asked, Plugin, installed, verdicts
+from ringfence.journal import events as ev
+from ringfence.service.plugins import GROUP, MOST_SAID, Asked, Plugin, installed, verdicts
 from ringfence.world.domain import Dom0State, Domain, DomainKind
-from ringfence.world.identities import DomainId
+from ringfence.world.identities import CaseId, DomainId
 from ringfence.world.situation import PluginVerdict, Situation
 
 WEB = Domain(id=DomainId(3), name="web1", kind=DomainKind.HVM)
@@ -46,11 +48,56 @@ def test_who_has_no_opinion_is_left_out() -> None:
     assert verdicts({"quiet": has_no_opinion, "rack": leaves}, ASKED)[0].plugin == "rack"
 
 
-@pytest.mark.parametrize(("plugin", "why"), [(raises, "KeyError('rack')"), (says_nonsense, "reboot the world")])
+def leaves_the_process(asked: Asked, /) -> tuple[Answer, str] | None:
+    sys.exit("no rack")
+
+
+class SpeechlessError(Exception):
+    def __repr__(self) -> str:
+        raise ValueError
+
+
+def raises_what_cannot_be_told(asked: Asked, /) -> tuple[Answer, str] | None:
+    raise SpeechlessError
+
+
+@pytest.mark.parametrize(
+    ("plugin", "why"),
+    [
+        (raises, "KeyError('rack')"),
+        (says_nonsense, "reboot the world"),
+        (leaves_the_process, "SystemExit('no rack')"),
+        (raises_what_cannot_be_told, "SpeechlessError: it cannot say what"),
+    ],
+)
 def test_one_that_fails_has_a_verdict_without_an_answer(plugin: Plugin, why: str) -> None:
-    (verdict,) = verdicts({"bad": plugin}, ASKED)
+    (verdict,) = verdicts({"bad": plugin}, ASKED, late_s=10)
     assert verdict.answer == ""
     assert why in verdict.because
+
+
+def test_what_it_says_is_kept_in_part_and_can_be_written_down() -> None:
+    def raves(asked: Asked, /) -> tuple[Answer, str] | None:
+        return Answer.LEAVE, "\ud800" + "x" * 10_000_000
+
+    (verdict,) = verdicts({"raves": raves}, ASKED, late_s=10)
+    assert (verdict.answer, len(verdict.because) < 2 * MOST_SAID) == (Answer.LEAVE, True)
+    event = ev.PluginSaid(at_ms=0, case=CaseId(1), plugin="raves", answer="leave", because=verdict.because)
+    assert "\\ud800xxx" in ev.to_text(event).replace("\\\\", "\\")
+
+
+def test_one_that_leaves_the_process_as_it_is_loaded_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "leaver.py").write_text("import sys\nsys.exit(3)\n")
+    info = tmp_path / "leaver-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: leaver\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(f"[{GROUP}]\nleaver = leaver:rule\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = installed()
+    (verdict,) = verdicts({"leaver": found["leaver"]}, ASKED, late_s=10)
+    assert (verdict.answer, "SystemExit(3)" in verdict.because) == ("", True)
 
 
 def test_one_that_is_late_is_left_to_itself() -> None:

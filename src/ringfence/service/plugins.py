@@ -30,6 +30,9 @@ LATE_S: Final = 0.25
 ENDING_S: Final = 0.01
 """How long the thread of a plug-in that has answered may need to end."""
 
+MOST_SAID: Final = 500
+"""Characters of a plug-in's reason, or of what it raised, that are kept: a sentence, and each error has one."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
@@ -55,7 +58,7 @@ def installed() -> dict[str, Plugin]:
     for point in entry_points(group=GROUP):
         try:
             found[point.name] = point.load()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             found[point.name] = _Broken(repr(error))
     return found
 
@@ -96,12 +99,27 @@ def _begin(name: str, plugin: Plugin, asked: Asked) -> _Box | None:
                 box.put(None)
                 return
             answer, because = opinion
-            box.put(PluginVerdict(name, Answer(answer), str(because), number))
-        except Exception as error:
-            box.put(PluginVerdict(name, "", f"it failed: {error!r}", number))
+            box.put(PluginVerdict(name, Answer(answer), _kept(str(because)), number))
+        except BaseException as error:
+            # Its thread ends here, whatever it raised: sys.exit() as well.
+            box.put(PluginVerdict(name, "", _kept(f"it failed: {type(error).__name__}: {_told(error)}"), number))
 
     threading.Thread(target=run, name=_thread(name), daemon=True).start()
     return box
+
+
+def _told(error: BaseException) -> str:
+    """What an exception says of itself; its own words may fail as well."""
+    try:
+        return repr(error)
+    except Exception:
+        return "it cannot say what"
+
+
+def _kept(text: str) -> str:
+    """What is kept of a plug-in's words: some, and such as can be written down."""
+    short = text if len(text) <= MOST_SAID else f"{text[:MOST_SAID]}..."
+    return short.encode("utf-8", "backslashreplace").decode()
 
 
 def _thread(name: str) -> str:

@@ -74,6 +74,22 @@ _KINDS: dict[str, str] = {
 }
 
 
+WHY_SHOWN: Final = 4
+"""Reasons of a decision on the board, which has few lines; ``ringfence explain`` has all of them."""
+
+_NOT_THE_WHY: Final = (f"{Row.CLASSIFY}: ", f"{Row.POISONING}: ")
+"""What every decision on an uncorrected error begins with: its finding stands above it."""
+
+
+def _with_why(link: Link) -> list[str]:
+    """One link as lines of the board: a decision with its reasons."""
+    lines = [plain(link)]
+    if link.what == "decision":
+        why = [each for each in link.details if not each.startswith(_NOT_THE_WHY)]
+        lines += [f"{'':26}- {printable(each)}" for each in why[:WHY_SHOWN]]
+    return lines
+
+
 def rendered(board: Board, height: int) -> RenderableType:
     """The board for a terminal of so many lines. Needs the extra ``console``."""
     from rich.columns import Columns  # noqa: PLC0415 (an optional dependency, slow to import)
@@ -100,10 +116,12 @@ def rendered(board: Board, height: int) -> RenderableType:
         state.append("   HALTED", "bold red")
     rows = Columns([Text(row, "bold green" if row in board.rows else "dim") for row in Row], padding=(0, 2), equal=True)
     used = 12 + (len(board.situation.domains) if board.situation is not None else 0)
-    shown = list(board.lines)[-max(5, height - used) :]
-    log = Text("\n", no_wrap=True, overflow="ellipsis").join(
-        Text(plain(link), _KINDS.get(link.what, "")) for link, _ in shown
-    )
+    lines = [
+        Text(text, _KINDS.get(link.what, "") if not number else "dim")
+        for link, _ in board.lines
+        for number, text in enumerate(_with_why(link))
+    ]
+    log = Text("\n", no_wrap=True, overflow="ellipsis").join(lines[-max(5, height - used) :])
     return Group(
         Panel(Group(state, Text(board.caption, "bold"), domains), title=board.title),
         Panel(log, title="what happens, and why"),
