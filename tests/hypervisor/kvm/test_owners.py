@@ -105,6 +105,16 @@ def test_a_qemu_that_has_ended_by_it_is_its_guest_s_and_one_that_nobody_knows_is
     assert (holder.key, holder.pid, holder.unmapped) == ("web", 777, True)
 
 
+def test_a_process_of_the_host_that_has_the_number_of_a_qemu_that_is_gone_is_the_host_s(tmp_path: Path) -> None:
+    host = HostFiles(tmp_path)
+    host.flag(FRAME, PageFlag.HWPOISON)
+    owners = _owners(host)
+    owners.story = lambda _: Story(page="dirty LRU page", result="Recovered", signalled=(777,))  # "python3:777"
+    owners.ended = lambda _: "web"
+    found = owners.look(FRAME)
+    assert (found.holders, found.complete) == ((), True)
+
+
 @pytest.mark.parametrize(("began_ticks", "keys"), [(100, ["db"]), (100_000, [])])
 def test_a_process_that_began_after_the_signal_is_not_the_one_that_got_it(
     tmp_path: Path, began_ticks: int, keys: list[str]

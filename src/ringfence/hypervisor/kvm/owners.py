@@ -280,7 +280,7 @@ class Owners:
             for pid, guest in running.items()
             if story.signalled and self._was_there(pid, story) and threads_of(pid, self.proc) & set(story.signalled)
         }
-        found |= {thread: key for thread in story.signalled if thread not in found and (key := self.ended(thread))}
+        found |= {thread: key for thread in story.qemus if thread not in found and (key := self.ended(thread))}
         return tuple(Holder(key=key, pid=pid, host_address=0, unmapped=True) for pid, key in found.items())
 
     def _was_there(self, pid: int, story: Story) -> bool:
