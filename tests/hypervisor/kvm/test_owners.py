@@ -230,6 +230,7 @@ def test_whose_a_page_is_is_told_before_qemu_has_said_its_number(
         monkeypatch.setattr("ringfence.hypervisor.kvm.owners.NUMBER_S", 0.0)
         (holder,) = owners.of(FRAME, urgent=True).holders
         assert (holder.key, holder.guest_address) == ("web", None)
+        assert not owners.look(FRAME + 1).holders  # nobody else waits for it
         says.set()
         monkeypatch.setattr("ringfence.hypervisor.kvm.owners.NUMBER_S", 30.0)
         (holder,) = owners.of(FRAME, urgent=True).holders

@@ -213,10 +213,11 @@ class Owners:
             search = self._search(frame, flags, running)
             if search.places and (broken or (flags is not None and flags & PageFlag.ANON)):
                 self._tell_so_far(frame, search, running)
-            holders = tuple(self._holder(running[place.pid], place) for place in search.places)
-            if not holders and broken:
-                holders = self._signalled(frame, running)
-            complete = search.complete and (bool(holders) or not self._is_a_strangers(frame, running))
+            signalled = self._signalled(frame, running) if broken and not search.places else ()
+            is_somebodys = bool(search.places or signalled)
+            complete = search.complete and (is_somebodys or not self._is_a_strangers(frame, running))
+        # Whoever looks for another page meanwhile does not wait for a monitor.
+        holders = tuple(self._holder(running[place.pid], place) for place in search.places) or signalled
         return Answer(holders=holders, complete=complete, at_s=time.monotonic(), broken=broken, story=story)
 
     def _tell_so_far(self, frame: int, search: Search, running: Mapping[int, Guest]) -> None:
