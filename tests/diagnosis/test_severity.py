@@ -448,6 +448,21 @@ def test_qemus_action_required_is_consumption_and_its_action_optional_is_not() -
 
 
 @pytest.mark.parametrize(
+    ("words", "severity"),
+    [
+        ("Uncorrected hardware memory error in user-access at 3a4b5c000", Severity.SRAR),
+        ("Kernel accessed poison in user space at 3a4b5c000", Severity.SRAR),
+        ("Memory failure: 0x3a4b5c: recovery action for dirty LRU page: Recovered", Severity.SRAO),
+    ],
+)
+def test_what_the_kernel_prints_when_somebody_took_bad_data_in_is_consumption(words: str, severity: Severity) -> None:
+    # Linux arch/x86/kernel/cpu/mce/core.c, kill_me_maybe (MF_ACTION_REQUIRED) and kill_me_never
+    memory = MemoryReport(severity=ClaimedSeverity.RECOVERABLE)
+    claim = Claim(ClaimKind.MEMORY_FAILURE, words)
+    assert judge(record(memory=memory, claims=(claim,)), None, None).severity is severity
+
+
+@pytest.mark.parametrize(
     ("delivery", "said"), [(Delivery.UNKNOWN, True), (Delivery.FIRMWARE, True), (EXCEPTION, False), (POLLED, False)]
 )
 def test_that_an_amd_error_was_consumed_is_an_assumption_where_nothing_says_how_it_was_signalled(

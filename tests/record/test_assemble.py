@@ -371,6 +371,21 @@ def test_what_the_kernel_did_with_the_page_joins_the_record_of_that_page() -> No
     assert (alone.format, alone.memory is not None and alone.memory.page_frame) == (Format.MEMORY_FAILURE, 0x77)
 
 
+def test_a_recovered_load_of_which_the_kernel_prints_no_record_is_one_event_with_its_page() -> None:
+    (one,) = records(
+        "mce: Uncorrected hardware memory error in user-access at 3a4b5c040\n"
+        "Memory failure: 0x3a4b5c: Sending SIGBUS to qemu-kvm:2222 due to hardware memory corruption\n"
+        "Memory failure: 0x3a4b5c: recovery action for dirty LRU page: Recovered\n"
+        "MCE: Killing CPU 0/KVM:2225 due to hardware memory corruption fault at 7f0012345000"
+    )  # Linux mce/core.c, kill_me_maybe; mm/memory-failure.c; arch/x86/mm/fault.c, do_sigbus
+    assert one.memory is not None
+    assert (one.memory.page_frame, one.memory.physical_address) == (0x3A4B5C, 0x3A4B5C040)
+    assert len(one.claims) == 4
+    (kernels,) = records("mce: Kernel accessed poison in user space at 3a4b5c040")  # kill_me_never
+    assert kernels.memory is not None
+    assert kernels.memory.page_frame == 0x3A4B5C
+
+
 def test_a_storm_is_cut_between_records_only() -> None:
     count = BURST_MAX_FRAGMENTS
     found = records("\n".join(line for n in range(count) for line in lines_of(n)))

@@ -56,9 +56,9 @@ CLAIMS: Table = (
     Rule(
         name="claimed-consumed",
         severity=Severity.SRAR,
-        because="the source calls the error uncorrected and says that it was consumed and action is required "
-        "(BUS_MCEERR_AR)",
-        cite="sigaction(2), BUS_MCEERR_AR; Linux mm/memory-failure.c; QEMU target/i386/kvm/kvm.c",
+        because="the source calls the error uncorrected and says that it was consumed and action is required",
+        cite="sigaction(2), BUS_MCEERR_AR; Linux mm/memory-failure.c and arch/x86/kernel/cpu/mce/core.c "
+        "(kill_me_maybe, kill_me_never); QEMU target/i386/kvm/kvm.c",
         when=(_claims(ClaimedSeverity.RECOVERABLE), CLAIMED_CONSUMED),
     ),
     Rule(
@@ -106,12 +106,16 @@ _WORDS: tuple[tuple[re.Pattern[str], ClaimedSeverity], ...] = (
 _NEGATED_FATAL = re.compile(r"\bnon-?\s?fatal\b", re.IGNORECASE)
 
 
-_ACTION_REQUIRED = "BUS_MCEERR_AR"
+_CONSUMED = (
+    "BUS_MCEERR_AR",  # Linux's SIGBUS code for it, as QEMU prints it
+    "hardware memory error in user-access",  # Linux runs kill_me_maybe for a load or fetch that took bad data in
+    "Kernel accessed poison in user space",  # and kill_me_never for one of the kernel's own, from user memory
+)
 
 
 def consumed_in_words(claims: Iterable[Claim]) -> bool:
-    """Whether a claim says that bad data was consumed: Linux's SIGBUS code for it, as QEMU prints it."""
-    return any(_ACTION_REQUIRED in claim.text for claim in claims)
+    """Whether a claim says that bad data was consumed."""
+    return any(words in claim.text for claim in claims for words in _CONSUMED)
 
 
 def claimed_in_words(claims: Iterable[Claim]) -> ClaimedSeverity | None:

@@ -12,9 +12,12 @@ _FRAME = re.compile(
 )
 _OLD_FRAME = re.compile(r"MCE (?P<frame>0x[0-9a-f]{1,13}): (?P<text>.{1,300})$")
 _ADDRESS = re.compile(
-    r"(?P<text>Uncorrected hardware memory error in (?:user|kernel)-access at (?P<address>[0-9a-f]{1,16}).{0,100})$"
+    r"(?P<text>(?:Uncorrected hardware memory error in (?:user|kernel)-access|Kernel accessed poison in user space)"
+    r" at (?P<address>[0-9a-f]{1,16})(?!\w).{0,100})$"
 )
-_KILLING = re.compile(r"(?P<text>Killing \S{1,64}:\d{1,9} due to hardware memory corruption fault at [0-9a-f]{1,16})$")
+_KILLING = re.compile(
+    r"(?:MCE: )?(?P<text>Killing .{1,64}:\d{1,9} due to hardware memory corruption fault at [0-9a-f]{1,16})$"
+)
 _HWPOISON = re.compile(r"(?:Injecting memory failure|Unpoisoned page|Software-unpoisoned)")
 PAGE_SHIFT = 12
 
@@ -60,7 +63,15 @@ def read(body: str, inside: bool) -> Fragment | None:  # noqa: ARG001 (every lin
 
 GRAMMAR = Grammar(
     format=Format.MEMORY_FAILURE,
-    tokens=("Memory failure: ", "MCE 0x", "MCE: 0x", "oft offline: ", "hardware memory", "memory failure"),
-    evidence_tokens=("Memory failure: 0x", "Uncorrected hardware memory error"),
+    tokens=(
+        "Memory failure: ",
+        "MCE 0x",
+        "MCE: 0x",
+        "oft offline: ",
+        "hardware memory",
+        "memory failure",
+        "Kernel accessed poison",
+    ),
+    evidence_tokens=("Memory failure: 0x", "Uncorrected hardware memory error", "Kernel accessed poison"),
     read=read,
 )
