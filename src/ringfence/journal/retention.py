@@ -254,7 +254,8 @@ def carry_out(journal: Journal, wanted: Plan, at_ms: int) -> Iterator[ev.Compact
     yield from journal.stepwise(lambda: journal.raise_base(Base(wanted.upto, wanted.crc), event))
     yield event
     needed = frozenset(wanted.kept)
-    gone = [number for number in journal.kept if number not in needed]
+    before = yield from journal.stepwise(lambda: journal.kept)
+    gone = [number for number in before if number not in needed]
     for at in range(0, len(gone), KEPT_AT_ONCE):
         yield from journal.stepwise(partial(journal.let_go, gone[at : at + KEPT_AT_ONCE]))
         yield None
