@@ -239,6 +239,20 @@ def test_what_came_while_nobody_listened_is_decided_about_with_the_guests_known(
     ]  # fmt: skip
 
 
+def test_a_guest_is_not_taken_for_one_that_was_not_told_because_the_kernel_s_log_may_not_be_read(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.poison(action="")
+    monkeypatch.setattr(world.parts.words, "path", world.files.root / "none")
+    monkeypatch.setattr(world.parts.words, "_file", None)
+    monkeypatch.setattr(named_pages, "TOLD_S", 30.0)
+    flags = {"recursive": False, "action-required": False}
+    threading.Timer(
+        0.2, lambda: world.qemu.event("MEMORY_FAILURE", flags=flags, recipient="guest", action="inject")
+    ).start()
+    assert Deed.INJECTED_VMCE in [each.deed for each in world.host.situation(_record(SRAO)).already_done]
+
+
 def test_a_qemu_that_says_that_it_has_not_told_its_guest_is_not_waited_for(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

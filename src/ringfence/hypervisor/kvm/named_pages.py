@@ -181,8 +181,10 @@ class NamedPages:
         """
         holders = {each.key: each for each in answer.holders if each.key in numbers}
         story, failures = self.parts.words.story(frame), self.parts.failures
-        since_s = time.time() - (time.monotonic() - story.at_s) - 1.0
-        until_s = min(self._until_s, time.monotonic() + (wait_s if story.signalled else 0.0))
+        signalled_s = story.at_s or self._until_s - RECORD_S
+        since_s = time.time() - (time.monotonic() - signalled_s) - 1.0
+        is_to_say = story.signalled or not self.parts.words.is_read  # a log that is not read does not say whom
+        until_s = min(self._until_s, time.monotonic() + (wait_s if is_to_say else 0.0))
         while True:
             said = {key: failures.said(key, frame, since_s) for key in holders}
             if all(said.values()) or time.monotonic() >= until_s:
@@ -190,9 +192,9 @@ class NamedPages:
             time.sleep(LOOK_S)
         told = {key for key, actions in said.items() if "inject" in actions}
         if story.signalled_s is not None:
-            signalled_s = time.time() - time.monotonic() + story.signalled_s
+            since_s = time.time() - time.monotonic() + story.signalled_s
             silent = (each for key, each in holders.items() if key not in told)
-            told |= {each.key for each in silent if failures.logged(each.key, each.host_address, signalled_s)}
+            told |= {each.key for each in silent if failures.logged(each.key, each.host_address, since_s)}
         return frozenset(numbers[key] for key in told)
 
     def _consumed(self, domain: DomainId, numbers: Mapping[str, DomainId]) -> bool:
