@@ -263,6 +263,22 @@ def test_a_case_is_explained_from_registers_to_outcome(opened: Opened, demo: Hos
     picture(page, "case")
 
 
+def test_every_case_and_every_record_of_the_demo_is_explained(opened: Opened, demo: Host) -> None:
+    page = opened(demo)
+    after_the_demo(page)
+    cases = page.locator("a.title").evaluate_all("(links) => links.map((link) => link.hash)")
+    assert len(cases) > 20
+    go(page, "events")
+    records = page.evaluate(
+        """async () => (await import('/store.js')).store.events
+            .filter((event) => event.kind === 'Received').map((event) => `#/event/${event.number}`)"""
+    )
+    for place in (*cases, *records):
+        page.evaluate("(place) => { location.hash = place; }", place)
+        expect(page.locator("dd.mono").get_by_text(place.rpartition("/")[2], exact=True)).to_be_visible()
+        expect(page.locator(".stage").first).to_be_visible()
+
+
 def test_a_case_that_acts_ahead_names_its_suspects_with_what_speaks_for_and_against_them(
     opened: Opened, demo: Host
 ) -> None:

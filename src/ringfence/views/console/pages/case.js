@@ -185,6 +185,7 @@ function outcome(chain, line) {
   );
 }
 
+/** What the journal leaves out of a suspect is nothing: no word for it or against it. */
 function suspects(chain) {
   const found = chain.suspects ?? [];
   if (!found.length) return null;
@@ -206,12 +207,12 @@ function suspects(chain) {
           h(
             'div.small.muted',
             { title: 'Errors and places that this suspect accounts for, and how many different syndromes they had' },
-            `${plural(each.errors, 'error')} in ${plural(each.places, 'place')}, ${plural(each.distinct, 'syndrome')}`,
+            `${plural(each.errors, 'error')} in ${plural(each.places, 'place')}, ${plural(each.distinct ?? 0, 'syndrome')}`,
           ),
           h(
             'ul.small',
-            each.speaks_for.map((sentence) => h('li', `+ ${sentence}`)),
-            each.speaks_against.map((sentence) => h('li', `− ${sentence}`)),
+            (each.speaks_for ?? []).map((sentence) => h('li', `+ ${sentence}`)),
+            (each.speaks_against ?? []).map((sentence) => h('li', `− ${sentence}`)),
           ),
         ),
       ),
