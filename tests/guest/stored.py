@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from ringfence.guest.xenstore import Kind, Packet, Packets
@@ -19,6 +21,9 @@ class Stored:
         self.nodes: dict[str, bytes] = {}
         self.refuses: dict[str, bytes] = {}
         """Paths that are refused, with the word for it."""
+        self.pause_s = 0.0
+        """So long a question lies in one buffer, as in Linux (xenbus_xs.c, xenbus_dev_request_and_reply): of those that
+        come meanwhile, the last one's words stand in the place of all."""
         self.requests: list[tuple[int, int, bytes]] = []
         self._watches: list[tuple[socket.socket, str, bytes]] = []
         self._lock = threading.Lock()
@@ -61,7 +66,13 @@ class Stored:
         packets = Packets()
         with suppress(OSError):
             while data := made.recv(8192):
-                for packet in packets.of(data):
+                found = packets.of(data)
+                if self.pause_s:
+                    time.sleep(self.pause_s)
+                    with suppress(BlockingIOError):
+                        found += packets.of(made.recv(1 << 16, socket.MSG_DONTWAIT))
+                    found = [replace(each, payload=found[-1].payload) for each in found]
+                for packet in found:
                     with self._lock:
                         self._answer(made, domain, packet)
 

@@ -151,8 +151,14 @@ class Store:
         return fired
 
     def ask(self, kind: Kind, path: str, value: bytes = b"") -> int:
-        """Ask without waiting: the number that the answer will have."""
+        """Ask without waiting: the number that the answer will have. Ask nothing else until it has come: Linux keeps a
+        file's question in one buffer until it is sent (drivers/xen/xenbus/xenbus_xs.c).
+        """
         return self._send(kind, path.encode() + b"\0" + value)
+
+    def wait(self, most_s: float) -> bool:
+        """Wait until something has come; False if nothing does in time."""
+        return bool(select.select([self._file], [], [], most_s)[0])
 
     def answers(self) -> list[Packet]:
         """The answers that have come to what was asked without waiting."""

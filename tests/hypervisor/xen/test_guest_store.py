@@ -56,10 +56,10 @@ class Rig:
         self.now_ms += ms
         found, end_s = list(self.host.ended(self.now_ms)), time.monotonic() + 10
         for _ in range(2):  # what was read is then answered
-            asked = set(self.host._asked)
-            while asked & set(self.host._asked) and time.monotonic() < end_s:
+            while self.host._asked and time.monotonic() < end_s:
                 time.sleep(0.001)
                 found += self.host.ended(self.now_ms)
+            found += self.host.ended(self.now_ms)
         return [(number, result.status) for number, result in found]
 
     def tell(self, what: Order) -> Result:
@@ -157,6 +157,19 @@ def test_a_node_of_nonsense_is_counted_and_seen_once(rig: Rig, node: bytes) -> N
     assert (rig.guest.read(HOST_NODE) is None) == (not node.endswith(b"[[["))
     assert rig.host.seen(DOMAINS, rig.now_ms)[1].thrown == (("no message at all", 1),)
     assert rig.handlers()[1] is McaHandler.NONE
+
+
+def test_one_domains_node_is_never_taken_for_anothers_though_linux_has_one_buffer_for_questions(rig: Rig) -> None:
+    rig.server.pause_s = 0.01
+    more = [Domain(id=DomainId(7 + each), name="x", kind=DomainKind.PV, uuid=f"x{each}") for each in range(8)]
+    rig.says(encoded(Hello(1, 1, "test")))
+    for _ in range(3):
+        rig.host.keep([*more, *DOMAINS])
+        for _ in range(30):
+            rig.turn(PRESENT_MS // 30)
+    seen = rig.host.seen((*more, *DOMAINS), rig.now_ms)
+    assert [each.id for each in seen if each.handler is McaHandler.AGENT] == [GUEST]
+    assert not any(each.thrown for each in seen)
 
 
 def test_an_agent_that_ends_with_its_domain_ends_its_orders_and_leaves_nothing(rig: Rig) -> None:

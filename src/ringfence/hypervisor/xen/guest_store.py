@@ -8,7 +8,8 @@ often. Dom0 writes only where an agent's node is.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -24,8 +25,9 @@ ABSENT_MS: Final = 5_000
 """A guest without an agent is looked at so often: an agent that comes is registered within that time."""
 PRESENT_MS: Final = 1_000
 """A guest whose node is there; one that owes an answer is looked at each time."""
-MOST_LOOKS: Final = 64
-"""Nodes that are read at a time; some ten microseconds each. The others follow the next time."""
+TURN_S: Final = 0.02
+"""For answers within one turn: one comes in a fraction of a millisecond, and the next question waits for it. What is
+not asked by then is asked in the next turn, in the order in which it was due."""
 PATIENCE_MS: Final = 30_000
 """For an answer of the xenstore, for which nobody waits; on an overloaded host seconds were seen."""
 AGAIN_MS: Final = (1_000, 30_000)
@@ -38,15 +40,20 @@ class _Box:
     mailbox: Mailbox = field(default_factory=lambda: Mailbox(secrets.randbits(32)))
     next_ms: int = 0
     write_ms: int = 0
-    is_asked: bool = False
     seen: bytes | None = None
     written: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
+    """A question. Linux keeps its words in the file's own buffer until a thread of its own sends them
+    (xenbus_dev_frontend.c, xenbus_xs.c: xenbus_dev_request_and_reply): a second one would go in the first one's place,
+    and one domain's node be taken for another's. So there is one at a time.
+    """
+
     box: _Box
     kind: Kind
+    number: int
     at_ms: int
 
 
@@ -64,7 +71,7 @@ class GuestStore:
         self._links = GuestLinks()
         self._boxes: dict[DomainId, _Box] = {}
         self._store: Store | None = None
-        self._asked: dict[int, _Asked] = {}
+        self._asked: _Asked | None = None
         self._again_ms, self._pause_ms = 0, AGAIN_MS[0]
         self.problem = ""
         """Why agents are not heard now, a sentence; empty if all is well."""
@@ -114,9 +121,9 @@ class GuestStore:
         if self._store is not None:
             self._store.close()
             self._store = None
-        self._asked.clear()
+        self._asked = None
         for box in self._boxes.values():
-            box.is_asked, box.written = False, b""
+            box.written = b""
 
     # --- inside
 
@@ -126,11 +133,8 @@ class GuestStore:
         try:
             if self._store is None:
                 self._store = self._open()
-            self._take(self._store, now_ms)
-            for box in self._boxes.values():
-                self._write(self._store, box, now_ms)
-            self._look(self._store, now_ms)
-            if any(now_ms - each.at_ms > PATIENCE_MS for each in self._asked.values()):
+            self._ask_on(self._store, now_ms)
+            if self._asked is not None and now_ms - self._asked.at_ms > PATIENCE_MS:
                 raise TimeoutError(f"no answer within {PATIENCE_MS / 1000:g} s")
         except OSError as error:
             why = error.strerror or str(error)
@@ -139,37 +143,52 @@ class GuestStore:
             self._pause_ms = min(2 * self._pause_ms, AGAIN_MS[1])
             self.close()
 
-    def _look(self, store: Store, now_ms: int) -> None:
-        due = [box for box in self._boxes.values() if not box.is_asked and (box.next_ms <= now_ms or box.link.is_busy)]
-        due.sort(key=lambda box: (not box.link.is_busy, box.next_ms))
-        for box in due[:MOST_LOOKS]:
-            self._ask(store, box, Kind.READ, now_ms)
-            box.is_asked = True
+    def _ask_on(self, store: Store, now_ms: int) -> None:
+        """Ask what is due, one after the other, for as long as answers come."""
+        self._take(store, now_ms)
+        until_s = time.monotonic() + TURN_S
+        looked: set[DomainId] = set()
+        while self._asked is None and (due := self._due(now_ms, looked)) is not None:
+            self._ask(store, *due, now_ms)
+            if due[1] is Kind.READ:
+                looked.add(due[0].link.domain)
+            left_s = until_s - time.monotonic()
+            if left_s <= 0 or not store.wait(left_s):
+                return
+            self._take(store, now_ms)
 
-    def _write(self, store: Store, box: _Box, now_ms: int) -> None:
-        for line in box.link.outgoing():
-            box.mailbox.put(line.removesuffix(b"\n"))
-        if box.seen is None or not box.mailbox.knows_other or now_ms < box.write_ms:
-            return
-        if box.mailbox.node != box.written:
-            box.written = box.mailbox.node
-            self._ask(store, box, Kind.WRITE, now_ms, box.written)
+    def _due(self, now_ms: int, looked: Container[DomainId]) -> tuple[_Box, Kind] | None:
+        """What is to be asked next: what is to be said goes first; each node is looked at once a turn."""
+        for box in self._boxes.values():
+            for line in box.link.outgoing():
+                box.mailbox.put(line.removesuffix(b"\n"))
+            if box.seen is None or not box.mailbox.knows_other or now_ms < box.write_ms:
+                continue
+            if box.mailbox.node != box.written:
+                return box, Kind.WRITE
+        boxes = (box for box in self._boxes.values() if box.link.domain not in looked)
+        due = (box for box in boxes if box.next_ms <= now_ms or box.link.is_busy)
+        found = min(due, key=lambda box: (not box.link.is_busy, box.next_ms), default=None)
+        return None if found is None else (found, Kind.READ)
 
-    def _ask(self, store: Store, box: _Box, kind: Kind, now_ms: int, value: bytes = b"") -> None:
-        node = GUEST_NODE if kind is Kind.READ else HOST_NODE
+    def _ask(self, store: Store, box: _Box, kind: Kind, now_ms: int) -> None:
+        node, value = GUEST_NODE, b""
+        if kind is Kind.WRITE:
+            node, value = HOST_NODE, box.mailbox.node
+            box.written = value
         number = store.ask(kind, f"/local/domain/{box.link.domain}/{node}", value)
-        self._asked[number] = _Asked(box, kind, now_ms)
+        self._asked = _Asked(box, kind, number, now_ms)
 
     def _take(self, store: Store, now_ms: int) -> None:
         for packet in store.answers():
             self._pause_ms, self.problem = AGAIN_MS[0], ""
-            # In order, should a kernel not give back the number.
-            number = packet.request if packet.request in self._asked else next(iter(self._asked), None)
-            asked = None if number is None else self._asked.pop(number)
-            if asked is None or self._boxes.get(asked.box.link.domain) is not asked.box:
+            asked = self._asked
+            if asked is None or packet.request not in {asked.number, 0}:
+                continue  # nobody asked this; old kernels give back no number
+            self._asked = None
+            if self._boxes.get(asked.box.link.domain) is not asked.box:
                 continue  # its domain has gone meanwhile
             if asked.kind is Kind.READ:
-                asked.box.is_asked = False
                 self._seen(asked.box, None if packet.kind == Kind.ERROR else packet.payload, now_ms)
             elif packet.kind == Kind.ERROR:
                 # A refusal (a quota that a guest has used up, a node that it made another's) is of this guest alone.
