@@ -36,6 +36,11 @@ class Agents:
             if number in self._streams:
                 self._streams[number].turn(now_ms)
 
+    def close(self) -> None:
+        """Hang up everywhere: each port serves one host's process, and the next one wants it."""
+        while self._streams:
+            self._streams.popitem()[1].close()
+
 
 def _socket(guest: Guest) -> str:
     """Where its agent is heard: by libvirt's word, for a command line is its process's to write. Without libvirt by

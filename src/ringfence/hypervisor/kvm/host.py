@@ -111,6 +111,7 @@ class KvmHost:
 
     def close(self) -> None:
         """Look at nothing any more, and leave no thread behind but one that hangs in a call."""
+        self._agents.close()
         self._other.close()
         self._parts.close()
 
