@@ -127,9 +127,11 @@ The host
         trends.core_count = 10  (default)
         trends.core_window = "24h"  (default)
   II.1, B.8: 2 distinct syndromes of one rank within 72 h
-      each domain is operated on as its rule allows, at most 2 at a time.
+      an uncorrected error is expected in 24 h; each domain is operated on as its rule allows, at most 2 at a
+      time.
         trends.rank_syndromes = 2  (default)
         trends.rank_window = "72h"  (default)
+        trends.rank_ue = "24h"  (default)
         trends.on_rank = "operate"  (good.toml:8)
         budgets.operations_at_a_time = 2  (default)
   II.1: 50 corrected errors of one row within 24 h

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ringfence.decision.policy import DEFAULT, OnPageTrend, Policy
-from ringfence.diagnosis.fault_case import Stage
+from ringfence.decision.policy import DEFAULT, Answer, DomainRule, OnPageTrend, Operation, Policy
+from ringfence.diagnosis.fault_case import Ending, Stage
 from ringfence.hypervisor.model.faults import Correctable
 from ringfence.journal import events as ev
 from ringfence.journal.store import Journal
@@ -150,3 +150,28 @@ def test_a_wider_part_is_told_of_and_nothing_is_done_about_it(world: World, tmp_
         (fault,) = [each for (suspect, _), each in loop.state.faults.known.items() if suspect is Suspect.DIMM]
     assert [(event.count, event.case) for event in trends(path, Suspect.DIMM)] == [(4, None)]
     assert (fault.stage, fault.failures, ordered(path)) == (Stage.UNTREATED, 1, [])
+
+
+OPERATES = replace(
+    DEFAULT,
+    trends=replace(DEFAULT.trends, rank_ue_ms=5 * 3_600_000),
+    otherwise=DomainRule(on_srar=Answer.OPERATE, operations=(Operation.RESTART,)),
+)
+
+
+@pytest.mark.parametrize("acquitted", [False, True])
+def test_an_operation_after_an_error_is_weighed_against_the_next_one_that_a_failing_rank_lets_expect(
+    world: World, tmp_path: Path, acquitted: bool
+) -> None:
+    with Journal(tmp_path / "j.sqlite", fsync=False) as journal:
+        journal.append(
+            ev.TrendSeen(at_ms=0, suspect=Suspect.RANK, name="rank 1", count=3, distinct=2, window_ms=72 * 3_600_000)
+        )
+        if acquitted:
+            journal.append(ev.Cleared(at_ms=1, suspect=Suspect.RANK, name="rank 1", how=Ending.ACQUITTED))
+        loop = Loop(world.host, journal, OPERATES)
+        world.consumed()
+        loop.turn()
+        (decided,) = (each for _, each in journal.events() if isinstance(each, ev.Decided) and each.costed)
+    expected = "no uncorrected error is expected" if acquitted else "the uncorrected error, expected in 5 h,"
+    assert any(expected in line for line in decided.costed)

@@ -98,7 +98,8 @@ class Trends:
 
     Where the defaults come from: ``diagnosis.serd.KNOWN`` (mcelog for page, core, DIMM and socket, rasdaemon for the
     row, illumos for cache and link); distinct syndromes of one rank: msg01049, within the time of illumos's rank
-    engine.
+    engine. ``rank_ue_ms``: how soon such a rank lets one expect an uncorrected error, on the average: hours to days
+    ahead, says msg01049; a day is a judgement.
     """
 
     engine: Engine = Engine.WINDOW
@@ -108,6 +109,7 @@ class Trends:
     core_window_s: int = 24 * 3600
     rank_syndromes: int = 2
     rank_window_s: int = 72 * 3600
+    rank_ue_ms: int = 24 * 3_600_000
     row_count: int = 50
     row_window_s: int = 24 * 3600
     dimm_count: int = 10

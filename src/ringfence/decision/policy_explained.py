@@ -180,10 +180,11 @@ def _trends(says: _Says, policy: Policy) -> tuple[Explained, ...]:
         Explained(
             (Row.AHEAD, Row.DISTINCT_SYNDROMES),
             f"{says('trends.rank_syndromes')} distinct syndromes of one rank within {says('trends.rank_window')}",
-            _dry(policy, then),
+            f"an uncorrected error is expected in {says('trends.rank_ue')}; {_dry(policy, then)}",
             says.given(
                 "trends.rank_syndromes",
                 "trends.rank_window",
+                "trends.rank_ue",
                 "trends.on_rank",
                 "budgets.operations_at_a_time",
                 *dry,

@@ -305,6 +305,16 @@ _TRENDS: Final = (
     ),
     Key(
         table=Table.TRENDS,
+        name="rank_ue",
+        field="rank_ue_ms",
+        kind=Duration(_MINUTE, 365 * _DAY),
+        meaning="How soon an uncorrected error is expected, on the average, once a rank makes a trend: operations on "
+        "domains are weighed by it, until the rank is said to be repaired or acquitted.",
+        why="less than a minute is no warning; after a year the part may be another one",
+        rows=(Row.DISTINCT_SYNDROMES, Row.AHEAD, Row.FEASIBILITY),
+    ),
+    Key(
+        table=Table.TRENDS,
         name="on_rank",
         field="on_rank",
         kind=Choice(OnRankTrend),

@@ -49,6 +49,7 @@ class ActingAhead:
         return found is not None
 
     def _act(self, found: seen.Found, record: Record, dimm: str | None) -> None:
+        found = replace(found, trend=seen.expecting(found.trend, self._policy.trends))
         situation = replace(
             self._campaigning.situation(record), trends=(found.trend,), pages_left_to=self._pages_left_to
         )

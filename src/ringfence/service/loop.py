@@ -47,10 +47,11 @@ from ringfence.service.instructing import Instructable, instruct, instruct_step
 from ringfence.service.ledger import Ledger
 from ringfence.service.plugins import Asked, Plugin, verdicts
 from ringfence.service.reviving import Reviving, operations_of
+from ringfence.service.seen import standing
 from ringfence.service.treatment import Treatment
 from ringfence.world.domain import Domain
 from ringfence.world.identities import OWN_CASES, CaseId, DomainId, StepId
-from ringfence.world.situation import Seat
+from ringfence.world.situation import Seat, Situation
 from ringfence.world.steps import Result, Status, Step
 from ringfence.world.treatment import Answered, Dom0Says, Entry
 
@@ -412,7 +413,7 @@ class Loop:
             domain=domain,
             severity=self._severity(number),
             lost_pages=self._lost_pages(number),
-            situation=self._campaigning.situation(None),
+            situation=self._asked_situation(),
         )
         now_ms = self._ledger.now_ms
         self._ledger.settle()  # a plug-in may take its time
@@ -426,6 +427,10 @@ class Loop:
                 for each in said
             )
         )  # fmt: skip
+
+    def _asked_situation(self) -> Situation:
+        """The host as it is when Dom0 is asked: what lets one expect a further error is weighed with the rest (B.6)."""
+        return changed(self._campaigning.situation(None), trends=standing(self.state, self._policy.trends))
 
     def _severity(self, number: CaseId) -> Severity:
         """The class of a case's error; nothing known of it is the worst that a domain can live through."""
@@ -462,7 +467,7 @@ class Loop:
 
     def _reply(self, number: CaseId, domain: DomainId, *, only_operate: bool, running: int | None = None) -> Reply:
         case = self.state.cases.get(number)
-        situation = self._campaigning.situation(None)
+        situation = self._asked_situation()
         if running is not None:
             situation = changed(situation, operations_running=running)
         return answer(

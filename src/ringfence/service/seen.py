@@ -29,9 +29,6 @@ from ringfence.world.situation import Suspect, Trend
 ACCUSED_KEPT: Final = 8
 """Suspects that one event of the journal names, the best first."""
 
-EXPECTED_UE_MS: Final = 24 * 3600 * 1000
-"""When distinct syndromes of a rank let one expect an uncorrected error: hours to days ahead (msg01049); a day."""
-
 
 def frame_of(finding: Finding) -> Frame | None:
     """The host frame that a finding names: Xen's word first, as it may have overwritten MCi_ADDR."""
@@ -246,10 +243,30 @@ def _trend(  # noqa: PLR0913, PLR0917 (one argument a fact)
         count=sum(each.count for each in seen),
         distinct_syndromes=_distinct(seen),
         window_ms=rule.window_ms,
-        expected_ue_ms=EXPECTED_UE_MS if suspect is Suspect.RANK else None,
         frames=(where.frame,) if suspect is Suspect.PAGE and where.frame is not None else (),
         cpu=CpuId(where.cpu) if suspect is Suspect.CORE and where.cpu is not None else None,
         offlined=state.pages_offlined(where.dimm or "") if suspect is Suspect.PAGE else 0,
+    )
+
+
+def expecting(trend: Trend, trends: Trends) -> Trend:
+    """A trend with how soon an uncorrected error is to be expected by it (B.8)."""
+    return replace(trend, expected_ue_ms=trends.rank_ue_ms) if trend.suspect is Suspect.RANK else trend
+
+
+def standing(state: State, trends: Trends) -> tuple[Trend, ...]:
+    """The ranks that have let one expect an uncorrected error, and were not mended or acquitted since (B.8)."""
+    return tuple(
+        Trend(
+            suspect=suspect,
+            name=name,
+            count=sum(each.count for each in state.sightings((suspect, name))),
+            distinct_syndromes=_distinct(tuple(state.sightings((suspect, name)))),
+            window_ms=trends.rank_window_s * 1000,
+            expected_ue_ms=trends.rank_ue_ms,
+        )
+        for (suspect, name), fault in state.faults.known.items()
+        if suspect is Suspect.RANK and not fault.ended
     )
 
 
