@@ -128,6 +128,15 @@ def test_a_line_about_something_else_is_none(tmp_path: Path) -> None:
     assert of_line("char device redirected to /dev/pts/1 (label charserial0)", "u", tmp_path) is None
 
 
+@pytest.mark.parametrize(("ago_s", "believed"), [(20.0, True), (0.0, True), (3600.0, False), (-3600.0, False)])
+def test_a_line_is_of_when_qemu_said_it_however_late_it_is_read(tmp_path: Path, ago_s: float, believed: bool) -> None:
+    began_s = time.time()
+    said = datetime.fromtimestamp(began_s - ago_s, UTC)
+    found = of_line(f"{said:%Y-%m-%dT%H:%M:%S.%f}Z {LINE.partition(' ')[2]}", "u", tmp_path)
+    assert found is not None
+    assert abs(found.at_s - said.timestamp()) < 0.001 if believed else began_s <= found.at_s <= time.time()
+
+
 # --- one error --------------------------------------------------------------------------------------------------------
 
 

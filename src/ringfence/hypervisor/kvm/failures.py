@@ -36,6 +36,8 @@ RESOLVE_S: Final = 2.0
 """The kernel's line about the signal is in its log before QEMU gets the signal: it is only to be read."""
 NEAR_S: Final = 5.0
 """A failure is of a page for which QEMU was signalled so shortly before."""
+LATE_S: Final = 60.0
+"""A log is read so soon after a line was written; one that says another time of itself is not believed."""
 ECHO_S: Final = 10.0
 """A guest that Ringfence has injected a vMCE into: what QEMU says of it within this time is that."""
 MOST_LOG_BYTES: Final = 1 << 20
@@ -267,9 +269,11 @@ def of_line(line: str, key: str, path: Path) -> Failure | None:
     if found is None or found.memory is None or found.memory.guest_address is None:
         return None
     host = _HOST_ADDRESS.search(line)
+    said_s, now_s = _said_s(line), time.time()
     return Failure(
         key=key, by=str(path), to_guest=True, action="inject" if found.part == "injected" else "large page",
-        consumed="BUS_MCEERR_AR" in line, at_s=time.time(), text=line.strip()[:500],
+        consumed="BUS_MCEERR_AR" in line, text=line.strip()[:500],
+        at_s=said_s if now_s - LATE_S <= said_s <= now_s else now_s,
         host_address=None if host is None else int(host[1], 16), guest_address=found.memory.guest_address,
     )  # fmt: skip
 
