@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import sqlite3
+import time
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
@@ -60,6 +61,17 @@ def test_the_demo_is_told_in_the_order_in_which_things_happen_and_in_words(playe
     assert "refusal     [II.4] pause Dom0: refused: there is no guest 0" in played[1]
     assert "- shop-pv: migrate: expected loss: " in played[1]
     assert "- shop-pv: waiting: 28.35% that the uncorrected error, expected in 24 h, comes within 8 h" in played[1]
+
+
+@pytest.mark.parametrize("speed", [1, 8])
+def test_the_demo_waits_for_half_a_minute_in_all_and_a_few_gaps_or_less_at_speed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, speed: int
+) -> None:
+    waits = list[float]()
+    monkeypatch.setattr(time, "sleep", waits.append)
+    result = run("demo", "--speed", str(speed), "--plain", "--journal", str(tmp_path / "demo.sqlite"))
+    assert result.exit_code == 0, result.output
+    assert 28 < sum(waits) * speed < 45
 
 
 def test_the_same_seed_plays_the_same_demo(played: tuple[Path, str], tmp_path: Path) -> None:

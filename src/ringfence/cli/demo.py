@@ -29,8 +29,8 @@ EXIT_BROKEN = Exit.NO
 EXIT_UNREADABLE = Exit.USAGE
 MODELS = "model "
 """How the names of model hosts begin."""
-LONGEST_PAUSE_S = 1.0
-"""A gap in the script (a reset) is not sat out."""
+LONGEST_PAUSE_S = 3.0
+"""At speed 1: the longest that the script waits. What lies between the halt, the reset and the end is not sat out."""
 
 
 @click.command("demo", short_help="Play machine checks on a model host, live, with every decision explained.")
@@ -178,11 +178,13 @@ class _Player:
         from ringfence.views import chain  # noqa: PLC0415
 
         board, now_ms = self._board, self._run.host.now_ms()
-        self._pace(now_ms)
-        board.now_ms, board.halted = now_ms, self._run.host.halted
         due = self._due(now_ms)
         with Reader(self._run.path) as reader:
             new = list(reader.events(after=self._shown))
+        if not new and not due and board.halted == self._run.host.halted:
+            return
+        self._pace(now_ms)
+        board.now_ms, board.halted = now_ms, self._run.host.halted
         self._names |= chain.names_of(event for _, event in new)
         for number, event in new:
             self._shown = number
@@ -228,7 +230,7 @@ class _Player:
     def _pace(self, now_ms: int) -> None:
         gap_ms, self._at_ms = now_ms - self._at_ms, now_ms
         if self._speed > 0 and gap_ms > 0:
-            time.sleep(min(gap_ms / 1000 / self._speed, LONGEST_PAUSE_S))
+            time.sleep(min(gap_ms / 1000, LONGEST_PAUSE_S) / self._speed)
 
     def _say(self, link: Link) -> None:
         from ringfence.views.board import plain  # noqa: PLC0415 (only when something is played)
