@@ -110,6 +110,24 @@ def test_which_process_runs_a_guest_is_libvirt_s_word_and_not_a_command_line_s(
     assert guest.process is not None and guest.process.pid == 20
 
 
+def test_libvirt_is_asked_when_something_has_happened_and_not_whenever_it_is_looked(
+    with_libvirt: Guests, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _qemu(tmp_path / "proc", 20)
+    (tmp_path / "run/libvirt/qemu/web.pid").write_text("20\n")
+    before = with_libvirt.look()
+    monkeypatch.setattr(with_libvirt._connection, "state", (int(State.PAUSED), 1))
+    with_libvirt._asks = False
+    assert with_libvirt.look() == before
+    monkeypatch.setattr(module, "ASK_S", 0.0)  # a lost event
+    assert [each.state for each in with_libvirt.look().guests] == [DomainState.PAUSED]
+    monkeypatch.undo()
+    with_libvirt._asks = False
+    monkeypatch.setattr(with_libvirt._connection, "state", (int(State.SHUTOFF), 1))
+    (tmp_path / "proc/20/cmdline").write_bytes(b"")  # its QEMU has gone
+    assert [each.state for each in with_libvirt.look().guests] == [DomainState.SHUT_DOWN]
+
+
 def test_a_qemu_that_says_another_guest_s_uuid_is_not_that_guest(with_libvirt: Guests, tmp_path: Path) -> None:
     failures: list[str] = []
     with_libvirt.failed = lambda key, *_: failures.append(key)

@@ -33,8 +33,10 @@ from ringfence.world.domain import DomainState
 from ringfence.world.identities import PAGE_SHIFT
 
 LOOK_S: Final = 10.0
-"""QEMU without libvirt comes without a word, and a lost event is made good by the next look. A look reads the command
-line of every process, and asks libvirt five times for each guest."""
+"""QEMU without libvirt comes without a word: the command line of every process is read."""
+ASK_S: Final = 60.0
+"""libvirt tells what happens to its guests, and is asked about them then, or when a QEMU has come or gone; and so often
+in any case, so that a lost event is made good."""
 CLOSE_S: Final = 2.0
 """At the end of the service a look gets so long to end."""
 FIRST_S: Final = 10.0
@@ -131,6 +133,7 @@ class Guests:
     sight: Sight = field(default_factory=Sight)
     proc: Path = Path("/proc")
     _wanted: threading.Event = field(default_factory=threading.Event)
+    _asks: bool = True
     _first: threading.Event = field(default_factory=threading.Event)
     _looking: threading.Lock = field(default_factory=threading.Lock)
     _seen: threading.Condition = field(default_factory=threading.Condition)
@@ -227,7 +230,7 @@ class Guests:
                 # Who looks no more would take dead guests for living ones, and new ones for the host's own pages.
                 self.fault = f"a look at the guests failed: {plain(repr(error), REFUSAL_CHARACTERS)}"
             self._first.set()
-            self._wanted.wait(self._wait_s)
+            self._asks = self._wanted.wait(self._wait_s)
             self._wanted.clear()
 
     @property
@@ -356,11 +359,21 @@ class Guests:
         before, by_uuid = self.sight, _by_uuid(running)
         if not self.uri:
             return Sight(at_s=time.monotonic(), versions=self._versions)
+        if not self._asks and self._is_as_it_came(by_uuid):
+            return self._came
         try:
             return self._patience.call(lambda: self._by_libvirt(before, by_uuid), LIBVIRT_S)
         except HypervisorError as error:
             # What came too late for an earlier look is newer than what that one showed instead.
             return _aged(self._came if self._came.at_s > before.at_s else before, by_uuid, str(error))
+
+    def _is_as_it_came(self, by_uuid: Mapping[str, QemuProcess]) -> bool:
+        """Whether nothing has happened since libvirt was last asked, as far as can be seen without it."""
+        came = self._came
+        if self._connection is None or self.sight.problem or time.monotonic() - came.at_s >= ASK_S:
+            return False
+        known = {each.key: each.process for each in came.guests if each.process is not None}
+        return known == {uuid: each for uuid, each in by_uuid.items() if each.by_libvirt}
 
     def _by_libvirt(self, before: Sight, by_uuid: dict[str, QemuProcess]) -> Sight:
         """In a thread that may hang; there is one at a time, and only it uses the connection."""
