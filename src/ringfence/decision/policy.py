@@ -232,7 +232,10 @@ class Policy:
 
     def rule_for(self, domain: Domain) -> DomainRule:
         """The rule that holds for a domain."""
-        return next((rule for rule in self.domains if rule.matches(domain)), self.otherwise)
+        for rule in self.domains:
+            if rule.matches(domain):
+                return rule
+        return self.otherwise
 
 
 DEFAULT = Policy()

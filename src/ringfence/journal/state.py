@@ -224,7 +224,7 @@ def apply(state: State, event: ev.Stored) -> State:  # noqa: PLR0912, PLR0915 (o
     """Fold one event into the state, in place; returns the same state."""
     state.applied += 1
     state.now_ms = max(state.now_ms, event.at_ms)
-    tally(state.tallies, event, _step_of(state, event))
+    tally(state.tallies, event, _step_of(state, event) if isinstance(event, ev.Carried) else OTHER)
     if state.forgetting:
         faults.forget_some(state.history, state.forgetting, state.applied)
     match event:  # the kinds that come most often first: each arm that is passed costs time
@@ -332,9 +332,9 @@ def apply(state: State, event: ev.Stored) -> State:  # noqa: PLR0912, PLR0915 (o
     return state
 
 
-def _step_of(state: State, event: ev.Stored) -> str:
+def _step_of(state: State, event: ev.Carried) -> str:
     """The kind of step of the order that an event ends."""
-    known = state.orders.get(event.order) if isinstance(event, ev.Carried) else None
+    known = state.orders.get(event.order)
     return type(known.order.step).__name__ if known is not None else OTHER
 
 

@@ -184,4 +184,7 @@ class Situation:
 
     def domain(self, number: DomainId) -> Domain | None:
         """The domain of this number, None if there is none."""
-        return next((domain for domain in self.domains if domain.id == number), None)
+        for domain in self.domains:
+            if domain.id == number:
+                return domain
+        return None

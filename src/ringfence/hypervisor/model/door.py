@@ -135,11 +135,11 @@ class Door:
             if wanted.arrival.token == token:
                 wanted.seen = True
                 return True
-        before = len(self._progress) + len(self.left_overs) + len(self.lost)
         if self._progress and self._progress[0].token == token:
             self._progress.popleft()
-        else:
-            self._progress = deque(each for each in self._progress if each.token != token)
+            return True
+        before = len(self._progress) + len(self.left_overs) + len(self.lost)
+        self._progress = deque(each for each in self._progress if each.token != token)
         self.left_overs = [each for each in self.left_overs if each.token != token]
         self.lost = [each for each in self.lost if each.token != token]
         return before > len(self._progress) + len(self.left_overs) + len(self.lost)

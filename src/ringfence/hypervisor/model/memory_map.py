@@ -81,7 +81,7 @@ class MemoryMap:
 
     def is_memory(self, addr: PhysAddr) -> bool:
         """Whether an address is one of memory."""
-        return 0 <= addr < min(_HOLE, self.bytes) or _ABOVE <= addr < self.top
+        return 0 <= addr < self.bytes if addr < _HOLE else _ABOVE <= addr < self.top
 
     @property
     def frames(self) -> tuple[range, ...]:

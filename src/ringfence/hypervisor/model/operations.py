@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from typing import Final, Protocol
 
 from ringfence.hypervisor.model.accesses import Accesses
@@ -21,6 +22,8 @@ from ringfence.world.situation import Context, Destination, Running
 from ringfence.world.steps import Result, Status
 
 OnEnd = Callable[[Result], None]
+
+_IS_BUSY: Final = attrgetter("busy")
 
 BOOT_MS: Final = 3_000
 """A guest's way from its start to work, when it is restarted."""
@@ -69,7 +72,7 @@ class Operations:
     @property
     def running(self) -> int:
         """How many are running."""
-        return len([domain for domain in self._life.domains if domain.busy])
+        return sum(map(_IS_BUSY, self._life.domains))
 
     def standing(self) -> tuple[Destination | None, int]:
         """The other host, and how many operations are running: for situations."""
