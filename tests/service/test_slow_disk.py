@@ -28,6 +28,7 @@ from ringfence.service import answers, ledger
 from ringfence.service.answers import Doorkeeping
 from ringfence.service.evidence import Piece
 from ringfence.service.loop import Loop
+from ringfence.service.measures import Measures
 from ringfence.service.model_world import ModelWorld, nothing
 from ringfence.service.policy_source import loaded
 from ringfence.service.writer import Desk, Writer
@@ -211,7 +212,7 @@ def test_the_writer_takes_and_answers_while_the_disk_hangs_and_says_so(
     path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(answers, "SLOW_S", 0.0)
-    began = threading.Event()
+    began, measures = threading.Event(), Measures()
     writer = Writer(
         path,
         lambda boot: ModelWorld(nothing(), DEFAULT, seed=1, boot=boot),
@@ -219,6 +220,7 @@ def test_the_writer_takes_and_answers_while_the_disk_hangs_and_says_so(
         plugins={},
         told=lambda _: began.set(),
         ended=lambda _: None,
+        measures=measures,
         opening=partial(opened, patience_s=PATIENCE_S),
     )
 
@@ -238,10 +240,13 @@ def test_the_writer_takes_and_answers_while_the_disk_hangs_and_says_so(
         writer.ask(lambda _: journal._connection.execute(f"PRAGMA busy_timeout = {LONG_S * 1000:.0f}")).result(30)
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
+            measured = sum(measures.latency.histogram.counts)
             assert writer.ask(poison).result(30) == 1
+            assert sum(measures.latency.histogram.counts) == measured, "it is not durable yet"
             assert "the journal's disk has not answered for" in writer.ask(status).result(30)
         while writer.ask(lambda desk: desk.loop.unwritten).result(30) != (0, 0):
             pass
+        assert writer.ask(lambda _: sum(measures.latency.histogram.counts)).result(30) > measured
         assert "has not answered" not in writer.ask(status).result(30)
     finally:
         writer.stop("the test ends")

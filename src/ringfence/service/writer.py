@@ -8,6 +8,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing, suppress
@@ -36,6 +37,8 @@ INBOX: Final = 64
 answer before it asks again. Whoever finds it full is told that the service is busy."""
 SLICES_AT_ONCE: Final = 25
 """Slices of time that are caught up before whoever waits in the inbox is heard again."""
+MOST_MEASURED: Final = 1_000
+"""Turns and requests that wait for the disk and are measured once it answers; of more, the newest."""
 LEAST_WAIT_S: Final = 0.001
 """What is due and cannot be done yet is not asked for more often than this."""
 
@@ -81,6 +84,11 @@ class Desk:
     lives: list[Life] = field(default_factory=list)
     unkept: int = 0
     """Events that found no room at all before the loop began anew: the kernel's log has them."""
+
+    @property
+    def written(self) -> int:
+        """Events that were written in this life and before, those that wait for the disk among them."""
+        return self.journal.last + self.loop.unwritten[0]
 
     def names(self) -> dict[DomainId, str]:
         """The names of the domains that are there now, or were in this boot."""
@@ -146,6 +154,7 @@ class Writer(threading.Thread):
         self._told, self._ended, self._measures = told, ended, measures or Measures()
         self._opening, self._began, self._pages_left_to = opening, False, pages_left_to
         self._inbox: queue.Queue[_Wanted[object] | None] = queue.Queue(INBOX)
+        self._waiting_s: deque[float] = deque(maxlen=MOST_MEASURED)
         self._because: str | None = None
         self._gone = threading.Event()
         self.beat_s = time.monotonic()
@@ -282,10 +291,9 @@ class Writer(threading.Thread):
                 wait_s = max(LEAST_WAIT_S, desk.world.wait_s(wake_ms)) if not heard else 0
                 wanted = self._inbox.get(block=not heard, timeout=wait_s)
                 if wanted is not None:
-                    written = desk.journal.last
+                    written = desk.written
                     wanted.run(desk)
-                    if desk.journal.last > written:
-                        self._measures.latency.took(time.monotonic() - wanted.asked_s)
+                    self._measure(desk, wanted.asked_s, written)
         except queue.Empty:
             pass
 
@@ -302,9 +310,23 @@ class Writer(threading.Thread):
             desk.loop.catch_up()
 
     def _turn(self, desk: Desk) -> None:
-        began_s, written = time.monotonic(), desk.journal.last
+        began_s, written = time.monotonic(), desk.written
         desk.loop.turn()
-        if desk.journal.last > written:
-            took_s = time.monotonic() - began_s
-            self._measures.turn.took(took_s)
-            self._measures.latency.took(took_s)
+        if self._measure(desk, began_s, written):
+            self._measures.turn.took(time.monotonic() - began_s)
+
+    def _measure(self, desk: Desk, since_s: float, written: int) -> bool:
+        """Note how long it took until what was written since then is durable; whether anything was. What waits for the
+        disk is measured once nothing waits.
+        """
+        now_s, waits = time.monotonic(), desk.loop.unwritten[0]
+        if not waits:
+            while self._waiting_s:
+                self._measures.latency.took(now_s - self._waiting_s.popleft())
+        if desk.written <= written:
+            return False
+        if waits:
+            self._waiting_s.append(since_s)
+        else:
+            self._measures.latency.took(now_s - since_s)
+        return True
