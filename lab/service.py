@@ -110,6 +110,11 @@ class Service:
             time.sleep(ROUND_S)
 
 
+def rows(events: list[Event], kind: str) -> list[str]:
+    """The concept's rows that the events of a kind name."""
+    return [each["row"] for each in events if each["kind"] == kind]
+
+
 def told(events: list[Event]) -> str:
     """Events as lines, for whoever reads why a test failed."""
     return "\n".join(f"{each['number']:>5} {each['kind']:>14} {each['row']:>12} {each['text']}" for each in events)
