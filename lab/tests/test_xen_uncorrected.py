@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from lab.machine import wait
 from lab.tests.conftest import SRAO, SRAO_MCG, SRAR, SRAR_MCG, XenLab
 from lab.xen import dom0 as xen
+from lab.xen import guests
 from lab.xen.machine import UP_S
 
 
@@ -25,6 +27,26 @@ def test_an_error_in_a_pv_guests_page_ends_the_guest_by_xens_own_hand(xen_lab: X
     assert any(each["text"] == "pv1 is crashed" for each in found)
     assert any(each["kind"] == "Impacted" and "pv1 (1 page) lost something (proven)" in each["text"] for each in found)
     assert not [each for each in found if each["kind"] == "Intended" and "Destroy" in each["text"]]
+
+
+def test_a_pv_guest_that_xen_crashed_is_restarted_as_the_policy_lets_dom0_operate(xen_lab: XenLab) -> None:
+    """II.2: Xen has crashed it before anybody was asked; it is created anew from its file, as the guest that it was."""
+    xen_lab.dom0.must("mkdir -p /etc/xen && cp /guest/pv1.cfg /etc/xen/pv1.cfg")
+    before, uuid = xen_lab.guest("pv1"), _uuid(xen_lab, "pv1")
+    was_up = guests.said(xen_lab.dom0, "pv1").count("guest: up")
+    xen_lab.mce(5, SRAO, xen_lab.pages.guests["pv1"][80] << 12, SRAO_MCG)
+    found = xen_lab.until("pv1: operated by II.2; restart done", timeout_s=guests.GUEST_S)
+    assert any(each["text"] == "pv1 is crashed" for each in found)
+    assert [each["row"] for each in found if each["kind"] == "Intended" and "RestartDomain" in each["text"]] == ["II.2"]
+    for _ in wait(guests.GUEST_S, "the guest that was restarted", lambda: guests.said(xen_lab.dom0, "pv1")[-2000:]):
+        if guests.said(xen_lab.dom0, "pv1").count("guest: up") > was_up:
+            break
+    assert xen_lab.guest("pv1").number != before.number
+    assert _uuid(xen_lab, "pv1") == uuid
+
+
+def _uuid(lab: XenLab, name: str) -> str:
+    return lab.dom0.must(f"xl list -v | awk '$1 == \"{name}\" {{print $7}}'").strip()
 
 
 def test_an_error_in_a_page_of_dom0_is_told_to_dom0s_kernel_which_takes_the_page_away(xen_lab: XenLab) -> None:
