@@ -240,6 +240,13 @@ def test_a_compressed_or_otherwise_encoded_log_is_told_by_its_content(tmp_path: 
         assert decode(packed).stdout == decode(plain).stdout.replace(str(plain), str(packed))
 
 
+@pytest.mark.parametrize("form", ["--summary", "--json", "--verbose"])
+def test_a_record_whose_time_nobody_set_has_none(log: Callable[[str], Path], form: str) -> None:
+    unset = re.sub(r"TIME \d+", "TIME 0", FATAL + CORRECTED)
+    assert unset.count("TIME 0") == 2
+    assert "1970" not in decode(log(unset), form).stdout
+
+
 def test_a_log_packed_twice_is_read_too(tmp_path: Path) -> None:
     packed = tmp_path / "log.xz.gz"
     packed.write_bytes(gzip.compress(lzma.compress(FATAL.encode())))

@@ -351,7 +351,8 @@ def _read(lines: _Lines, first: Positions, stamp: Positions, last: Positions, ri
     heads = read_heads(text, body, ends[first])
     stamps = read_stamps(text, lines.body(stamp), ends[stamp])
     processors = read_processors(text, lines.body(last), ends[last])
-    plain = heads.sure & stamps.sure & processors.sure
+    # A record whose time nobody set is not plain: the columns hold no "not known" for it.
+    plain = heads.sure & stamps.sure & processors.sure & (processors.time != 0)
     shape = lines.shape[first]
     if len(lines.prefixes) > 1:
         plain &= (lines.shape[stamp] == shape) & (lines.shape[last] == shape)

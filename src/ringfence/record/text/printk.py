@@ -140,7 +140,8 @@ def _put(key: str, text: str, values: Values, registers: RegisterValues) -> bool
             if not text.isdecimal():
                 return False
             if key == "TIME":
-                values["time"] = float(text)
+                if int(text):  # 0 is what a record has whose time nobody set
+                    values["time"] = float(text)
             else:
                 values["socket"] = int(text)
         case "APIC":
