@@ -42,7 +42,7 @@ CORRECTED = registers(Fault(1001.0, 0x123, 1, 7, 1))
 
 @contextmanager
 def hanging(path: Path, journal: Journal, for_ms: int = int(LONG_S * 1000)) -> Iterator[None]:
-    """Within, a transaction lasts until the end of it; or ``for_ms``, and then fails. Patience is short within only: the
+    """Within, a transaction lasts until the end of it; or ``for_ms``, and then fails. Patience is short within: the
     disk on which this runs may be slow, too.
     """
     journal._connection.execute(f"PRAGMA busy_timeout = {for_ms}")

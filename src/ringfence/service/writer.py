@@ -154,7 +154,7 @@ class Writer(threading.Thread):
         self._told, self._ended, self._measures = told, ended, measures or Measures()
         self._opening, self._began, self._pages_left_to = opening, False, pages_left_to
         self._inbox: queue.Queue[_Wanted[object] | None] = queue.Queue(INBOX)
-        self._waiting_s: deque[float] = deque(maxlen=MOST_MEASURED)
+        self._measured: deque[tuple[float, float | None]] = deque(maxlen=MOST_MEASURED)
         self._because: str | None = None
         self._gone = threading.Event()
         self.beat_s = time.monotonic()
@@ -312,21 +312,19 @@ class Writer(threading.Thread):
     def _turn(self, desk: Desk) -> None:
         began_s, written = time.monotonic(), desk.written
         desk.loop.turn()
-        if self._measure(desk, began_s, written):
-            self._measures.turn.took(time.monotonic() - began_s)
+        self._measure(desk, began_s, written, time.monotonic() - began_s)
 
-    def _measure(self, desk: Desk, since_s: float, written: int) -> bool:
-        """Note how long it took until what was written since then is durable; whether anything was. What waits for the
-        disk is measured once nothing waits.
+    def _measure(self, desk: Desk, since_s: float, written: int, turn_s: float | None = None) -> None:
+        """Note how long it took until what was written since then is durable, and how long the turn that wrote it took.
+        What waits for the disk is noted once nothing waits.
         """
-        now_s, waits = time.monotonic(), desk.loop.unwritten[0]
-        if not waits:
-            while self._waiting_s:
-                self._measures.latency.took(now_s - self._waiting_s.popleft())
-        if desk.written <= written:
-            return False
-        if waits:
-            self._waiting_s.append(since_s)
-        else:
+        if desk.written > written:
+            self._measured.append((since_s, turn_s))
+        if desk.loop.unwritten[0]:
+            return
+        now_s = time.monotonic()
+        while self._measured:
+            since_s, turn_s = self._measured.popleft()
             self._measures.latency.took(now_s - since_s)
-        return True
+            if turn_s is not None:
+                self._measures.turn.took(turn_s)
