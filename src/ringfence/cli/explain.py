@@ -29,9 +29,6 @@ EXIT_IN_PART = Exit.PART
 MOST_NUMBER: Final = 1 << 63
 """The journal's numbers are SQLite integers: signed, of 64 bits (https://sqlite.org/datatype3.html)."""
 
-JUST_BEFORE: Final = 512
-"""Events: what follows from a case's end is begun in the turn that closes it, right before that is written."""
-
 
 @click.command("explain", short_help="Why, step by step, from the registers to the outcome.")
 @click.argument("event", type=int, required=False)
@@ -123,17 +120,13 @@ def _explained(reader: Reader, number: int, *, as_event: bool) -> _Shown | None:
 
 
 def _chain(reader: Reader, case: CaseId, told: Told) -> Chain:
-    """A case's chain, with the cases that its end has begun: one that brings a domain back begins as this one ends."""
-    from ringfence.journal import events as ev  # noqa: PLC0415 (other commands start without it)
+    """A case's chain, with the cases that its end has begun."""
+    from ringfence.service.followed import followed_by  # noqa: PLC0415 (other commands start without it)
     from ringfence.views import chain as view  # noqa: PLC0415
 
-    last, end = told.events[-1]
+    last, _ = told.events[-1]
     shown = view.chain(case, (each for _, each in told.events), _names(reader, last), told.epoch_ms)
-    if not isinstance(end, ev.Closed) or all(entry.domain is None for entry in end.outcome):
-        return shown
-    before = takewhile(lambda each: each[0] < last, reader.events(max(0, last - JUST_BEFORE), kinds=(ev.Decided,)))
-    found = (view.follows(each, case) for _, each in before)
-    return replace(shown, followed_by=tuple(dict.fromkeys(each for each in found if each is not None)))
+    return replace(shown, followed_by=followed_by(reader, case, told))
 
 
 def _names(reader: Reader, until: int) -> dict[DomainId, str]:

@@ -18,6 +18,7 @@ from ringfence.journal.store import Reader
 from ringfence.journal.telling import told_of
 from ringfence.record.evidence import Unrecognised
 from ringfence.service import control_protocol as say
+from ringfence.service.followed import followed_by
 from ringfence.service.histories import SILENT, Context, Words
 from ringfence.service.http.api import Asked, CaseNumber
 from ringfence.service.http.bounds import MOST_EVENTS, MOST_SCANNED
@@ -124,7 +125,7 @@ class CaseExplained(msgspec.Struct, frozen=True, kw_only=True):
     ``links`` are in the order in which things happened, ``at_ms`` on the host's clock, whose 0 was at ``epoch_wall_ms``
     (None if that is not known). ``evidence`` are the records that it rests on, decoded; ``suspects`` is what its last
     trend points at, the best first. ``outcome`` is empty while it is open; ``whole`` is False if the case is longer
-    than one request looks at.
+    than one request looks at. ``followed_by`` are the cases that were begun because of its end.
     """
 
     case: int
@@ -136,6 +137,7 @@ class CaseExplained(msgspec.Struct, frozen=True, kw_only=True):
     suspects: tuple[ev.Accused, ...] = ()
     epoch_wall_ms: int | None = None
     whole: bool = True
+    followed_by: tuple[int, ...] = ()
 
 
 class EventExplained(msgspec.Struct, frozen=True, kw_only=True):
@@ -176,6 +178,7 @@ def _case(journal: Path, number: CaseId, context: Context) -> CaseExplained | Pr
         own = [(at, each) for at, each in told.events if not isinstance(each, ev.Carried)]
         words = Words(context, own[0][0])
         words.learn(reader, own[-1][0])
+        followed = followed_by(reader, number, told)
     shown = chain.chain(number, (each for _, each in told.events), words.names, told.epoch_ms)
     found = (judged(each.record) for _, each in own if isinstance(each, ev.Received))
     return CaseExplained(
@@ -188,6 +191,7 @@ def _case(journal: Path, number: CaseId, context: Context) -> CaseExplained | Pr
         suspects=next((each.accused for _, each in reversed(own) if isinstance(each, ev.TrendSeen)), ()),
         epoch_wall_ms=told.epoch_ms,
         whole=len(own) < MOST_SCANNED,
+        followed_by=followed,
     )
 
 

@@ -132,6 +132,15 @@ export function render(number, what = 'case') {
               : null,
             line?.pages ? [h('dt', 'pages'), h('dd', plural(line.pages, 'page'))] : null,
             line?.superseded_by ? [h('dt', 'taken over'), h('dd', 'by ', caseLink(line.superseded_by))] : null,
+            chain.followed_by?.length
+              ? [
+                  h('dt', 'followed by'),
+                  h(
+                    'dd',
+                    chain.followed_by.map((each) => [caseLink(each), ' ']),
+                  ),
+                ]
+              : null,
             places(chain),
             h('dt', 'on the host'),
             h('dd', h('code', `ringfence explain ${number}`)),
