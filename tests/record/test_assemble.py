@@ -269,12 +269,14 @@ def test_edacs_own_print_with_0x_before_its_numbers_is_a_record_and_its_place_is
     assert (place.bank_group, place.bank, place.row, place.column) == (3, 2, 0x5A1, 0x3F8)
 
 
-def test_what_is_said_of_a_report_printed_twice_belongs_to_the_one_that_is_shown() -> None:
-    first, second = records(
+@pytest.mark.parametrize("step", [1, -1])
+def test_what_is_said_of_a_report_printed_twice_belongs_to_the_one_that_is_shown(step: int) -> None:
+    text = (
         "mce: [Hardware Error]: CPU 3: Machine Check: 0 Bank 7: 8c00004000010090\n"
         "mce: [Hardware Error]: TSC 1a2b3c4d5e6f7 ADDR 1234567040 MISC 86 PPIN 8c1b2d3e4f50617\n"
         f"mce: [Hardware Error]: PROCESSOR 0:50657 TIME 1700000000 SOCKET 1 APIC 1a microcode 5000021\n{SKX_COMMON}"
     )
+    first, second = records("\n".join(text.split("\n")[::step]))
     assert first.memory is not None
     assert first.memory.location.label == "CPU_SrcID#1_MC#0_Chan#0_DIMM#1"
     assert second.memory is None

@@ -64,7 +64,7 @@ def _bare(memory: MemoryReport) -> bool:
 
 
 def _first_told(burst: Burst, draft: Draft) -> Draft:
-    """The first of the records that are one report, printed by the kernel and by EDAC's driver: it is the one shown."""
+    """The first in the file of the records that are one report, printed by the kernel and by a driver: it is shown."""
     if not draft.registers.get("tsc"):
         return draft
     told = ("tsc", "status", "addr", "misc")
@@ -73,7 +73,7 @@ def _first_told(burst: Burst, draft: Draft) -> Draft:
         if all(d.registers.get(name) == draft.registers.get(name) for name in told)
         and (d.values.get("cpu"), d.values.get("bank")) == (draft.values.get("cpu"), draft.values.get("bank"))
     ]  # fmt: skip
-    return min(same, key=lambda each: each.first.order)
+    return min(same, key=lambda each: each.first.number)
 
 
 def join_edac(burst: Burst, pieces: Sequence[tuple[Line, Fragment]]) -> list[tuple[Line, Fragment]]:
