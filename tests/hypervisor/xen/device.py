@@ -254,9 +254,12 @@ class ModelStore:
         self.host = host
         self.more: dict[str, str] = {}
         self.asked = 0
+        self.is_silent = False
 
     def _all(self) -> dict[str, str]:
         found: dict[str, str] = {}
+        if self.is_silent:
+            return found
         for each in self.host.situation(None).domains:
             found[f"/local/domain/{each.id}/name"] = each.name
             found[f"/libxl/{each.id}/device/console/0"] = ""

@@ -426,6 +426,17 @@ def test_a_disk_of_which_nothing_can_be_proven_forbids_the_restore(bench: Bench,
     assert why in bench.done(RestoreDomain(bench.pv)).because
 
 
+def test_while_the_xenstore_is_silent_nobody_is_saved_who_could_not_be_restored(bench: Bench) -> None:
+    bench.store.is_silent = True
+    result = bench.done(SaveDomain(bench.pv))
+    assert result.status is Status.FAILED
+    assert "the xenstore does not say which disks it has" in result.because
+    bench.store.is_silent = False
+    assert bench.state() is DomainState.RUNNING
+    assert bench.done(SaveDomain(bench.pv)).status is Status.DONE
+    assert bench.done(RestoreDomain(bench.pv)).status is Status.DONE
+
+
 def test_a_domain_whose_disks_cannot_be_told_is_saved_and_not_restored(bench: Bench) -> None:
     bench.store.more[f"/libxl/{bench.pv}/device/vbd/51712/frontend"] = "without a back end"
     assert bench.done(SaveDomain(bench.pv)).status is Status.DONE

@@ -305,8 +305,13 @@ class XenHost:
         if known.state is DomainState.PAUSED and known.kind is not DomainKind.HVM:
             why = "it is paused, and its own kernel has a part in saving it: it would have to run for that"
             return Result(Status.REFUSED, why)
+        disks = disks_of(known.id, self._parts.store)
+        if disks is None and not self._parts.store.directory(f"/libxl/{known.id}"):
+            # Who is overloaded now is asked again later: a guest is not stopped for good by that.
+            why = "the xenstore does not say which disks it has, and without that it could not be restored"
+            return Result(Status.FAILED, why)
         try:
-            file = self._checkpoints.begun(order, known, self.now_ms(), disks_of(known.id, self._parts.store))
+            file = self._checkpoints.begun(order, known, self.now_ms(), disks)
         except OSError as error:
             return Result(Status.FAILED, f"nothing can be written beside the saved domains: {error.strerror}")
         self._saves.add(order)
