@@ -21,7 +21,7 @@ from ringfence.service import control_protocol as say
 
 T = TypeVar("T")
 RINGFENCE = Path(sys.executable).with_name("ringfence")
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 NO_CONFIG = {"RINGFENCE_CONFIG": "/no/such/ringfence.toml"}
 """Whatever this machine is configured with."""
 

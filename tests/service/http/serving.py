@@ -35,7 +35,7 @@ from ringfence.service.policy_source import loaded
 from ringfence.service.writer import Desk, Writer
 
 T = TypeVar("T")
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 
 
 def until(what: Callable[[], T | None], patience_s: float = PATIENCE_S) -> T:

@@ -27,7 +27,7 @@ from ringfence.service.policy_source import loaded
 from ringfence.service.writer import Desk, Writer
 from ringfence.world.situation import Suspect
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True)
