@@ -342,7 +342,10 @@ def test_a_guest_with_an_agent_is_told_of_a_page_that_errs_again_and_again(world
         until_s = time.monotonic() + 30
         while world.host.situation(None).domains[1].handler is not McaHandler.AGENT and time.monotonic() < until_s:
             world.host.arrivals()
+        while "info registers" not in world.qemu.asked and time.monotonic() < until_s:
+            world.host.arrivals()  # the map is read before a page of it errs
         assert world.host.situation(_record(CORRECTED)).frames[0].owner == GUEST
+        assert world.qemu.asked.count("info mtree -f") == 1
         situation = world.host.situation(_record(CORRECTED))
         trend = Trend(
             suspect=Suspect.PAGE, name="page", count=99, distinct_syndromes=1, window_ms=3_600_000, frames=(FRAME,)

@@ -35,7 +35,7 @@ from ringfence.hypervisor.port import Arrival, Capability, Ended, Token
 from ringfence.hypervisor.telemetry import running_of
 from ringfence.quick import changed
 from ringfence.record.evidence import Record
-from ringfence.world.domain import Checkpoint, Dom0State, Domain, DomainKind, DomainState
+from ringfence.world.domain import Checkpoint, Dom0State, Domain, DomainKind, DomainState, McaHandler
 from ringfence.world.identities import DOM0, CaseId, DomainId, Frame, GuestFrame
 from ringfence.world.situation import Context, Platform, Running, Situation
 from ringfence.world.steps import (
@@ -103,6 +103,7 @@ class KvmHost:
         self._numbers: dict[str, DomainId] = {}
         self._keys: dict[DomainId, str] = {}
         self._ser_p = False
+        self._mapped: set[tuple[str, tuple[int, int]]] = set()
         parts.guests.changed = self._aside.wake
         parts.owners.ended = partial(_ended, parts, self._numbering.earlier)
         parts.start()
@@ -179,8 +180,21 @@ class KvmHost:
             self._numbering.keep()
         guests = self._parts.guests.sight.guests
         self._agents.turn(((self._numbers[each.key], each) for each in guests if each.key in self._numbers), now_ms)
+        self._map_those_that_listen(guests, now_ms)
         ends = (*self._aside.ended(), *self._agents.links.ended(now_ms))
         return tuple(Ended(StepEnded(order, result)) for order, result in ends)
+
+    def _map_those_that_listen(self, guests: tuple[Guest, ...], now_ms: int) -> None:
+        """A guest with an agent is told of its pages by their numbers: QEMU's map is read once it has registered."""
+        links, numbers = self._agents.links, self._numbers
+        listens = {
+            (each.key, each.process.identity)
+            for each in guests
+            if each.process is not None and each.key in numbers and links.handler(numbers[each.key], now_ms) is _AGENT
+        }
+        for key, _ in listens - self._mapped:
+            self._parts.owners.map_soon(key)
+        self._mapped = listens
 
     def acknowledge(self, token: Token) -> None:
         """As ``port.Hypervisor.acknowledge``: nothing that comes this way waits to be forgotten."""
@@ -459,6 +473,7 @@ def _ended(parts: Parts, earlier: Mapping[int, tuple[int, str]], pid: int) -> st
     return parts.guests.ended.get(pid, key if is_gone else "")
 
 
+_AGENT: Final = McaHandler.AGENT
 _IN_USE_STILL: Final = frozenset({"Ignored", "Failed", "Delayed"})
 """What the kernel says of a page that it has marked and could not take away from its user (mm/memory-failure.c,
 action_name)."""

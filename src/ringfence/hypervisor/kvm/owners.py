@@ -92,6 +92,7 @@ class Owners:
     proc: Path = Path("/proc")
     ended: Callable[[int], str] = lambda _: ""
     _wanted: OrderedDict[int, None] = field(default_factory=OrderedDict)
+    _to_map: OrderedDict[str, None] = field(default_factory=OrderedDict)
     _answers: OrderedDict[int, Answer] = field(default_factory=OrderedDict)
     _so_far: tuple[int, Answer] = (-1, NOT_KNOWN)
     _memory: dict[tuple[int, int], GuestMemory] = field(default_factory=dict)
@@ -182,15 +183,27 @@ class Owners:
                 return None
         return known
 
+    def map_soon(self, key: str) -> None:
+        """Have a guest's map read when there is nothing else to do: the numbers of its pages will be wanted soon."""
+        with self._turn:
+            self._to_map[key] = None
+            while len(self._to_map) > QUEUE:
+                self._to_map.popitem(last=False)
+            self._turn.notify_all()
+
     # --- in the thread -----------------------------------------------------------------------------------------------
 
     def _go_on(self) -> None:
         while True:
             with self._turn:
-                self._turn.wait_for(lambda: bool(self._wanted) or self._is_over)
+                self._turn.wait_for(lambda: bool(self._wanted or self._to_map) or self._is_over)
                 if self._is_over:
                     return
-                frame, _ = self._wanted.popitem(last=False)
+                key = "" if self._wanted else self._to_map.popitem(last=False)[0]
+                frame = -1 if key else self._wanted.popitem(last=False)[0]
+            if key:
+                self._map(key)
+                continue
             try:
                 answer, self.fault = self.look(frame), ""
             except Exception as error:
@@ -203,6 +216,14 @@ class Owners:
                 while len(self._answers) > ANSWERS:
                     self._answers.popitem(last=False)
                 self._turn.notify_all()
+
+    def _map(self, key: str) -> None:
+        try:
+            for guest in self.guests():
+                if guest.key == key:
+                    self._memory_of(guest, _NOWHERE)
+        except Exception as error:
+            self.fault = f"reading the map of guest {plain(key)} failed: {plain(repr(error), 400)}"
 
     def look(self, frame: int) -> Answer:
         """Look for a frame now."""
@@ -365,6 +386,8 @@ class Owners:
 
 
 _CGROUPS: Final = Path("/sys/fs/cgroup")
+_NOWHERE: Final = -1
+"""No process has memory at this address."""
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 """Of the start of a process (proc(5), stat, field 22)."""
 _CLOCKS_S: Final = 60.0
