@@ -121,19 +121,11 @@ def _explained(reader: Reader, number: int, *, as_event: bool) -> _Shown | None:
 
 def _chain(reader: Reader, case: CaseId, told: Told) -> Chain:
     """A case's chain, with the cases that its end has begun."""
-<<<<<<< ours
     from ringfence.service.followed import followed_by  # noqa: PLC0415 (other commands start without it)
     from ringfence.views import chain as view  # noqa: PLC0415
 
     last, _ = told.events[-1]
     shown = view.chain(case, (each for _, each in told.events), _names(reader, last), told.epoch_ms)
-=======
-    from ringfence.journal.telling import followed_by  # noqa: PLC0415 (other commands start without it)
-    from ringfence.views import chain as view  # noqa: PLC0415
-
-    names = _names(reader, told.events[-1][0])
-    shown = view.chain(case, (each for _, each in told.events), names, told.epoch_ms)
->>>>>>> theirs
     return replace(shown, followed_by=followed_by(reader, case, told))
 
 

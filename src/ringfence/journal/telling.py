@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice, takewhile
-from typing import Final
+from itertools import islice
 
 import msgspec
 
@@ -49,29 +48,6 @@ def _ends(journal: Readable, own: list[tuple[int, ev.Stored]], most: int | None)
             if not wanted:
                 break
     return found
-
-
-def follows_from(case: CaseId) -> str:
-    """What a decision rests on that was taken because of a case's end."""
-    return f"case {case}"
-
-
-JUST_BEFORE: Final = 512
-"""Events: what follows from a case's end is begun in the turn that closes it, right before that is written."""
-
-
-def followed_by(journal: Readable, case: CaseId, told: Told) -> tuple[CaseId, ...]:
-    """The cases that were begun because of a case's end: one that brings a guest back, for a guest that has ended.
-
-    Raises ``JournalDamagedError`` as ``Readable.events`` does.
-    """
-    last, end = told.events[-1]
-    if not isinstance(end, ev.Closed) or all(entry.domain is None for entry in end.outcome):
-        return ()
-    decided = journal.events(max(0, last - JUST_BEFORE), kinds=(ev.Decided,))
-    before = (each for _, each in takewhile(lambda each: each[0] < last, decided) if isinstance(each, ev.Decided))
-    found = (each.case for each in before if any(reason.cite == follows_from(case) for reason in each.reasons))
-    return tuple(dict.fromkeys(found))
 
 
 def on_one_clock(told: Iterable[tuple[int, ev.Stored]], lives: Sequence[Life]) -> Told:

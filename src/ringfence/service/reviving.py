@@ -13,11 +13,10 @@ from ringfence.decision.policy import Operation, Policy
 from ringfence.decision.rows import Because, Row
 from ringfence.diagnosis.severity import Severity
 from ringfence.journal import events as ev
-from ringfence.journal.telling import follows_from
 from ringfence.service import written
 from ringfence.service.campaigning import Campaigning, part_begun, part_ended
 from ringfence.service.ledger import Ledger
-from ringfence.views.chain import CRASHED
+from ringfence.views.chain import CRASHED, follows_from
 from ringfence.world.domain import Domain, DomainState
 from ringfence.world.identities import CaseId, DomainId
 

@@ -135,6 +135,18 @@ def chain(
     return Chain(case, title or _UNTITLED, tuple(links), outcome, epoch_ms)
 
 
+def follows(event: ev.Stored, case: CaseId) -> CaseId | None:
+    """The case that was begun because of the end of another, if this event says so."""
+    if isinstance(event, ev.Decided) and any(reason.cite == follows_from(case) for reason in event.reasons):
+        return event.case
+    return None
+
+
+def follows_from(case: CaseId) -> str:
+    """What a decision rests on that was taken because of a case's end."""
+    return f"case {case}"
+
+
 def chain_of_record(
     number: int, event: ev.Received, further: Iterable[ev.AlsoSeen] = (), epoch_ms: int | None = None
 ) -> Chain:

@@ -15,7 +15,7 @@ from ringfence.diagnosis.finding import Event as Diagnosed
 from ringfence.diagnosis.finding import Finding, judged
 from ringfence.journal import events as ev
 from ringfence.journal.store import Reader
-from ringfence.journal.telling import followed_by, told_of
+from ringfence.journal.telling import told_of
 from ringfence.record.evidence import Unrecognised
 from ringfence.service import control_protocol as say
 from ringfence.service.followed import followed_by
@@ -124,13 +124,8 @@ class CaseExplained(msgspec.Struct, frozen=True, kw_only=True):
 
     ``links`` are in the order in which things happened, ``at_ms`` on the host's clock, whose 0 was at ``epoch_wall_ms``
     (None if that is not known). ``evidence`` are the records that it rests on, decoded; ``suspects`` is what its last
-<<<<<<< ours
     trend points at, the best first. ``outcome`` is empty while it is open; ``whole`` is False if the case is longer
     than one request looks at. ``followed_by`` are the cases that were begun because of its end.
-=======
-    trend points at, the best first. ``outcome`` is empty while it is open; ``followed_by`` are the cases that were
-    begun because of its end; ``whole`` is False if the case is longer than one request looks at.
->>>>>>> theirs
     """
 
     case: int
@@ -141,7 +136,6 @@ class CaseExplained(msgspec.Struct, frozen=True, kw_only=True):
     evidence: tuple[jsonl.FindingLine, ...]
     suspects: tuple[ev.Accused, ...] = ()
     epoch_wall_ms: int | None = None
-    followed_by: tuple[CaseId, ...] = ()
     whole: bool = True
     followed_by: tuple[int, ...] = ()
 
@@ -184,11 +178,7 @@ def _case(journal: Path, number: CaseId, context: Context) -> CaseExplained | Pr
         own = [(at, each) for at, each in told.events if not isinstance(each, ev.Carried)]
         words = Words(context, own[0][0])
         words.learn(reader, own[-1][0])
-<<<<<<< ours
         followed = followed_by(reader, number, told)
-=======
-        following = followed_by(reader, number, told)
->>>>>>> theirs
     shown = chain.chain(number, (each for _, each in told.events), words.names, told.epoch_ms)
     found = (judged(each.record) for _, each in own if isinstance(each, ev.Received))
     return CaseExplained(
@@ -200,7 +190,6 @@ def _case(journal: Path, number: CaseId, context: Context) -> CaseExplained | Pr
         evidence=tuple(_finding_line(each) for each in found if not isinstance(each, Unrecognised)),
         suspects=next((each.accused for _, each in reversed(own) if isinstance(each, ev.TrendSeen)), ()),
         epoch_wall_ms=told.epoch_ms,
-        followed_by=following,
         whole=len(own) < MOST_SCANNED,
         followed_by=followed,
     )
