@@ -149,7 +149,9 @@ def test_what_the_kernel_logs_of_an_error_is_the_same_error_after_the_clock_was_
 
 
 @pytest.mark.xfail(
-    reason="a guest whose page errs again and again is not told by its agent before the page is exchanged"
+    reason="three errors come within three seconds, and an emulated host's libvirt may take longer to say which of its "
+    "guest's pages it is: a page without a number is not told of",
+    strict=False,  # which of the two is faster depends on who else wants the processor
 )
 def test_a_guest_with_an_agent_is_told_of_a_page_while_it_is_still_good(kvm_lab: KvmLab) -> None:
     """II.1, B.4: by its virtio-serial port, in its own addresses; the agent's answer is in the history."""
