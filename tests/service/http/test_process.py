@@ -55,9 +55,12 @@ def test_a_person_sees_what_waits_and_grants_it_over_http_and_the_journal_says_w
         given = client.post("/api/v1/approve", word)
         assert (given.status, given.json["because"]) == (200, "granted")
         assert client.post("/api/v1/approve", word).status == 404, "a word is said once"
-        explained = client.get(f"/api/v1/cases/{waiting['case']}").json
-        assert any("granted destroy" in link["text"] for link in explained["links"])
-        assert explained["evidence"]
+
+        def told() -> bool:  # as soon as it is on the disk, from where it is read
+            explained = client.get(f"/api/v1/cases/{waiting['case']}").json
+            return bool(explained["evidence"]) and any("granted destroy" in each["text"] for each in explained["links"])
+
+        assert until(told)
         health = client.get("/api/v1/health").json
         assert health["hypervisor"].startswith("model")
         said = [each.who for each in made.journal() if isinstance(each, ev.ApprovalGiven)]
