@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-import socket
 import subprocess
 import threading
 import time
@@ -18,9 +17,6 @@ import pytest
 
 from ringfence.action.carry import carry_out
 from ringfence.arch.cpuid import Vendor
-from ringfence.decision.answer import ahead
-from ringfence.decision.policy import Policy
-from ringfence.guest.protocol import Hello, Told, encoded, from_host
 from ringfence.hypervisor.boot import Boot
 from ringfence.hypervisor.kvm import host as module
 from ringfence.hypervisor.kvm import named_pages
@@ -35,17 +31,16 @@ from ringfence.hypervisor.kvm.processor import Processor
 from ringfence.hypervisor.kvm.qemu_processes import QemuProcess, kill, start_of
 from ringfence.hypervisor.port import Capability, Ended, Hypervisor
 from ringfence.record.evidence import Format, Origin, Record, Registers
-from ringfence.world.domain import DomainKind, DomainState, McaHandler
+from ringfence.world.domain import DomainKind, DomainState
 from ringfence.world.frames import FrameUse
 from ringfence.world.identities import DOM0, DomainId, Frame, GuestFrame, StepId
-from ringfence.world.situation import Deed, Suspect, Trend
+from ringfence.world.situation import Deed
 from ringfence.world.steps import (
     DestroyDomain,
     ExchangeFrame,
     InjectVmce,
     IsolateFrame,
     MigrateDomain,
-    NotifyGuest,
     OfflineFrame,
     OnlineFrame,
     Order,
@@ -319,45 +314,6 @@ def test_a_page_that_is_still_good_is_moved_and_a_lost_one_is_given_up(world: Wo
     assert world.written[2:] == [("hard_offline_page", FRAME)]
     assert world.give(IsolateFrame(FRAME)) is Status.DONE and len(world.written) == 3
     assert world.give(OnlineFrame(FRAME)) is Status.REFUSED
-
-
-def test_a_guest_with_an_agent_is_told_of_a_page_that_errs_again_and_again(world: World, tmp_path: Path) -> None:
-    """II.1, B.4: in its own number for the page, before the page is exchanged."""
-    home = world.files.root / "proc" / str(os.getpid())
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(path := str(tmp_path / "agent"))
-        listening.listen(1)
-        words = ["qemu-system-x86_64", "-chardev", f"socket,id=c,path={path}", "-device",
-                 "virtserialport,chardev=c,name=org.ringfence.guest.0"]  # fmt: skip
-        (home / "cmdline").write_bytes("\0".join(words).encode() + b"\0")
-        for link in tuple(world.parts.guests._links.values()):
-            link.qmp.close()  # the command line is read when QEMU is first talked to
-        world.parts.guests._retry_s.clear()
-        world.parts.guests.look()
-        world.host.arrivals()
-        agent, _ = listening.accept()
-    with agent, agent.makefile("rb") as said:
-        agent.settimeout(30)
-        agent.sendall(encoded(Hello(1, 1, "test")) + b"\n")
-        until_s = time.monotonic() + 30
-        while world.host.situation(None).domains[1].handler is not McaHandler.AGENT and time.monotonic() < until_s:
-            world.host.arrivals()
-        while "info registers" not in world.qemu.asked and time.monotonic() < until_s:
-            world.host.arrivals()  # the map is read before a page of it errs
-        assert world.host.situation(_record(CORRECTED)).frames[0].owner == GUEST
-        assert world.qemu.asked.count("info mtree -f") == 1
-        situation = world.host.situation(_record(CORRECTED))
-        trend = Trend(
-            suspect=Suspect.PAGE, name="page", count=99, distinct_syndromes=1, window_ms=3_600_000, frames=(FRAME,)
-        )  # fmt: skip
-        told, out = ahead(trend, situation, Policy()).steps
-        assert told == NotifyGuest(GUEST, (GuestFrame(3),), must_act=False, endangered=True)
-        assert isinstance(out, OfflineFrame)
-        assert world.give(told) is Status.RUNNING
-        world.host.arrivals()
-        heard = (from_host(line.strip()) for line in said if line.strip())
-        message = next(each for each in heard if isinstance(each, Told))
-    assert [each.address for each in message.ranges] == [0x3000]
 
 
 def test_a_page_that_was_lost_in_an_earlier_life_is_not_read_to_be_moved(world: World) -> None:
