@@ -12,9 +12,9 @@ EDAC = (
 )
 
 
-def reading(status: str, rest: str = "") -> BankReading:
+def reading(status: str, before: str = "") -> BankReading:
     edac = EDAC.format(status[8:12], status[12:])
-    return decode(record(f"STATUS {status} MCGSTATUS 0\n{rest}{edac}")).reading
+    return decode(record(f"{before}STATUS {status} MCGSTATUS 0\n{edac}")).reading
 
 
 def test_a_missing_address_is_taken_from_the_edac_line_and_that_is_said() -> None:

@@ -25,6 +25,8 @@ from ringfence.journal.salvage import opened
 from ringfence.journal.snapshot import SHAPE, encode
 from ringfence.journal.store import PATIENCE_S, Journal, Reader
 from ringfence.service import answers, ledger
+from ringfence.service import control_protocol as say
+from ringfence.service import writer as writing
 from ringfence.service.answers import Doorkeeping
 from ringfence.service.evidence import Piece
 from ringfence.service.loop import Loop
@@ -32,6 +34,7 @@ from ringfence.service.measures import Measures
 from ringfence.service.model_world import ModelWorld, nothing
 from ringfence.service.policy_source import loaded
 from ringfence.service.writer import Desk, Writer
+from ringfence.world.steps import Status
 from tests.contract.backends import BACKENDS, World
 from tests.service.sources.reports import Fault, registers
 
@@ -256,3 +259,44 @@ def test_the_writer_takes_and_answers_while_the_disk_hangs_and_says_so(
     assert not writer.is_alive()
     with Reader(path) as reader:
         assert sum(isinstance(event, ev.Received) for _, event in reader.events()) == 1
+
+
+def test_whoever_changed_something_is_answered_when_it_is_on_the_disk_or_told_that_it_is_not(
+    path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = threading.Event()
+    writer = Writer(
+        path,
+        lambda boot: ModelWorld(nothing(), DEFAULT, seed=1, boot=boot),
+        loaded(None, otherwise=DEFAULT),
+        plugins={},
+        told=lambda _: began.set(),
+        ended=lambda _: None,
+        opening=partial(opened, patience_s=LONG_S),
+    )
+
+    def changing(desk: Desk) -> say.Done:
+        desk.loop.note(lost(3))
+        return say.Done(status=Status.DONE, because="granted")
+
+    writer.start()
+    try:
+        assert began.wait(30)
+        journal = writer.ask(lambda desk: desk.journal).result(30)
+        monkeypatch.setattr(writing, "ANSWER_S", LONG_S)
+        with hanging(path, journal):
+            told = writer.ask(changing)
+            assert writer.ask(lambda desk: desk.loop.unwritten).result(30) == (1, 0), (
+                "who changes nothing does not wait"
+            )
+            assert not told.done()
+        assert told.result(30).because == "granted"
+        with Reader(path) as reader:
+            assert any(isinstance(event, ev.Lost) for _, event in reader.events())
+        monkeypatch.setattr(writing, "ANSWER_S", 0.0)
+        with hanging(path, journal):
+            assert writer.ask(changing).result(30).because.startswith("granted; it is not on the disk yet")
+    finally:
+        writer.stop("the test ends")
+        writer.join(30)
+    assert not writer.is_alive()

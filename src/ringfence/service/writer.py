@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Generic, Protocol, TypeVar
 
+from msgspec import structs
+
 from ringfence.decision.policy import Policy
 from ringfence.errors import JournalDamagedError, JournalError
 from ringfence.hypervisor.port import Hypervisor
@@ -24,6 +26,7 @@ from ringfence.journal.lives import Life, lives
 from ringfence.journal.recall import remember
 from ringfence.journal.salvage import doubt
 from ringfence.journal.store import Journal
+from ringfence.service import control_protocol as say
 from ringfence.service.loop import Loop
 from ringfence.service.measures import Measures
 from ringfence.service.plugins import Plugin
@@ -39,6 +42,9 @@ SLICES_AT_ONCE: Final = 25
 """Slices of time that are caught up before whoever waits in the inbox is heard again."""
 MOST_MEASURED: Final = 1_000
 """Turns and requests that wait for the disk and are measured once it answers; of more, the newest."""
+ANSWER_S: Final = 2.0
+"""The answer to an instruction that the disk has not taken yet waits for it so long at most, and then says so: the disk
+may be full for days. Sources are not held up by it: each is told whether what it handed in is durable."""
 LEAST_WAIT_S: Final = 0.001
 """What is due and cannot be done yet is not asked for more often than this."""
 
@@ -116,15 +122,36 @@ class _Wanted(Generic[T]):
     what: Callable[[Desk], T]
     answer: Future[T]
     asked_s: float = field(default_factory=time.monotonic)
+    _found: list[T] = field(default_factory=list)
 
-    def run(self, desk: Desk) -> None:
+    def run(self, desk: Desk) -> bool:
+        """Do it; whether somebody waits to be told what came of it."""
         if not self.answer.set_running_or_notify_cancel():
-            return
+            return False
         try:
-            self.answer.set_result(self.what(desk))
+            self._found.append(self.what(desk))
         except Exception as error:
             self.answer.set_exception(error)
             raise
+        return True
+
+    @property
+    def is_promise(self) -> bool:
+        """Whether what came of it is told to somebody who gave an instruction, and may forget it now."""
+        return isinstance(self._found[0], say.Done)
+
+    def tell(self, *, is_durable: bool = True) -> None:
+        """Tell what came of it. Whoever changed something is told if that is not on the disk."""
+        (found,) = self._found
+        self.answer.set_result(found if is_durable else _not_durable(found))
+
+
+def _not_durable(found: T) -> T:
+    """An answer that says that the disk has not got what it tells of."""
+    if not isinstance(found, say.Done):
+        return found
+    said = f"{found.because}; " if found.because else ""
+    return structs.replace(found, because=f"{said}it is not on the disk yet: `ringfence status` says why")
 
 
 class Writer(threading.Thread):
@@ -155,6 +182,7 @@ class Writer(threading.Thread):
         self._opening, self._began, self._pages_left_to = opening, False, pages_left_to
         self._inbox: queue.Queue[_Wanted[object] | None] = queue.Queue(INBOX)
         self._measured: deque[tuple[float, float | None]] = deque(maxlen=MOST_MEASURED)
+        self._untold: deque[_Wanted[object]] = deque()
         self._because: str | None = None
         self._gone = threading.Event()
         self.beat_s = time.monotonic()
@@ -205,6 +233,8 @@ class Writer(threading.Thread):
             # Whatever it is: the process has to hear of it, and ends.
             error = caught
         self._gone.set()
+        while self._untold:
+            self._untold.popleft().tell(is_durable=False)
         while not self._inbox.empty():
             wanted = self._inbox.get_nowait()
             if wanted is not None:
@@ -240,7 +270,9 @@ class Writer(threading.Thread):
             self.beat_s = time.monotonic()
             self._hear(desk)
             self._pass_time(desk)
+            self._tell(desk)
         desk.loop.stop(self._because)
+        self._tell(desk)
         self._told(journal.last)
         if not any(desk.loop.unwritten):
             with suppress(JournalError):  # the next start folds a few events more
@@ -291,11 +323,25 @@ class Writer(threading.Thread):
                 wait_s = max(LEAST_WAIT_S, desk.world.wait_s(wake_ms)) if not heard else 0
                 wanted = self._inbox.get(block=not heard, timeout=wait_s)
                 if wanted is not None:
-                    written = desk.written
-                    wanted.run(desk)
+                    written, unkept = desk.written, desk.loop.unwritten[1]
+                    if wanted.run(desk):
+                        has_changed = desk.written > written or desk.loop.unwritten[1] > unkept
+                        if has_changed and wanted.is_promise and any(desk.loop.unwritten):
+                            self._untold.append(wanted)
+                        else:
+                            wanted.tell()
                     self._measure(desk, wanted.asked_s, written)
         except queue.Empty:
             pass
+
+    def _tell(self, desk: Desk) -> None:
+        """Give the answers that waited until what they tell of is on the disk, or waited long enough."""
+        latest_s = time.monotonic() - ANSWER_S
+        while self._untold:
+            is_durable = not any(desk.loop.unwritten)
+            if not is_durable and self._untold[0].asked_s > latest_s:
+                break
+            self._untold.popleft().tell(is_durable=is_durable)
 
     def _pass_time(self, desk: Desk) -> None:
         for _ in range(SLICES_AT_ONCE):
