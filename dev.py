@@ -102,7 +102,7 @@ def lab(arguments: list[str]) -> int:
         )
     # As a module: the labs are no part of the package, and are found from here.
     # Xen's machines and KVM's each have a processor: side by side, the two labs take the time of one.
-    both = ("-n", "2", "--dist", "loadgroup", "lab/tests")
+    both = ("-n", "2", "lab/tests")
     return run(BIN / "python", "-m", "pytest", "-v", "-p", "lab.passed", *(arguments or both))
 
 

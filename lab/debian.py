@@ -43,9 +43,9 @@ def cache() -> Path:
 
 
 @contextmanager
-def building() -> Iterator[None]:
-    """One builder at a time, of all processes that share the cache: the labs start at the same moment."""
-    with (cache() / "building.lock").open("w") as lock:
+def alone(what: str) -> Iterator[None]:
+    """One builder of a thing at a time, of all processes that share the cache: the labs start at the same moment."""
+    with (cache() / f"{what}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

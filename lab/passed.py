@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Final
 
@@ -19,11 +18,11 @@ _passed: dict[str, list[str]] = {}
 
 @pytest.hookimpl
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """A test has passed once its own part has. The name may end in its parameters, and in its worker's group."""
+    """A test has passed once its own part has."""
     file, _, name = report.nodeid.partition("::")
     host = host_of(Path(file).name)
     if report.when == "call" and report.passed and host is not None:
-        _passed.setdefault(host, []).append(re.split(r"[\[@]", name)[0])
+        _passed.setdefault(host, []).append(name.partition("[")[0])
 
 
 @pytest.hookimpl

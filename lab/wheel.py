@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from lab import cpio
-from lab.debian import LabError, building, cache, compile_python
+from lab.debian import LabError, alone, cache, compile_python
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PLACE: Final = "opt/ringfence"
@@ -26,7 +26,7 @@ main()
 """
 
 
-@building()
+@alone("files")
 def archive(python: str, root: Path) -> bytes:
     """A cpio archive with Ringfence under /opt and ``ringfence`` in /usr/bin, for the Python ("3.13") of a Debian."""
     found = cpio.Archive()

@@ -151,7 +151,7 @@ class Image:
 GUEST: Final = Path(__file__).with_name("guest.py")
 
 
-@debian.building()
+@debian.alone("files")
 def image() -> Image:
     """The files, from the cache if they were made of the same packages by the same code before."""
     tree = debian.unpacked(debian.Release(SUITE).packages(*PACKAGES))

@@ -44,6 +44,7 @@ import xml.etree.ElementTree
 _RECIPE: Final = tuple(Path(__file__).with_name(name) for name in ("host.py", "machine.py", "warm.py"))
 
 
+@debian.alone("kvm-boot")
 def booted(image: Image) -> Frozen:
     """The host, frozen; made anew where anything that it is made of has changed. Raises LabError."""
     hardware = Hardware()

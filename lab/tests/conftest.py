@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]  # it says nothing of its types
 
 from lab import wheel
 from lab.kvm import host as kvm
@@ -50,11 +51,17 @@ PHYSICAL_PAGE: Final = 0x8C
 _failed = pytest.StashKey[bool]()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+class ByLab(LoadScopeScheduling):  # type: ignore[misc]  # as above
     """The tests of one lab stay together, one after the other: a processor each, and machines are booted once."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("kvm" if "kvm" in item.path.name else "xen"))
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "kvm" if Path(nodeid.partition("::")[0]).name.startswith("test_kvm") else "xen"
+
+
+@pytest.hookimpl
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByLab:
+    """Where the tests run on two processors, each has a lab."""
+    return ByLab(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -118,7 +118,7 @@ class Image:
     """The packages, unpacked."""
 
 
-@debian.building()
+@debian.alone("files")
 def image(choice: Choice = TRIXIE) -> Image:
     """The files of a version, from the cache if they were made of the same packages by the same code before."""
     packages = debian.Release(choice.suite).packages(*choice.packages)

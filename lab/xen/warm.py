@@ -39,6 +39,7 @@ class Warm:
     pages: guests.Pages
 
 
+@debian.alone("xen-boot")
 def booted(image: Image, wanted: Wanted) -> Warm:
     """Dom0 and its guests, frozen; made anew where anything that it is made of has changed. Raises LabError."""
     recipe = "\n".join(

@@ -119,7 +119,8 @@ def _mappers(seen: Seen) -> Iterator[Ground]:
 
 def _two_errors(seen: Seen) -> Iterator[Ground]:
     if broken := [(each.frame.frame, each.frame.pages) for each in seen.holdings if each.frame.broken]:
-        yield Ground("page-broken-before", f"{hexed(broken)}: an earlier error has marked it already", "concept L2")
+        because = f"{hexed(broken)}: marked as broken, by an earlier error or for this one"
+        yield Ground("page-broken-before", because, "concept L2")
     frames = tuple(each.frame for each in seen.holdings)
     for case in seen.situation.open_cases:
         if is_about(case, seen.region, frames):

@@ -55,7 +55,7 @@ class FrameFacts:
     superpage that cannot be split. ``owner`` is None unless ``use`` is DOMAIN or BALLOONED, and ``guest_frame`` is its
     own number of ``frame``, which stays when its mapping was taken away. ``mappings`` are all ways to it, the owner's
     own among them. ``reclaimable``: the hypervisor can give up this frame of its own.
-    ``broken``: an earlier error has marked it already.
+    ``broken``: it is marked so, by an earlier error, or already for the one that is asked about.
     """
 
     frame: Frame
