@@ -24,6 +24,22 @@ FREEZE_S: Final = 60.0
 """Until the state of the devices, and what of the memory is in no shared file, is written or read again."""
 
 
+_PROCESSOR: Final = re.compile(rb"\x03cpu\0\0\0.\0\0\0\x0c", re.DOTALL)
+"""A processor's section in the state that QEMU writes: its number is below 256, the layout's version 12."""
+_FLAGS_AT: Final = 16 * 8 + 8 + 8
+"""After 16 registers, the instruction pointer and RFLAGS (QEMU 7.2 to 10, target/i386/machine.c)."""
+_IN_GUEST: Final = 1 << 21
+"""HF_GUEST_MASK (QEMU, target/i386/cpu.h)."""
+
+
+def _hidden_flags(state: bytes) -> list[int]:
+    """What QEMU calls hflags, of each processor in a frozen machine's state. Raises LabError if there is none."""
+    found = [match.end() + _FLAGS_AT for match in _PROCESSOR.finditer(state)]
+    if not found:
+        raise LabError("QEMU's state of a processor is not where it was in its versions 7.2 to 10")
+    return [int.from_bytes(state[at : at + 4], "big") for at in found]
+
+
 class Machine:
     """A machine with its files in ``home``: ``com1.log`` and ``com2.log`` are what it said, ``qemu.log`` QEMU's words.
 
@@ -80,11 +96,17 @@ class Machine:
         """Write the state of processors and devices to a file, and switch it off.
 
         Memory in a shared file (``memory-backend-file,share=on``) is not written once more: it stays in that file.
+        A processor that is in a guest of the machine's own (SVM) is let out of it first: QEMU's emulation does not take
+        such a one in again ("vCPU set in guest-mode inconsistent with migrated kernel nested state").
         """
-        self.monitor("stop")
         self.monitor("migrate_set_capability x-ignore-shared on")
-        self.monitor(f'migrate "exec:cat > {state}"')
-        self._migrated()
+        for _ in wait(FREEZE_S, "a moment in which no processor is in a guest"):
+            self.monitor("stop")
+            self.monitor(f'migrate "exec:cat > {state}"')
+            self._migrated()
+            if not any(flags & _IN_GUEST for flags in _hidden_flags(state.read_bytes())):
+                break
+            self.monitor("cont")
         self.stop()
 
     def thaw(self, arguments: Sequence[str], state: Path, *, tied: bool = True) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from lab.tests.conftest import XenLab
 from lab.xen import agent_guest
 from lab.xen import dom0 as xen
@@ -16,7 +14,6 @@ inform_of_ce = true
 """
 
 
-@pytest.mark.xfail(reason="it registers over a real xenstore; that it is told of a page and heals was not seen yet")
 def test_a_guest_with_the_agent_is_told_ahead_of_loss_and_heals(xen_lab: XenLab) -> None:
     """I.3a-inform, II.2: a corrected error in a page of a process in the guest. Its agent hears of it by the xenstore,
     in the guest's own number, has the kernel copy the page away, and answers; the process notices nothing.

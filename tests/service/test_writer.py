@@ -42,3 +42,29 @@ def test_everybody_is_answered_while_there_is_always_one_more_who_waits(tmp_path
     finally:
         writer.stop("the test ends")
         writer.join(10)
+
+
+def test_what_wakes_it_takes_no_room_from_whoever_asks(tmp_path: Path) -> None:
+    """A host that has much to tell while the writer is at something long: clients are heard all the same."""
+    began, goes_on = threading.Event(), threading.Event()
+    writer = Writer(
+        tmp_path / "journal.sqlite",
+        lambda boot: ModelWorld(nothing(), DEFAULT, seed=1, boot=boot),
+        loaded(None, otherwise=DEFAULT),
+        plugins={},
+        told=lambda _: began.set(),
+        ended=lambda _: None,
+    )
+    writer.start()
+    try:
+        assert began.wait(30)
+        long = writer.ask(lambda _: goes_on.wait(30))
+        for _ in range(2 * INBOX):
+            writer.wake()
+        asked = writer.ask(lambda desk: desk.journal.last)
+        goes_on.set()
+        assert long.result(30)
+        assert asked.result(30) > 0
+    finally:
+        writer.stop("the test ends")
+        writer.join(30)

@@ -212,9 +212,10 @@ class Writer(threading.Thread):
         return self._inbox.qsize()
 
     def wake(self) -> None:
-        """Something has come: look at once."""
-        with suppress(queue.Full):  # then it is awake
-            self._inbox.put_nowait(None)
+        """Something has come: look at once. Whoever is about to look is not told again: who asks needs the room."""
+        if self._inbox.empty():
+            with suppress(queue.Full):
+                self._inbox.put_nowait(None)
 
     def stop(self, because: str) -> None:
         """End in order, soon: the loop's end is journaled."""
