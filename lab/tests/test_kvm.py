@@ -10,13 +10,14 @@ import pytest
 
 from lab.kvm import host as kvm
 from lab.kvm import victims
-from lab.kvm.warm import BARE, GUEST, HUGE
+from lab.kvm.warm import BARE, GUEST, HUGE, POLICY
 from lab.machine import wait
 from lab.service import Event, rows
 from lab.tests.kvm_lab import KvmLab
 
 OPERATION_S: Final = 120.0
 GUEST_S: Final = 240.0
+TOLD_S: Final = 30.0
 LOOKS: Final = 30
 LOOK_S: Final = 0.3
 MANY: Final = 4
@@ -149,12 +150,12 @@ def test_what_the_kernel_logs_of_an_error_is_the_same_error_after_the_clock_was_
 
 
 @pytest.mark.xfail(
-    reason="three errors come within three seconds, and an emulated host's libvirt may take longer to say which of its "
-    "guest's pages it is: a page without a number is not told of",
-    strict=False,  # which of the two is faster depends on who else wants the processor
+    reason="an error is decided upon before it is known whose page it is, where that is good: its guest is not told",
+    strict=False,  # the owner may be known in time
 )
 def test_a_guest_with_an_agent_is_told_of_a_page_while_it_is_still_good(kvm_lab: KvmLab) -> None:
-    """II.1, B.4: by its virtio-serial port, in its own addresses; the agent's answer is in the history."""
+    """I.3a-inform, B.4: by its virtio-serial port, in its own addresses; the agent's answer is in the history."""
+    kvm_lab.service.obey(f"{POLICY}\n[otherwise]\ninform_of_ce = true\n")
     victims.agent(kvm_lab.host, GUEST)
     for _ in wait(GUEST_S, "the agent", lambda: kvm.said(kvm_lab.host, GUEST)):
         (listed,) = kvm_lab.service.ask("domains")
@@ -162,9 +163,9 @@ def test_a_guest_with_an_agent_is_told_of_a_page_while_it_is_still_good(kvm_lab:
             break
     last = kvm_lab.service.last
     _, frame = kvm_lab.page(45)
-    told_of(kvm_lab, frame)
-    found = kvm_lab.service.until("operated by II.1", last)
-    assert any(each["text"].startswith(f"NotifyGuest {GUEST}") for each in found if each["kind"] == "Intended")
+    told_of(kvm_lab, frame, 1)
+    found = kvm_lab.service.until("its agent says", last, TOLD_S)
+    assert any(each["kind"] == "Intended" and each["row"] == "I.3a-inform" for each in found)
     assert kvm.ask(kvm_lab.host, GUEST, "touch 45") == "kept"
 
 

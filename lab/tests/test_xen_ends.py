@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from lab.machine import wait
 from lab.tests.conftest import BANKS, CE, FATAL, FATAL_MCG, SRAO, SRAO_MCG, XenLab
 from lab.xen import dom0 as xen
@@ -34,6 +36,11 @@ def _is_fatal(event: dict[str, Any]) -> bool:
     return event["kind"] == "Received" and "fatal" in event["text"].lower()
 
 
+@pytest.mark.xfail(
+    reason="Dom0's first processor stands still in about every second save of a guest one of whose pages Xen is taking "
+    "out of use (Linux sees an RCU stall, and the save does not end); whose fault it is, is not known",
+    strict=False,  # in the other half it passes
+)
 def test_a_page_that_waits_leaves_use_when_its_guest_is_saved_which_comes_back_on_good_pages(xen_lab: XenLab) -> None:
     """II.1, II.2, II.3: ahead of the next error, the whole way: pending, saved, retired, restored (L3)."""
     frame = xen_lab.pages.guests["pv1"][50]
