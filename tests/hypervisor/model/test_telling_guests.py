@@ -120,12 +120,15 @@ def test_ii_4_what_cannot_or_must_not_be_told_is_refused_and_tells_nothing(
     assert staged.of(GuestTold) == []
 
 
-@given(st.lists(st.integers(0, 1 << 40), min_size=1, max_size=40, unique=True), st.booleans(), st.booleans())
+@given(
+    st.lists(st.integers(0, 1 << 40), min_size=1, max_size=40, unique=True), st.booleans(), st.booleans(), st.booleans()
+)
 @settings(deadline=None)
 def test_l7_a_notice_names_every_page_that_it_is_given_and_nothing_of_the_host(
-    pages: list[int], consumed: bool, must_act: bool
+    pages: list[int], consumed: bool, must_act: bool, endangered: bool
 ) -> None:
-    content = notice_content(tuple(GuestFrame(page) for page in pages), consumed=consumed, must_act=must_act)
+    numbers = tuple(GuestFrame(page) for page in pages)
+    content = notice_content(numbers, consumed=consumed, must_act=must_act, endangered=endangered)
     assert len(content) % 768 == 0
     named = []
     for at in range(0, len(content), 768):
@@ -138,6 +141,7 @@ def test_l7_a_notice_names_every_page_that_it_is_given_and_nothing_of_the_host(
         for bank in banks:
             assert isinstance(bank, McInfoBank)
             assert (bank.domid, bank.tsc, bank.ctrl2, MSCOD.of(bank.status)) == (0x7FF4, 0, 0, 0)
+            assert bool(UC.of(bank.status)) is not endangered, "what is endangered is not told to be lost"
             named.append(bank.addr >> 12)
     assert named == pages
 

@@ -122,8 +122,8 @@ class Carrier:
                 return self._on_frame(step, broken=context.case is not None)
             case ExchangeFrame(domain, frame):
                 return self._operations.exchange(domain, frame, on_end)
-            case NotifyGuest(domain, pages, must_act):
-                return self._delivery.notify(domain, pages, must_act=must_act, on_end=on_end)
+            case NotifyGuest(domain, pages, must_act, endangered):
+                return self._delivery.notify(domain, pages, must_act=must_act, endangered=endangered, on_end=on_end)
             case InjectVmce(domain, page):
                 return self._delivery.inject(domain, page)
             case OfflineCpu() | OnlineCpu() | HealHost() | DegradeHost():

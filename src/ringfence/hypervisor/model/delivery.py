@@ -85,7 +85,9 @@ class Delivery:
 
     # --- a PV MCA handler ----------------------------------------------------------------------------------------
 
-    def notify(self, number: DomainId, pages: tuple[GuestFrame, ...], *, must_act: bool, on_end: OnEnd) -> Result:
+    def notify(
+        self, number: DomainId, pages: tuple[GuestFrame, ...], *, must_act: bool, endangered: bool, on_end: OnEnd
+    ) -> Result:
         """Tells a guest's handler. RUNNING if it must act: ``on_end`` hears what it answers, if ever it does."""
         domain = self.target(number, pages)
         if isinstance(domain, Result):
@@ -94,10 +96,11 @@ class Delivery:
             return Result(Status.REFUSED, "the guest has no PV MCA handler")
         consumers = [each for page in pages if (each := self._accesses.consumed(domain, page)) is not None]
         channel = Channel.TRAP if domain.handler is McaHandler.TRAP else Channel.AGENT
-        content = vmce.notice_content(pages, consumed=bool(consumers), must_act=must_act)
+        content = vmce.notice_content(pages, consumed=bool(consumers), must_act=must_act, endangered=endangered)
         target = consumers[0] if consumers else FIRST_VCPU
         self._core.tell(GuestTold(self._core.now_ns, number, target, channel, content, must_act))
-        domain.told.update(pages)
+        if not endangered:
+            domain.told.update(pages)
         if channel is Channel.TRAP:
             self._accesses.treated(domain)
         self._react(domain, Notice(pages=pages, must_act=must_act, consumed=bool(consumers)), on_end)

@@ -28,6 +28,9 @@ SRAR_DATA_LOAD: Final = 0x0134
 SRAO_SCRUB: Final = 0x00C0
 """MCA error codes that a guest knows: data load, and memory scrubbing (SDM vol. 3B 17.9.3.2, 17.9.3.1)."""
 
+MEMORY_READ: Final = 0x009F
+"""The compound error code of a memory read, channel not said (SDM vol. 3B 17.9.2, 1MMM CCCC)."""
+
 _CAUSE = VAL.mask | UC.mask | EN.mask | MISCV.mask | ADDRV.mask | S.mask
 
 
@@ -65,8 +68,8 @@ def page_lost(page: GuestFrame, *, consumed: bool) -> VirtualBank:
     return VirtualBank(mcg_status=mcg_status, status=status, addr=page << PAGE_SHIFT, misc=misc)
 
 
-def notice_content(pages: tuple[GuestFrame, ...], *, consumed: bool, must_act: bool) -> bytes:
-    """What a PV MCA handler is given: one ``mc_info`` or more, a bank entry for each lost page.
+def notice_content(pages: tuple[GuestFrame, ...], *, consumed: bool, must_act: bool, endangered: bool) -> bytes:
+    """What a PV MCA handler is given: one ``mc_info`` or more, a bank entry for each page: lost, or ``endangered``.
 
     Page numbers are the guest's own; no domain, vCPU, socket, core or APIC id of the host is in it (L7). A notification
     about which nothing need be done is flagged as CORRECTABLE.
@@ -74,11 +77,15 @@ def notice_content(pages: tuple[GuestFrame, ...], *, consumed: bool, must_act: b
     flags = McFlag.MCE | (McFlag.RECOVERABLE if must_act else McFlag.CORRECTABLE)
     blobs = []
     for at in range(0, len(pages), BANKS_OF_MC_INFO):
-        banks = tuple(_entry(page, consumed=consumed) for page in pages[at : at + BANKS_OF_MC_INFO])
+        banks = tuple(
+            _entry(page, consumed=consumed, endangered=endangered) for page in pages[at : at + BANKS_OF_MC_INFO]
+        )
         blobs.append(McInfo(entries=(McInfoGlobal(flags=flags), *banks)).pack())
     return b"".join(blobs)
 
 
-def _entry(page: GuestFrame, *, consumed: bool) -> McInfoBank:
-    lost = page_lost(page, consumed=consumed)
-    return McInfoBank(bank=BANK, status=lost.status, addr=lost.addr, misc=lost.misc)
+def _entry(page: GuestFrame, *, consumed: bool, endangered: bool) -> McInfoBank:
+    told = page_lost(page, consumed=consumed)
+    # A page that is still good is told of by a corrected error.
+    status = (VAL.mask | EN.mask | MISCV.mask | ADDRV.mask | MEMORY_READ) if endangered else told.status
+    return McInfoBank(bank=BANK, status=status, addr=told.addr, misc=told.misc)

@@ -289,7 +289,7 @@ class Xen:
 
     def _notify_domain(self, domain: DomainId, pages: tuple[GuestFrame, ...]) -> bool:
         """XEN_MC_notifydomain: what the guest answers is of no interest to who called."""
-        result = self.delivery.notify(domain, pages, must_act=True, on_end=_nobody_waits)
+        result = self.delivery.notify(domain, pages, must_act=True, endangered=False, on_end=_nobody_waits)
         return result.status in {Status.RUNNING, Status.DONE}
 
     def _flood(self, domain: DomainId) -> None:

@@ -30,6 +30,8 @@ _VCPUID_INVALID: Final = 0xFFFF
 _STATUS_PRIVATE: Final = 0x0000_0000_FFFF_0000 | (((1 << 53) - 1) ^ ((1 << 32) - 1))
 """MCi_STATUS: bits 31:16 are model-specific, 37:32 and 52:38 "other information" and the count of corrected errors
 (SDM vol. 3B 17.3.2.2); a guest is told none of them."""
+_STATUS_UC: Final = 1 << 61
+"""MCi_STATUS.UC. A page that is told of without it is endangered, not lost (NotifyGuest): that claims nothing."""
 _MISC_KNOWN: Final = 0x1FF
 """MCi_MISC: the least significant bit of the address and its mode (SDM vol. 3B 17.3.2.4)."""
 _MCG_KNOWN: Final = 0xF
@@ -95,7 +97,9 @@ def _pages_of_info(blob: bytes) -> frozenset[int]:
             _, _, _, domid, status, addr, misc, ctl2, tsc = _BANK.unpack_from(blob, at)
             if domid != _DOMID_INVALID or ctl2 or tsc:
                 raise LeakError("a bank entry says something of the host")
-            found.add(_page(status, addr, misc))
+            page = _page(status, addr, misc)
+            if status & _STATUS_UC:
+                found.add(page)
         else:
             raise LeakError(f"an entry of type {kind}")
         at += size
@@ -126,6 +130,8 @@ def _one(story: Story, told: GuestTold, lost: list[tuple[int, frozenset[int]]]) 
     except (LeakError, ValueError) as error:
         yield story.broken(Law.L7, f"domain {told.domain} was told by {told.channel}: {error}", told.at_ns)
         return
+    if not pages and not told.must_act:
+        return  # of endangered pages only
     ever = frozenset[int]().union(*(each for _, each in lost))
     if not pages <= ever:
         strange = ", ".join(f"{page:#x}" for page in sorted(pages - ever))
