@@ -82,9 +82,9 @@ def test_what_is_sent_to_a_socket_passes_through_the_whole_concept_and_status_sa
     path = tmp_path / "s"
     with service("--source", f"socket:{path}") as running:
         running.start()
-        until(path.is_socket)
         with socket.socket(socket.AF_UNIX) as sender:
-            sender.connect(str(path))
+            # It is in the file system a moment before anybody listens.
+            until(lambda: sender.connect_ex(str(path)) == 0)
             sender.sendall(b"lines\n" + SRAR.encode())
             closed = until(lambda: [each for each in running.journal() if isinstance(each, ev.Closed)])
         until(lambda: "1 item since the start" in noted(running, f"socket:{path}"))
